@@ -1,0 +1,55 @@
+"""Reads a Kermany Chest X-Ray folder: `chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/`."""
+
+import re
+from pathlib import Path
+
+from data_processing.film import Film
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+
+SPLITS = ("train", "val", "test")
+FOLDERS = {"NORMAL": CLASSES.index("Normal"), "PNEUMONIA": CLASSES.index("Pneumonia")}
+# Bacteria and virus may count persons separately; taking equal numbers for one person is the safe side.
+PATIENT = re.compile(r"(person\d+)_|((?:NORMAL2-)?IM-\d+)-")
+
+
+def read_chest_xray(folder):
+    """Read the films of a Kermany folder.
+
+    The archive holds everything twice (`chest_xray/chest_xray/`) and macOS's `__MACOSX` and `._*` files; the outermost
+    copy alone is read.
+
+    Args:
+        folder: `chest_xray`, or the folder that holds it.
+
+    Returns:
+        list of `Film`.
+
+    Raises:
+        UserError: the folder has another layout.
+    """
+    folder = find_folder(folder)
+    films = []
+    for split in SPLITS:
+        for name, label in FOLDERS.items():
+            for path in sorted((folder / split / name).glob("*")):
+                if path.is_file() and not path.name.startswith("."):
+                    films.append(Film(path, f"{folder.name}/{split}/{name}/{path.name}", label,
+                                      f"kermany:{patient_of(path)}", "chest_xray"))
+    return films
+
+
+def find_folder(folder):
+    """Return the outermost folder that holds the splits."""
+    folder = Path(folder)
+    for candidate in (folder, folder / "chest_xray"):
+        if all((candidate / "train" / name).is_dir() for name in FOLDERS):
+            return candidate.resolve()
+    raise UserError(f"{folder}: not a Kermany chest_xray folder; expected train/NORMAL and train/PNEUMONIA in it; "
+                    "check --chest-xray")
+
+
+def patient_of(path):
+    """Return the patient's id in a file name such as person12_virus_34.jpeg or NORMAL2-IM-0383-0001.jpeg."""
+    match = PATIENT.match(path.name)
+    return match[1] or match[2] if match else path.stem

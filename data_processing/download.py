@@ -1,0 +1,95 @@
+"""Fetch both data sets from Kaggle at pinned versions.
+
+    python -m data_processing.download --out data/raw
+
+Needs about 15 GB and, for public sets, no account. Where there is no network it says what to fetch by hand.
+"""
+
+import argparse
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_processing.chest_xray import read_chest_xray
+from data_processing.covidx import read_covidx
+from nosign.dataset import CLASSES
+from nosign.errors import UserError, run
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set on Kaggle.
+
+    Attributes:
+        handle: owner and name.
+        version: pinned; later versions of COVIDx-CXR2 are other sets (CXR-3, CXR-4).
+        folder: what it is called below the output folder.
+        counts: published number of films, by class.
+    """
+
+    handle: str
+    version: int
+    folder: str
+    counts: dict
+
+
+COVIDX = Source("andyczhao/covidx-cxr2", 3, "covidx-cxr2", {"COVID-19": 2358, "Normal": 13994})
+CHEST_XRAY = Source("paultimothymooney/chest-xray-pneumonia", 2, "chest-xray-pneumonia", {"Normal": 1583, "Pneumonia": 4273})
+
+
+def download(source, out):
+    """Fetch one data set into Kaggle's cache and link it below `out`; return the link's path.
+
+    Raises:
+        UserError: kagglehub is not installed, or Kaggle cannot be reached or refuses.
+    """
+    link = Path(out) / source.folder
+    if link.exists():
+        print(f"{link}: already there")
+        return link
+    pinned = f"{source.handle}/versions/{source.version}"
+    try:
+        import kagglehub
+
+        cached = kagglehub.dataset_download(pinned)
+    except Exception as error:
+        raise UserError(f"{pinned} could not be fetched ({type(error).__name__}: {error}); by hand: open https://www.kaggle.com/datasets/"
+                        f"{source.handle}/versions/{source.version} in a browser, download the archive and unpack it into "
+                        f"{link}; if Kaggle asks for a login, set KAGGLE_API_TOKEN") from None
+    link.parent.mkdir(parents=True, exist_ok=True)
+    os.symlink(cached, link, target_is_directory=True)
+    return link
+
+
+def check_counts(source, films):
+    """Compare the films found with the published counts; raise `UserError` if they differ."""
+    found = Counter(CLASSES[film.label] for film in films)
+    if dict(found) != source.counts:
+        raise UserError(f"{source.handle} version {source.version}: found {dict(found)} films, the published set has "
+                        f"{source.counts}; this is another version or an incomplete download")
+    print(f"{source.folder}: {len(films)} films, as published")
+
+
+def parse_args(argv=None):
+    """Return the parsed command line."""
+    parser = argparse.ArgumentParser(prog="python -m data_processing.download", description=__doc__.split("\n")[0],
+                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--out", default="data/raw", metavar="DIR", help="where the data sets go, as links into Kaggle's cache")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Fetch both data sets and return the exit status."""
+    out = Path(parse_args(argv).out)
+    covidx, chest_xray = download(COVIDX, out), download(CHEST_XRAY, out)
+    check_counts(COVIDX, read_covidx(covidx, "paper")[0])
+    check_counts(CHEST_XRAY, read_chest_xray(chest_xray))
+    print("The three-class lists train_COVIDx8A.txt and test_COVIDx8A.txt come from the COVID-Net repository "
+          f"(github.com/lindawangg/COVID-Net, folder labels); put them into {covidx} for --negatives strict.\n"
+          f"next: python -m data_processing.prepare --covidx {covidx} --chest-xray {chest_xray}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))

@@ -1,0 +1,191 @@
+"""The attacks: a direction (sign or no-sign), one loop, and the table of named attacks."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from nosign.gradients import compiled, compiled_gradient
+
+SINGLE_STEP_STRENGTHS = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03)
+ITERATIVE_STRENGTHS = (0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003)
+PROTOCOLS = ("paper", "budget")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named attack: one row of the table below.
+
+    Attributes:
+        name: as on the command line and in paths.
+        title: as in tables and figures.
+        direction: "sign" or "no-sign".
+        iterative: many steps rather than one.
+        random_start: starts from a uniform random point around the film.
+    """
+
+    name: str
+    title: str
+    direction: str
+    iterative: bool = False
+    random_start: bool = False
+
+
+ATTACKS = {attack.name: attack for attack in (
+    Attack("fgsm", "FGSM", "sign"),
+    Attack("fgnm", "FGNM", "no-sign"),
+    Attack("bim", "BIM", "sign", iterative=True),
+    Attack("binm", "BINM", "no-sign", iterative=True),
+    Attack("pgd", "PGD", "sign", iterative=True, random_start=True),
+    Attack("pgdnm", "PGDNM", "no-sign", iterative=True, random_start=True),
+)}
+PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"))
+
+
+def sign_direction(gradient):
+    """Return the sign of each component (Goodfellow et al., 2015, arXiv:1412.6572; the paper's equation 1).
+
+    Args:
+        gradient: float32 [films, height, width, channels], d loss / d pixel.
+
+    Returns:
+        float32, same shape, values -1, 0 and 1. A film whose gradient is not finite gets a zero direction.
+    """
+    from keras import ops
+
+    return ops.sign(finite_or_zero(gradient))
+
+
+def no_sign_direction(gradient):
+    """Scale each film's gradient to the L2 norm of its sign.
+
+    Keeps the gradient's direction, which `sign` bends, at the length that `sign` would have
+    (Cheng et al., 2021, arXiv:2110.12734, equation 5).
+
+    Args:
+        gradient: float32 [films, height, width, channels], d loss / d pixel.
+
+    Returns:
+        float32, same shape. A film whose gradient is zero or not finite gets a zero direction.
+    """
+    from keras import ops
+
+    gradient = finite_or_zero(gradient)
+    largest = ops.max(ops.abs(gradient), axis=(1, 2, 3), keepdims=True)
+    # The squares of a gradient near 1e-30 underflow in float32; relative to the largest component they do not.
+    relative = gradient / ops.where(largest > 0, largest, 1)
+    length = ops.sqrt(ops.sum(ops.square(relative), axis=(1, 2, 3), keepdims=True))
+    sign_length = ops.sqrt(ops.sum(ops.abs(ops.sign(gradient)), axis=(1, 2, 3), keepdims=True))
+    return relative * (sign_length / ops.where(largest > 0, length, 1))
+
+
+DIRECTIONS = {"sign": sign_direction, "no-sign": no_sign_direction}
+
+
+def finite_or_zero(gradient):
+    """Return the gradient with zeros for films that hold a NaN or an infinity."""
+    from keras import ops
+
+    finite = ops.all(ops.isfinite(gradient), axis=(1, 2, 3), keepdims=True)
+    return ops.where(finite, gradient, ops.zeros_like(gradient))
+
+
+def move(direction, position, films, gradient, step, radius):
+    """Take one step: direction, projection onto the ball around the films, clipping to [0, 1].
+
+    Args:
+        direction: key of `DIRECTIONS`.
+        position: float32 [films, height, width, channels], where the attack stands.
+        films: the same shape, the centre of the ball.
+        gradient: the same shape, d loss / d pixel at `position`.
+        step: float32 [films, 1, 1, 1], the step's strength.
+        radius: float32 [films, 1, 1, 1], the ball's L-inf radius.
+
+    Returns:
+        The new position, same shape, in [0, 1].
+    """
+    from keras import ops
+
+    moved = position + step * DIRECTIONS[direction](gradient)
+    return ops.clip(project(moved, films, radius), 0.0, 1.0)
+
+
+def project(position, films, radius):
+    """Return the nearest point of the L-inf ball around the films (the paper's equation 2)."""
+    from keras import ops
+
+    return ops.minimum(ops.maximum(position, films - radius), films + radius)
+
+
+def schedule(attack, strength, protocol, steps):
+    """Resolve an attack's strength into its step, ball, number of steps and random start.
+
+    Protocol "paper" (Table III): every step has the full strength, the ball of radius 1 never binds. Protocol
+    "budget" (equations 2 to 4): the strength is the radius of the ball, shared out over the steps.
+
+    Args:
+        attack: an `Attack`.
+        strength: float >= 0, or an array of one strength a film.
+        protocol: one of `PROTOCOLS`.
+        steps: steps of an iterative attack.
+
+    Returns:
+        step, radius (both like `strength`), number of steps, radius of the random start.
+    """
+    steps = steps if attack.iterative else 1
+    start = strength if attack.random_start else 0.0
+    if protocol == "budget":
+        return strength / steps, strength, steps, start
+    return strength, 1.0, steps, start
+
+
+def unit_noise(seed, rows, shape):
+    """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape].
+
+    It depends on the seed and the film alone, so a film starts at the same point in any batch, and PGD and PGDNM
+    start alike.
+    """
+    noise = [np.random.default_rng([seed, row]).random(shape, dtype=np.float32) for row in rows]
+    return np.stack(noise) * np.float32(2) - np.float32(1)
+
+
+class Attacker:
+    """Runs attacks on one source model, in batches of one shape; holds what is compiled."""
+
+    def __init__(self, logits_model):
+        """Compile the gradient of a model from films to logits; the first call of each shape traces it."""
+        self.gradient = compiled_gradient(logits_model)
+        self.moves = {name: compiled(partial(move, name)) for name in DIRECTIONS}
+
+    def perturb(self, attack, films, labels, strength, *, protocol="paper", steps=10, noise=None, first_gradient=None):
+        """Attack a batch of films.
+
+        Args:
+            attack: an `Attack`.
+            films: float32 [n, height, width, channels] in [0, 1].
+            labels: float32 one-hot [n, classes].
+            strength: float >= 0, or float array [n].
+            protocol: one of `PROTOCOLS`.
+            steps: steps of an iterative attack.
+            noise: output of `unit_noise`, for attacks with a random start.
+            first_gradient: the gradient at `films` if it is already known; it does not depend on attack or strength.
+
+        Returns:
+            float32 [n, height, width, channels] in [0, 1], a backend tensor.
+        """
+        from keras import ops
+
+        strength = np.broadcast_to(np.asarray(strength, np.float32), len(films)).reshape(-1, 1, 1, 1)
+        step, radius, steps, start = schedule(attack, strength, protocol, steps)
+        step, radius = (np.broadcast_to(np.float32(value), strength.shape) for value in (step, radius))
+        films = ops.convert_to_tensor(films)
+        position = films
+        if attack.random_start:
+            position = ops.clip(films + start * noise, 0.0, 1.0)
+            first_gradient = None
+        take_step = self.moves[attack.direction]
+        for number in range(steps):
+            known = first_gradient if number == 0 else None
+            gradient = self.gradient(position, labels)[0] if known is None else known
+            position = take_step(position, films, gradient, step, radius)
+        return position

@@ -1,0 +1,98 @@
+"""Opens the prepared films of `data/`: which classes there are, which film is in which split, and their pixels."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nosign.errors import UserError
+
+CLASSES = ("COVID-19", "Normal", "Pneumonia")
+SPLITS = ("train", "validation", "test")
+INDEX_COLUMNS = ("row", "split", "label", "class", "source", "patient", "file", "sha256")
+IMAGES = "images.npy"
+INDEX = "index.csv"
+
+
+@dataclass(frozen=True)
+class FilmSet:
+    """The films of one split, read from disk as they are asked for.
+
+    Attributes:
+        images: uint8 [all films, size, size, 3], memory-mapped.
+        rows: int64 [films], the rows of `images` that belong to this split, ascending.
+        labels: int64 [films], positions in `CLASSES`.
+        files: list of str [films], where each film came from.
+    """
+
+    images: np.ndarray
+    rows: np.ndarray
+    labels: np.ndarray
+    files: list
+
+    def __len__(self):
+        return len(self.rows)
+
+    @property
+    def size(self):
+        """Height and width of a film in pixels."""
+        return self.images.shape[1]
+
+    def pixels(self, positions=slice(None)):
+        """Return films as float32 [films, size, size, 3] in [0, 1].
+
+        Args:
+            positions: a slice or an int array of positions in this set.
+        """
+        return self.images[self.rows[positions]].astype(np.float32) / np.float32(255)
+
+    def head(self, films):
+        """Return the set of the first `films` films (all of them if None)."""
+        return FilmSet(self.images, self.rows[:films], self.labels[:films], self.files[:films])
+
+
+def read_index(folder):
+    """Return the rows of `index.csv` as a list of dicts.
+
+    Raises:
+        UserError: the file is missing or is not an index.
+    """
+    path = Path(folder) / INDEX
+    if not path.is_file():
+        raise UserError(f"{path}: not found; run python -m data_processing.prepare first or name the folder with --data")
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        rows = list(reader)
+    if tuple(reader.fieldnames or ()) != INDEX_COLUMNS:
+        raise UserError(f"{path}: expected the columns {', '.join(INDEX_COLUMNS)}; prepare the data again")
+    return rows
+
+
+def open_split(folder, split):
+    """Open the films of one split.
+
+    Args:
+        folder: the folder that `data_processing.prepare` wrote.
+        split: one of `SPLITS`.
+
+    Raises:
+        UserError: the folder is incomplete, or index and images do not belong together.
+    """
+    index = read_index(folder)
+    path = Path(folder) / IMAGES
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run python -m data_processing.prepare again") from None
+    except ValueError:
+        raise UserError(f"{path}: not a complete array file; run python -m data_processing.prepare again") from None
+    shape = images.shape
+    if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or shape[0] != len(index):
+        raise UserError(f"{path}: holds {images.dtype} {shape}, but {INDEX} describes uint8 ({len(index)}, size, size, 3); "
+                        "run python -m data_processing.prepare again")
+    chosen = [row for row in index if row["split"] == split]
+    if not chosen:
+        raise UserError(f"{folder}: no {split} films; prepare more films a class (--per-class)")
+    return FilmSet(images, np.array([int(row["row"]) for row in chosen]), np.array([int(row["label"]) for row in chosen]),
+                   [row["file"] for row in chosen])

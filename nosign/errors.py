@@ -1,0 +1,35 @@
+"""The one exception for mistakes that a user can mend, and how a script reports it."""
+
+import sys
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: what happened, where, what was expected, what to do.
+
+    The message is one line. `run` prints it and turns it into exit status 1.
+    """
+
+
+def run(main, argv=None):
+    """Run a script's `main(argv)` and return its exit status.
+
+    Args:
+        main: function of argv that returns an exit status or None.
+        argv: list of command-line words, or None for `sys.argv`.
+
+    Returns:
+        0 when done, 1 after a `UserError`, a full disk or an unreadable file, 130 when interrupted.
+        Wrong usage exits with 2 from argparse itself.
+    """
+    try:
+        return main(argv) or 0
+    except UserError as error:
+        message = str(error)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        message = f"{error.strerror or error}{where}: check the path, its permissions and the free space, then run again"
+    except KeyboardInterrupt:
+        print("\nstopped: run the same command again to go on", file=sys.stderr)
+        return 130
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 1

@@ -1,0 +1,309 @@
+"""The figures: the workflow, what an attack does to a film, and accuracy against strength.
+
+Each `draw_*` function returns a figure 7.16 inches wide (two columns of an IEEE page) that `save_figure` writes.
+"""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from nosign.attacks import ATTACKS, PAIRS
+from nosign.classifiers import BACKBONES, HEAD_UNITS
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+from nosign.provenance import atomic_path
+from nosign.tables import PAPER_CONDITION, attack_pairs, ordered, starred, white_box_cells
+
+WIDTH = 7.16  # inches
+DPI = 300
+FONT_POINTS = 8
+SMALL_POINTS = 7
+NOISE_GAIN = 1000  # the paper shows the noise a thousand times larger
+STYLE = {"font.size": FONT_POINTS, "axes.titlesize": FONT_POINTS, "axes.labelsize": FONT_POINTS,
+         "xtick.labelsize": SMALL_POINTS, "ytick.labelsize": SMALL_POINTS, "legend.fontsize": FONT_POINTS,
+         "font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "axes.linewidth": 0.6, "pdf.fonttype": 42}
+
+# Colours of Okabe and Ito (2008), distinct under every common colour blindness and in greyscale.
+DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00"}
+DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
+PALE = "#EAF3F9"
+ATTACK_MARKS = {"fgsm": ("o", "-"), "fgnm": ("s", "--"), "bim": ("o", "-"), "binm": ("s", "--"),
+                "pgd": ("^", "-."), "pgdnm": ("D", ":")}
+EXAMPLE_FIGURES = {"fgnm": "figure2", "pgdnm": "figure3"}
+GREY = "#555555"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One film before and after an attack at two strengths.
+
+    Attributes:
+        attack: name in `ATTACKS`.
+        film: row of the film in the data index.
+        label: its true class, a position in `CLASSES`.
+        original: float32 [height, width, 3] in [0, 1].
+        adversarial: float32 [2, height, width, 3] in [0, 1], one film a strength.
+        strengths: float64 [2].
+        predictions: int [3], the source model's class for the original and the two adversarial films.
+        confidences: float32 [3] in [0, 1], its probability of that class.
+    """
+
+    attack: str
+    film: int
+    label: int
+    original: np.ndarray
+    adversarial: np.ndarray
+    strengths: np.ndarray
+    predictions: np.ndarray
+    confidences: np.ndarray
+
+
+def read_example(results, attack):
+    """Read the film that `attack.py` kept to show an attack.
+
+    Returns:
+        An `Example`, or None if there is no such file.
+
+    Raises:
+        UserError: the file is not a complete example.
+    """
+    path = Path(results) / "examples" / f"{attack}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            example = Example(attack, int(arrays["film"]), int(arrays["label"]), arrays["original"],
+                              arrays["adversarial"], *(arrays[name].ravel() for name in
+                                                       ("strengths", "predictions", "confidences")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: not a complete example ({error}); remove it and run attack.py again") from None
+    shape = example.original.shape
+    classes = [example.label, *example.predictions]
+    if (len(shape) != 3 or shape[-1] != 3 or example.adversarial.shape != (2, *shape) or len(example.strengths) != 2
+            or len(example.predictions) != 3 or len(example.confidences) != 3
+            or not set(classes) <= set(range(len(CLASSES)))):
+        raise UserError(f"{path}: expected a film, two adversarial films, two strengths and three predictions; "
+                        "remove it and run attack.py again")
+    return example
+
+
+def save_figure(figure, folder, name):
+    """Write a figure as PNG (300 dpi) and PDF, without dates, so that equal figures have equal bytes.
+
+    Returns:
+        The two paths.
+    """
+    paths = [Path(folder) / f"{name}.png", Path(folder) / f"{name}.pdf"]
+    for path, metadata in zip(paths, ({"Software": None}, {"CreationDate": None})):
+        with atomic_path(path) as temporary, matplotlib.rc_context(STYLE):
+            figure.savefig(temporary, dpi=DPI, metadata=metadata)
+    return paths
+
+
+def box(axes, x, y, width, height, text, colour):
+    """Draw a labelled box; x and y are its lower left corner, everything in inches."""
+    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.05", facecolor=colour,
+                                  edgecolor=GREY, linewidth=0.7))
+    axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=SMALL_POINTS, linespacing=1.25)
+
+
+def arrow(axes, start, end, width=0.8):
+    """Draw an arrow between two points in inches."""
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, linewidth=width, color="black",
+                                   shrinkA=0, shrinkB=0))
+
+
+def workflow_stages():
+    """Return the workflow's stages: (title, script, rows of boxes from top to bottom).
+
+    A row is a list of (text, fill colour), its boxes side by side.
+    """
+    blue, amber = DIRECTION_TINTS["sign"], DIRECTION_TINTS["no-sign"]
+    sign, no_sign = ("\n".join(ATTACKS[pair[side]].title for pair in PAIRS) for side in (0, 1))
+    source = PAPER_CONDITION[0]
+    others = "\n".join(name for name in BACKBONES if name != source)
+    return (
+        ("1  Films", "data_processing/", [
+            [("COVIDx-\nCXR2", PALE), ("Chest\nX-Ray", PALE)],
+            [("balance the classes\n" + "\n".join(CLASSES), "white")],
+            [("normalise to [0, 1]\nresize, three channels", "white")],
+            [("split into\ntrain, validation, test", "white")]]),
+        ("2  Classifiers", "train_finetune.py", [
+            [("backbones\n" + "\n".join(BACKBONES), PALE)],
+            [(f"adaptation head\naverage pooling, flatten\nbatch norm, dense {HEAD_UNITS}\ndense {len(CLASSES)}", "white")],
+            [("phase 1: base frozen\ntrain the head", "white")],
+            [("phase 2: train all\nat a lower rate", "white")]]),
+        ("3  Attacks", "attack.py", [
+            [(f"gradient of the loss\nof {source} on a test film\n" + r"$g = \partial J \,/\, \partial x$", PALE)],
+            [("sign\nstep along\nsign$(g)$", blue), ("no-sign\n$g$ scaled to\n$\\|\\mathrm{sign}(g)\\|$", amber)],
+            [(sign, blue), (no_sign, amber)],
+            [("adversarial films\nclipped to [0, 1]", "white")]]),
+        ("4  Comparison", "data_figure.py", [
+            [(f"white-box\n{source}*", PALE), (f"black-box\n{others}", PALE)],
+            [("accuracy and\nperturbation size\nfilm by film", "white")],
+            [("sign against no-sign\nat every strength", "white")],
+            [("tables and figures", "white")]]),
+    )
+
+
+@matplotlib.rc_context(STYLE)
+def draw_workflow():
+    """Draw figure 1: the four stages from films to tables."""
+    height, gap = 2.95, 0.18
+    figure = Figure(figsize=(WIDTH, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
+    axes.set_axis_off()
+    stages = workflow_stages()
+    column = (WIDTH - 0.04 - gap * (len(stages) - 1)) / len(stages)
+    for position, (title, script, boxes) in enumerate(stages):
+        left = 0.02 + position * (column + gap)
+        axes.add_patch(FancyBboxPatch((left, 0.02), column, height - 0.04, boxstyle="round,pad=0,rounding_size=0.06",
+                                      facecolor="#F6F6F6", edgecolor="#BBBBBB", linewidth=0.7))
+        axes.text(left + 0.09, height - 0.17, title, fontsize=9, fontweight="bold", va="center")
+        axes.text(left + 0.09, height - 0.33, script, fontsize=SMALL_POINTS, family="DejaVu Sans Mono", va="center",
+                  color=GREY)
+        draw_stage(axes, left + 0.08, column - 0.16, height - 0.45, boxes)
+        if position:
+            arrow(axes, (left - gap + 0.02, height / 2), (left - 0.02, height / 2), width=1.6)
+    return figure
+
+
+def draw_stage(axes, left, width, top, rows):
+    """Draw one stage's rows of boxes from `top` down to the lower edge, joined by arrows; all in inches."""
+    gap, side_gap, bottom, margin_lines = 0.13, 0.05, 0.09, 0.9
+    lines = [max(text.count("\n") + 1 for text, _ in row) + margin_lines for row in rows]
+    line_height = (top - bottom - gap * (len(rows) - 1)) / sum(lines)
+    middles = []
+    for row, count in zip(rows, lines):
+        height, above = count * line_height, middles
+        part = (width - side_gap * (len(row) - 1)) / len(row)
+        middles = [left + position * (part + side_gap) + part / 2 for position in range(len(row))]
+        for middle, (text, colour) in zip(middles, row):
+            box(axes, middle - part / 2, top - height, part, height, text, colour)
+        for x in max(above, middles, key=len) if above else ():
+            arrow(axes, (x, top + gap), (x, top))
+        top -= height + gap
+
+
+def amplified_noise(original, adversarial):
+    """Return the noise as an image: 0.5 + 1000 (adversarial - original), clipped to [0, 1]; same shape as the film."""
+    return np.clip(0.5 + NOISE_GAIN * (adversarial - original), 0, 1)
+
+
+def verdict(prediction, confidence, label):
+    """Return what stands under a film: predicted class, confidence, and whether that is right, in words."""
+    mark = "\N{CHECK MARK} right" if prediction == label else "\N{BALLOT X} wrong"
+    return f"{CLASSES[prediction]}, {100 * confidence:.1f} %\n{mark}"
+
+
+@matplotlib.rc_context(STYLE)
+def draw_example(example):
+    """Draw figure 2 or 3: a film, then noise and adversarial film at a small and at a large strength.
+
+    Args:
+        example: an `Example`.
+    """
+    films = [example.original]
+    headings, below = ["original\ntest film"], [verdict(example.predictions[0], example.confidences[0], example.label)]
+    for position, (adversarial, strength) in enumerate(zip(example.adversarial, example.strengths), start=1):
+        films += [amplified_noise(example.original, adversarial), adversarial]
+        headings += [f"noise × {NOISE_GAIN}\nstrength {strength:g}", f"adversarial\nstrength {strength:g}"]
+        below += ["", verdict(example.predictions[position], example.confidences[position], example.label)]
+    figure = Figure(figsize=(WIDTH, 2.55), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.04, wspace=0.02)
+    for position, (axes, film) in enumerate(zip(figure.subplots(1, len(films)), films)):
+        axes.imshow(np.clip(film, 0, 1), vmin=0, vmax=1)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(f"({'abcde'[position]}) {headings[position]}")
+        axes.set_xlabel(below[position], linespacing=1.3)
+    figure.supxlabel(example_note(example), fontsize=SMALL_POINTS)
+    return figure
+
+
+def example_note(example):
+    """Return the caption line of figure 2 or 3."""
+    return (f"{ATTACKS[example.attack].title}, test film {example.film}. True class: {CLASSES[example.label]}; "
+            f"below each film, the source model's class and confidence.\n"
+            f"Noise is shown as 0.5 + {NOISE_GAIN} × (adversarial − original), clipped to [0, 1]: "
+            "mid-grey means unchanged.")
+
+
+@matplotlib.rc_context(STYLE)
+def draw_accuracy(cells, clean):
+    """Draw figure 4: accuracy against strength, a row for single-step and one for iterative attacks.
+
+    Args:
+        cells: rows of `tables.read_cells` of one source and protocol.
+        clean: what `tables.clean_accuracy` returned.
+
+    Returns:
+        The figure; a row without any finished cell is left out.
+    """
+    source, targets = cells["source"].iloc[0], ordered(cells["target"], BACKBONES)
+    rows = [(iterative, part) for iterative in (False, True)
+            if not (part := cells[cells["attack"].isin(sum(attack_pairs(iterative), ()))]).empty]
+    figure = Figure(figsize=(WIDTH, 2.45 * len(rows)), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.03)
+    strips = np.atleast_1d(figure.subfigures(len(rows), 1, hspace=0.04))
+    clean = clean.set_index("target")["accuracy_percent"]
+    for strip, (iterative, part) in zip(strips, rows):
+        panels = strip.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, target in zip(panels, targets):
+            draw_panel(axes, part[part["target"] == target], clean[target])
+            axes.set_title(f"{starred(target, source)} ({'white' if target == source else 'black'}-box)")
+            axes.set_xlabel("strength")
+        scale_strengths(panels[0], part["strength"])
+        panels[0].set(ylim=(-2, 108), yticks=range(0, 101, 20),
+                      ylabel=f"{'iterative' if iterative else 'single-step'} attacks\naccuracy (%)")
+        handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
+        strip.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False,
+                     handlelength=3.2)
+    return figure
+
+
+def draw_panel(axes, cells, clean_percent):
+    """Draw one target model's accuracy against strength, one line an attack, with clean accuracy and chance level."""
+    for name in ordered(cells["attack"], ATTACKS):
+        line = cells[cells["attack"] == name].sort_values("strength")
+        marker, linestyle = ATTACK_MARKS[name]
+        axes.plot(line["strength"], line["accuracy_percent"], marker=marker, linestyle=linestyle, linewidth=1.2,
+                  color=DIRECTION_COLOURS[ATTACKS[name].direction], label=ATTACKS[name].title, markersize=3.6,
+                  markerfacecolor="white" if ATTACKS[name].random_start else None, clip_on=False, zorder=3)
+    references = ((clean_percent, f"clean {clean_percent:.2f} %", (0, (6, 2))),
+                  (100 / len(CLASSES), "chance", (0, (1, 2))))
+    for level, text, linestyle in references:
+        side = clearer_side(cells, level)
+        axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
+        axes.annotate(text, (0.015 if side == "left" else 0.985, level), xycoords=("axes fraction", "data"), color=GREY,
+                      xytext=(0, 1.5), textcoords="offset points", fontsize=SMALL_POINTS, va="bottom", ha=side)
+    axes.grid(axis="y", linewidth=0.3, color="#DDDDDD")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def clearer_side(cells, level):
+    """Return "left" or "right": where a label just above an accuracy in per cent is farther from the attacks' lines."""
+    distances = (cells["accuracy_percent"] - level - 4).abs()  # 4: half the height of a label
+    ends = {"left": cells["strength"].min(), "right": cells["strength"].max()}
+    return max(ends, key=lambda side: distances[cells["strength"] == ends[side]].min())
+
+
+def scale_strengths(axes, strengths):
+    """Give a row of panels a logarithmic strength axis with plain numbers, linear near 0 if strength 0 was run."""
+    positive = strengths[strengths > 0]
+    if (strengths == 0).any():
+        axes.set_xscale("symlog", linthresh=positive.min() if len(positive) else 1)
+    else:
+        axes.set_xscale("log")
+        axes.set_xlim(strengths.min() / 1.2, strengths.max() * 1.2)
+        wide = strengths.max() > 8 * strengths.min()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 3, 5)))
+        axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,160 @@
+"""d loss / d input, and everything else that differs between Keras backends: no other file knows which one runs."""
+
+import os
+
+# TensorFlow's start-up chatter hides what a user should read; errors still come through as exceptions.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def select_device():
+    """Make the numbers repeatable and truly float32, and say which device does the work.
+
+    TF32 keeps 10 mantissa bits, which is as coarse as the smallest strengths; it is switched off.
+
+    Returns:
+        dict for the manifest: backend, device, precision.
+    """
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+        tensorflow.config.experimental.enable_op_determinism()
+        gpus = tensorflow.config.list_physical_devices("GPU")
+        for gpu in gpus:
+            tensorflow.config.experimental.set_memory_growth(gpu, True)
+        names = [tensorflow.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+    elif backend == "jax":
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", "highest")
+        names = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    else:
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"backend": backend, "device": ", ".join(names) or f"CPU, {cores} cores", "precision": "float32"}
+
+
+def to_numpy(tensor):
+    """Return a backend tensor as a NumPy array; waits until it is computed."""
+    import keras
+
+    return keras.ops.convert_to_numpy(tensor)
+
+
+def compiled(function):
+    """Compile a function of tensors that holds no model."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        return tensorflow.function(function, autograph=False)
+    if backend == "jax":
+        import jax
+
+        return jax.jit(function)
+    return function
+
+
+def compiled_logits(model):
+    """Compile a logits model in inference mode: float32 films [n, h, w, c] -> logits [n, classes].
+
+    One compilation serves one shape: callers pad a short last batch.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        import jax
+
+        trainable, fixed = weights_of(model)
+        run = jax.jit(lambda trainable, fixed, films: model.stateless_call(trainable, fixed, films, training=False)[0])
+        return lambda films: run(trainable, fixed, films)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        def forward(films):
+            with torch.no_grad():
+                return model(films, training=False)
+
+        return forward
+    return compiled(lambda films: model(films, training=False))
+
+
+def compiled_gradient(model):
+    """Compile d loss / d input of a logits model in inference mode.
+
+    The loss is cross-entropy on logits, summed over the batch, so no film's gradient depends on its neighbours.
+
+    Args:
+        model: keras.Model from films to logits.
+
+    Returns:
+        Function of films, float32 [n, h, w, c], and labels, float32 one-hot [n, classes], that returns the gradient
+        (float32, the films' shape) and the logits (float32 [n, classes]) as backend tensors.
+    """
+    import keras
+
+    return {"tensorflow": tensorflow_gradient, "jax": jax_gradient, "torch": torch_gradient}[keras.backend.backend()](model)
+
+
+def summed_loss(labels, logits):
+    """Return the cross-entropy on logits, summed over the batch."""
+    from keras import ops
+
+    return -ops.sum(labels * ops.log_softmax(logits, axis=-1))
+
+
+def tensorflow_gradient(model):
+    """`compiled_gradient` for TensorFlow."""
+    import tensorflow
+
+    def gradient(films, labels):
+        films = tensorflow.convert_to_tensor(films)
+        with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(films)
+            logits = model(films, training=False)
+            loss = summed_loss(labels, logits)
+        return tape.gradient(loss, films), logits
+
+    return tensorflow.function(gradient, autograph=False)
+
+
+def jax_gradient(model):
+    """`compiled_gradient` for JAX. The weights are arguments, so they are not copied into the program."""
+    import jax
+
+    def loss(films, labels, trainable, fixed):
+        logits, _ = model.stateless_call(trainable, fixed, films, training=False)
+        return summed_loss(labels, logits), logits
+
+    run = jax.jit(jax.grad(loss, has_aux=True))
+    trainable, fixed = weights_of(model)
+    return lambda films, labels: run(films, labels, trainable, fixed)
+
+
+def torch_gradient(model):
+    """`compiled_gradient` for PyTorch."""
+    import torch
+    from keras import ops
+
+    def gradient(films, labels):
+        films = ops.convert_to_tensor(films).detach().requires_grad_(True)
+        logits = model(films, training=False)
+        loss = summed_loss(ops.convert_to_tensor(labels), logits)
+        return torch.autograd.grad(loss, films)[0], logits.detach()
+
+    return gradient
+
+
+def weights_of(model):
+    """Return a model's trainable and non-trainable weights as backend tensors."""
+    return [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]

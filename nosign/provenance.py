@@ -1,0 +1,189 @@
+"""What was run, on what, with what result: atomic writes, hashes and manifests.
+
+Every stage leaves a `manifest.json` beside its output. Its `settings` say what the output depends on, so a
+later run can tell "already done" from "outputs of another run are in the way".
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+from nosign.errors import UserError
+
+MANIFEST = "manifest.json"
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn", "scikit-image", "scipy", "pandas",
+            "matplotlib")
+CHUNK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def atomic_path(path):
+    """Give a temporary path beside `path`; move it into place only if the block succeeds.
+
+    The temporary name keeps the endings, because some writers choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write a UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_csv(path, frame, **options):
+    """Write a pandas frame as CSV atomically, without its index."""
+    write_text(path, frame.to_csv(index=False, lineterminator="\n", **options))
+
+
+def sha256_of_file(path):
+    """Return the hexadecimal SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_of_model(path):
+    """Return the SHA-256 of a `.keras` file's weights.
+
+    The file is a zip archive that carries its own date, so two saves of one model differ in bytes; the weights do not.
+
+    Raises:
+        UserError: the file is missing or is no Keras model file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such model file; run train_finetune.py first or name the folder with --models") from None
+    except (zipfile.BadZipFile, KeyError):
+        raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
+
+
+def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), started, **facts):
+    """Write `folder/manifest.json` atomically.
+
+    Args:
+        folder: the stage's output folder.
+        stage: name of the script.
+        settings: everything that the outputs depend on, JSON-ready; compared by `check_settings`.
+        inputs, outputs: paths whose SHA-256 is recorded (those outside `folder` by their name alone).
+        started: `time.time()` at the start.
+        facts: whatever else is worth keeping, JSON-ready.
+    """
+    folder = Path(folder)
+    manifest = {
+        "stage": stage,
+        "argv": sys.argv[1:],
+        "settings": settings,
+        "git": git_state(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": package_versions(),
+        "inputs": {str(path): sha256_of_file(path) for path in inputs},
+        "outputs": {os.path.relpath(path, folder): sha256_of_file(path) for path in outputs},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(time.time() - started, 1),
+        **facts,
+    }
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Let one process at a time change a folder's shared files; the others wait."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with open(Path(folder) / ".lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def read_manifest(folder):
+    """Return the manifest of a folder as a dict, or None where there is none.
+
+    Raises:
+        UserError: the file is there but is not JSON.
+    """
+    path = Path(folder) / MANIFEST
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise UserError(f"{path}: not valid JSON; remove the file, or run the stage again with --overwrite") from None
+
+
+def check_settings(folder, settings, advice):
+    """Tell whether a folder holds this run's outputs.
+
+    Args:
+        folder: the stage's output folder.
+        settings: this run's settings, JSON-ready.
+        advice: what the user can do if the settings differ.
+
+    Returns:
+        The manifest if it was written with the same settings, None if there is no manifest.
+
+    Raises:
+        UserError: the folder holds the outputs of a run with other settings; the message names them.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        return None
+    differing = describe_differences(manifest.get("settings", {}), settings)
+    if differing:
+        raise UserError(f"{folder}: holds the outputs of another run: {differing}; {advice}")
+    return manifest
+
+
+def describe_differences(found, wanted):
+    """Name the settings that differ: "seed 0 (now 1), ..."; an empty text if none does."""
+    wanted = json.loads(json.dumps(wanted))
+    return ", ".join(f"{key} {short(found.get(key))} (now {short(wanted.get(key))})"
+                     for key in {**found, **wanted} if found.get(key) != wanted.get(key))
+
+
+def short(value, limit=60):
+    """Return a setting as text that fits into a line."""
+    text = json.dumps(value)
+    return text if len(text) <= limit else f"{text[:limit]}..."
+
+
+def git_state():
+    """Return the commit of this checkout and whether it has local changes; None outside a checkout."""
+    folder = Path(__file__).resolve().parent.parent
+
+    def git(*words):
+        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def package_versions():
+    """Return the versions of the packages that the numbers may depend on, those that are installed."""
+    versions = {}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return versions

@@ -1,0 +1,527 @@
+"""The tables: counts the sweep's predictions film by film and renders them as CSV, Markdown and LaTeX.
+
+Everything here derives from the rows that the stages before wrote: `models.csv`, `clean.csv` and one file per cell.
+"""
+
+import math
+import numbers
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tabulate import tabulate
+
+from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAIRS, PROTOCOLS, SINGLE_STEP_STRENGTHS
+from nosign.classifiers import BACKBONES, PAPER_TEST_FILMS
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+from nosign.provenance import read_manifest, write_csv, write_text
+
+PAPER_CONDITION = ("VGG16", "paper")  # source model and protocol of the paper's Tables II and III
+PAPER_BEST = (("fgsm", 7.67, 0.01), ("fgnm", 7.33, 0.02), ("pgdnm", 6.89, None))  # attack, accuracy in %, strength
+PAPER_GAP = ("fgsm", "fgnm", 30, 0.001, 0.005)  # sign, no-sign, points apart, strengths strictly between
+
+MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
+MEASURED_COLUMNS = ("linf", "l2", "ssim")
+ROUNDED = "_8bit"  # ending of the columns with predictions on films rounded to 8 bits
+PROTOCOL_NOTES = {"paper": "each step as long as the strength",
+                  "budget": "every attack kept within the strength of the film"}
+MISSING = "\N{EM DASH}"
+LATEX_SPECIALS = str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+                                MISSING: "---", **{sign: f"\\{sign}" for sign in "&%$#_{}"}})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table in its two forms: tidy rows for programs, a laid-out grid for readers.
+
+    Attributes:
+        name: file name without ending.
+        title: as in "Table II".
+        caption: plain text, sentences.
+        tidy: pandas frame, one row an observation, numbers at full precision.
+        shown: pandas frame of str; a column's name is (group, heading), group "" for none.
+        bold: bool [rows, columns], which entries of `shown` are set in bold.
+    """
+
+    name: str
+    title: str
+    caption: str
+    tidy: pd.DataFrame
+    shown: pd.DataFrame
+    bold: np.ndarray
+
+
+def ordered(names, known):
+    """Return the names without repetition: known ones in their own order, then the others alphabetically."""
+    names = set(names)
+    return [name for name in known if name in names] + sorted(names - set(known))
+
+
+def attack_pairs(iterative):
+    """Return the (sign, no-sign) pairs of attack names that are iterative, or those that are not."""
+    return tuple(pair for pair in PAIRS if ATTACKS[pair[0]].iterative == iterative)
+
+
+def condition_suffix(source, protocol):
+    """Return what distinguishes a condition's file names: nothing for the paper's own."""
+    words = [word for word, default in zip((source, protocol), PAPER_CONDITION) if word != default]
+    return "".join(f"-{word}" for word in words)
+
+
+def starred(target, source):
+    """Return a target model's heading; a star marks the white-box model."""
+    return f"{target}*" if target == source else target
+
+
+def read_rows(path, required, advice):
+    """Read a CSV file that must have certain columns and at least one row.
+
+    Args:
+        path: the file.
+        required: names of columns that must be there.
+        advice: what the user can do if the file is unusable.
+
+    Raises:
+        UserError: the file is missing, is no CSV, lacks a column or has no rows.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {advice}") from None
+    except ValueError as error:  # pandas' parser errors and undecodable bytes are ValueErrors
+        raise UserError(f"{path}: not a readable CSV file ({error}); {advice}") from None
+    if absent := [column for column in required if column not in frame.columns]:
+        raise UserError(f"{path}: lacks the column {', '.join(absent)}; {advice}")
+    if frame.empty:
+        raise UserError(f"{path}: has a heading but no rows; {advice}")
+    return frame
+
+
+def read_numbers(path, required, advice):
+    """Read a CSV file whose every field is a finite number.
+
+    Args and Raises: as `read_rows`; a field that is empty or no number is a `UserError` too.
+
+    Returns:
+        float64 frame.
+    """
+    frame = read_rows(path, required, advice).apply(pd.to_numeric, errors="coerce").astype(float)
+    broken = ~np.isfinite(frame.to_numpy()).all(axis=1)
+    if broken.any():
+        raise UserError(f"{path}: line {broken.argmax() + 2}: a field is empty or not a number; {advice}")
+    return frame
+
+
+def check_classes(path, frame, columns, advice):
+    """Refuse predictions or labels that are not positions in `CLASSES`."""
+    for column in columns:
+        wrong = frame.loc[~frame[column].isin(range(len(CLASSES))), column]
+        if not wrong.empty:
+            raise UserError(f"{path}: line {wrong.index[0] + 2}: {column} is {wrong.iloc[0]:g}, expected a class from "
+                            f"0 to {len(CLASSES) - 1}; {advice}")
+
+
+def read_clean(results):
+    """Read `clean.csv`: each test film's label and every model's prediction on the clean film.
+
+    Returns:
+        float64 frame with columns film, label and one per model, in the order of `BACKBONES`.
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    path = Path(results) / "clean.csv"
+    advice = "run attack.py, or name its output folder with --results"
+    frame = read_numbers(path, ("film", "label"), advice)
+    models = ordered(set(frame.columns) - {"film", "label"}, BACKBONES)
+    if not models:
+        raise UserError(f"{path}: no model's predictions in it; {advice}")
+    check_classes(path, frame, ["label", *models], advice)
+    return frame[["film", "label", *models]]
+
+
+def clean_accuracy(clean):
+    """Count each model's right predictions on the clean films.
+
+    Returns:
+        Frame with columns target, correct, films, accuracy_percent.
+    """
+    rows = [{"target": model, "correct": int((clean[model] == clean["label"]).sum()), "films": len(clean)}
+            for model in clean.columns.drop(["film", "label"])]
+    frame = pd.DataFrame(rows)
+    return frame.assign(accuracy_percent=100 * frame["correct"] / frame["films"])
+
+
+def find_cells(results):
+    """Find the finished cells below `results/attacks`.
+
+    Returns:
+        List of (source, protocol, attack, strength, path), in the order in which tables list them.
+
+    Raises:
+        UserError: there is none, or a path does not name a condition.
+    """
+    folder = Path(results) / "attacks"
+    found = {}
+    for path in sorted(folder.glob("*/*/*/*.csv")):
+        words = path.relative_to(folder).parts
+        if any(word.startswith(".") for word in words):  # a file that attack.py has not finished yet
+            continue
+        cell = (*words[:3], cell_strength(path))
+        if words[1] not in PROTOCOLS or words[2] not in ATTACKS:
+            raise UserError(f"{path}: the path should read SOURCE/PROTOCOL/ATTACK/STRENGTH.csv with a protocol of "
+                            f"{', '.join(PROTOCOLS)} and an attack of {', '.join(ATTACKS)}; move the file away")
+        if cell in found:
+            raise UserError(f"{path}: the same cell as {found[cell]}; remove one of the two")
+        found[cell] = path
+    if not found:
+        raise UserError(f"{folder}: no finished cells; run attack.py, or name its output folder with --results")
+    sources = ordered({cell[0] for cell in found}, BACKBONES)
+    place = {word: position for position, word in enumerate([*sources, *PROTOCOLS, *ATTACKS])}
+    in_order = sorted(found, key=lambda cell: (*map(place.get, cell[:3]), cell[3]))
+    return [(*cell, found[cell]) for cell in in_order]
+
+
+def cell_strength(path):
+    """Return the strength that a cell's file name states."""
+    try:
+        strength = float(path.stem)
+    except ValueError:
+        strength = math.nan
+    if not 0 <= strength < math.inf:
+        raise UserError(f"{path}: the file name should be a strength, a number of at least 0; move the file away")
+    return strength
+
+
+def read_cell(path, clean):
+    """Read one cell and check that it belongs to the clean predictions.
+
+    Args:
+        path: the cell's file.
+        clean: what `read_clean` returned.
+
+    Returns:
+        (float64 frame, names of the target models in it).
+
+    Raises:
+        UserError: the file is malformed or unfinished, or it was computed on other films or other models.
+    """
+    advice = "remove the file and run attack.py again; it recomputes missing cells only"
+    frame = read_numbers(path, ("film", "label", *MEASURED_COLUMNS), advice)
+    predictions = set(frame.columns) - {"film", "label", *MEASURED_COLUMNS}
+    targets = ordered((name for name in predictions if not name.endswith(ROUNDED)), BACKBONES)
+    if not targets or predictions != {name + ending for name in targets for ending in ("", ROUNDED)}:
+        raise UserError(f"{path}: expected a column per target model and one more that ends in {ROUNDED}; {advice}")
+    if unknown := [target for target in targets if target not in clean.columns]:
+        raise UserError(f"{path}: targets {', '.join(unknown)}, of which clean.csv holds no predictions; {advice}")
+    if not np.array_equal(frame[["film", "label"]], clean[["film", "label"]]):
+        raise UserError(f"{path}: its {len(frame)} films are not the {len(clean)} films of clean.csv; {advice}")
+    check_classes(path, frame, predictions, advice)
+    return frame, targets
+
+
+def read_cells(results):
+    """Read every finished cell and count right predictions per target model.
+
+    Returns:
+        Frame with one row per cell and target: source, protocol, attack, strength, target, white_box, correct, films,
+        accuracy_percent, correct_8bit, accuracy_8bit_percent (after rounding to 8 bits), and the means over films of
+        the perturbation's L-inf and L2 norm (pixels in [0, 1]) and of the SSIM: linf_mean, l2_mean, ssim_mean.
+
+    Raises:
+        UserError: there are no cells, or one of them is unusable.
+    """
+    clean = read_clean(results)
+    rows = []
+    for source, protocol, attack, strength, path in find_cells(results):
+        cell, targets = read_cell(path, clean)
+        means = {f"{column}_mean": cell[column].mean() for column in MEASURED_COLUMNS}
+        for target in targets:
+            correct, correct_8bit = (int((cell[target + ending] == cell["label"]).sum()) for ending in ("", ROUNDED))
+            rows.append({"source": source, "protocol": protocol, "attack": attack, "strength": strength,
+                         "target": target, "white_box": target == source,
+                         "correct": correct, "films": len(cell), "accuracy_percent": 100 * correct / len(cell),
+                         "correct_8bit": correct_8bit, "accuracy_8bit_percent": 100 * correct_8bit / len(cell),
+                         **means})
+    return pd.DataFrame(rows)
+
+
+def read_models(folder):
+    """Read `models.csv`: parameters and clean accuracy of each classifier.
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    path = Path(folder) / "models.csv"
+    advice = "run train_finetune.py, or name its output folder with --models"
+    frame = read_rows(path, MODEL_COLUMNS, advice)
+    numeric = frame[list(MODEL_COLUMNS[1:])].apply(pd.to_numeric, errors="coerce")
+    counts = numeric[["parameters", "correct", "films"]]
+    whole = (counts % 1 == 0).all(axis=1)
+    if not (whole & (counts["films"] >= 1) & counts["correct"].between(0, counts["films"])).all():
+        raise UserError(f"{path}: parameters, correct and films should be whole numbers, correct at most films; "
+                        f"{advice}")
+    if frame["model"].duplicated().any():
+        raise UserError(f"{path}: names a model twice; {advice}")
+    frame = pd.concat([frame["model"].astype(str), counts.astype(int), numeric.drop(columns=counts.columns)], axis=1)
+    return frame.set_index("model").loc[ordered(frame["model"], BACKBONES)].reset_index()
+
+
+def missing_cells(cells):
+    """List the cells that a full sweep would add to those there.
+
+    A full sweep has, for every condition, all attacks at the paper's strengths and at those found beside them.
+
+    Returns:
+        Dict from (source, protocol, attack) to the ascending list of absent strengths; complete attacks are left out.
+    """
+    missing = {}
+    for (source, protocol), found in cells.groupby(["source", "protocol"], sort=False):
+        for attack in ATTACKS.values():
+            pairs = attack_pairs(attack.iterative)
+            alike = found["attack"].isin([name for pair in pairs for name in pair])
+            paper = ITERATIVE_STRENGTHS if attack.iterative else SINGLE_STEP_STRENGTHS
+            wanted = {*paper, *found.loc[alike, "strength"]}
+            if absent := sorted(wanted - set(found.loc[found["attack"] == attack.name, "strength"])):
+                missing[source, protocol, attack.name] = absent
+    return missing
+
+
+def percent(value):
+    """Return a percentage with two decimals, or a dash where there is none."""
+    return MISSING if pd.isna(value) else f"{value:.2f}"
+
+
+def counted(correct, films):
+    """Return an accuracy with its counts, such as "92.22 (830/900)"."""
+    return f"{100 * correct / films:.2f} ({correct}/{films})"
+
+
+def models_table(models):
+    """Build Table I: the classifiers' size and clean accuracy, beside what the paper states."""
+    paper = [BACKBONES.get(name) for name in models["model"]]
+    tidy = models.assign(
+        accuracy_percent=100 * models["correct"] / models["films"],
+        paper_parameters=pd.array([backbone and backbone.paper_parameters for backbone in paper], dtype="Int64"),
+        paper_correct=pd.array([backbone and backbone.paper_correct for backbone in paper], dtype="Int64"),
+        paper_films=PAPER_TEST_FILMS)
+    shown = [(row.model, f"{row.parameters:,}", counted(row.correct, row.films),
+              *(MISSING if pd.isna(top) else f"{top:.1f}" for top in (row.imagenet_top1, row.imagenet_top5)),
+              f"{backbone.paper_parameters:,}" if backbone else MISSING,
+              counted(backbone.paper_correct, PAPER_TEST_FILMS) if backbone else MISSING)
+             for row, backbone in zip(models.itertuples(), paper)]
+    columns = [("", "Model"), ("Measured", "Parameters"), ("Measured", "Clean accuracy (%)"),
+               ("ImageNet (%)", "Top-1"), ("ImageNet (%)", "Top-5"),
+               ("Paper", "Parameters"), ("Paper", "Clean accuracy (%)")]
+    caption = ("The classifiers: parameters of backbone and adaptation head together, accuracy on the clean test films "
+               "with counts, and the backbones' published ImageNet accuracy.")
+    return Table("table1", "Table I", caption, tidy, pd.DataFrame(shown, columns=pd.MultiIndex.from_tuples(columns)),
+                 np.zeros((len(shown), len(columns)), dtype=bool))
+
+
+def accuracy_grid(cells, pairs, value):
+    """Lay one condition's cells out as in the paper.
+
+    Args:
+        cells: rows of `read_cells` of one source and protocol.
+        pairs: the (sign, no-sign) pairs that make the columns.
+        value: name of the column to show.
+
+    Returns:
+        Frame with one row a strength and columns (target, attack), NaN for cells that are not there.
+    """
+    grid = cells.pivot(index="strength", columns=["target", "attack"], values=value)
+    targets = ordered(cells["target"], BACKBONES)
+    return grid.reindex(columns=[(target, attack) for target in targets for pair in pairs for attack in pair])
+
+
+def better_of_pair(grid, pairs):
+    """Mark the attack of each sign/no-sign pair that leaves fewer films right.
+
+    Args:
+        grid: what `accuracy_grid` returned.
+        pairs: its (sign, no-sign) pairs.
+
+    Returns:
+        Bool frame like `grid`; nothing is marked in a tie or where one of the two is missing.
+    """
+    marks = pd.DataFrame(False, index=grid.index, columns=grid.columns)
+    for target in grid.columns.unique(0):
+        for sign, no_sign in pairs:
+            marks[target, sign] = grid[target, sign] < grid[target, no_sign]
+            marks[target, no_sign] = grid[target, no_sign] < grid[target, sign]
+    return marks
+
+
+def attack_table(cells, clean, iterative, steps):
+    """Build Table II (single-step attacks) or III (iterative ones) of one condition.
+
+    Args:
+        cells: rows of `read_cells` of one source and protocol.
+        clean: what `clean_accuracy` returned.
+        iterative: which of the two tables.
+        steps: T of the iterative attacks, None if it is not on record.
+
+    Returns:
+        The table, or None if none of its attacks has a finished cell.
+    """
+    pairs = [pair for pair in attack_pairs(iterative) if cells["attack"].isin(pair).any()]
+    tidy = cells[cells["attack"].isin([attack for pair in pairs for attack in pair])]
+    if tidy.empty:
+        return None
+    source, protocol, films = tidy[["source", "protocol", "films"]].iloc[0]
+    grid = accuracy_grid(tidy, pairs, "accuracy_percent")
+    clean = clean.set_index("target")["accuracy_percent"]
+    rows = [["0 (clean)", *(percent(clean[target]) for target, _ in grid.columns)]]
+    rows += [[f"{strength:g}", *map(percent, values)] for strength, values in zip(grid.index, grid.to_numpy())]
+    columns = [("", "Strength"), *((starred(target, source), ATTACKS[attack].title) for target, attack in grid.columns)]
+    bold = np.zeros((len(rows), len(columns)), dtype=bool)
+    bold[1:, 1:] = better_of_pair(accuracy_grid(tidy, pairs, "correct"), pairs)
+    name = ("table3" if iterative else "table2") + condition_suffix(source, protocol)
+    shown = pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))
+    return Table(name, "Table III" if iterative else "Table II",
+                 attack_caption(source, protocol, films, pairs, steps if iterative else 1), tidy, shown, bold)
+
+
+def attack_caption(source, protocol, films, pairs, steps):
+    """Return the caption of Table II or III: attacks, films, steps T, protocol, and what star and bold mean."""
+    versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in pair) for pair in pairs)
+    steps = "unknown" if steps is None else steps
+    return (f"Accuracy (%) on {films} test films under {versus}. Gradients from {source} (*: white-box; the others: "
+            f"black-box), T = {steps}, protocol '{protocol}': {PROTOCOL_NOTES[protocol]}. "
+            "Bold: the better attack of a sign/no-sign pair, that which leaves the lower accuracy.")
+
+
+def recorded_steps(results, source, protocol):
+    """Return T, the steps of the iterative attacks, from the sweep's manifest; None if it is not there."""
+    manifest = read_manifest(Path(results) / "attacks" / source / protocol) or {}
+    return manifest.get("settings", {}).get("steps")
+
+
+def white_box_cells(cells, attack, source=PAPER_CONDITION[0], protocol=PAPER_CONDITION[1]):
+    """Return one attack's white-box rows of a condition, the paper's by default, ascending in strength."""
+    wanted = (cells["source"] == source) & (cells["protocol"] == protocol) & (cells["attack"] == attack)
+    return cells[wanted & cells["white_box"]].sort_values("strength")
+
+
+def best_comparison(cells, attack, paper_percent, paper_strength):
+    """Return the row that sets the paper's lowest white-box accuracy of an attack beside the measured one."""
+    found = white_box_cells(cells, attack)
+    paper_note = f"{round(paper_percent / 100 * PAPER_TEST_FILMS)}/{PAPER_TEST_FILMS}"
+    if paper_strength is not None:
+        paper_note += f" at {paper_strength:g}"
+    row = {"quantity": f"{ATTACKS[attack].title}, lowest white-box accuracy", "unit": "%", "paper": paper_percent,
+           "paper_note": paper_note}
+    if found.empty:
+        return {**row, "measured": math.nan, "measured_note": "not run"}
+    best = found.loc[found["correct"].idxmin()]
+    note = f"{best['correct']}/{best['films']} at {best['strength']:g} (of {len(found)} run)"
+    return {**row, "measured": best["accuracy_percent"], "measured_note": note}
+
+
+def gap_comparison(cells):
+    """Return the row that sets the paper's gap between FGSM and FGNM beside the mean of the measured gaps."""
+    sign, no_sign, points, low, high = PAPER_GAP
+    accuracy = [white_box_cells(cells, attack).set_index("strength")["accuracy_percent"] for attack in (sign, no_sign)]
+    gaps = (accuracy[0] - accuracy[1]).dropna()
+    inside = gaps[(gaps.index > low) & (gaps.index < high)]
+    return {"quantity": f"{ATTACKS[no_sign].title} below {ATTACKS[sign].title} within ({low}, {high})",
+            "unit": "points", "paper": points, "paper_note": "about", "measured": inside.mean(),
+            "measured_note": f"mean of {len(inside)} strengths" if len(inside) else "not run"}
+
+
+def model_comparisons(models):
+    """Return the rows that set the paper's parameter counts and clean accuracies beside the measured ones."""
+    measured = {row.model: row for row in models.itertuples()}
+    parameters, accuracies = [], []
+    for name, backbone in BACKBONES.items():
+        own = measured.get(name)
+        parameters.append({
+            "quantity": f"{name} parameters", "unit": "", "paper": backbone.paper_parameters, "paper_note": "",
+            "measured": own.parameters if own else math.nan, "measured_note": "" if own else "not trained"})
+        accuracies.append({
+            "quantity": f"{name} clean accuracy", "unit": "%", "paper": 100 * backbone.paper_correct / PAPER_TEST_FILMS,
+            "paper_note": f"{backbone.paper_correct}/{PAPER_TEST_FILMS}",
+            "measured": 100 * own.correct / own.films if own else math.nan,
+            "measured_note": f"{own.correct}/{own.films}" if own else "not trained"})
+    return parameters + accuracies
+
+
+def paper_table(models, cells):
+    """Build the table that lists each number which the paper states beside the same quantity measured here.
+
+    Args:
+        models: what `read_models` returned.
+        cells: what `read_cells` returned; only the paper's own condition is compared.
+    """
+    rows = [*model_comparisons(models), *(best_comparison(cells, *best) for best in PAPER_BEST), gap_comparison(cells)]
+    shown = [(row["quantity"], quantity(row["paper"], row["unit"]), row["paper_note"],
+              quantity(row["measured"], row["unit"]), row["measured_note"]) for row in rows]
+    columns = [("", "Quantity"), ("Paper", "Value"), ("Paper", "Note"), ("Measured", "Value"), ("Measured", "Note")]
+    caption = (f"The numbers that the paper states, beside the same quantities measured here (gradients from "
+               f"{PAPER_CONDITION[0]}, protocol '{PAPER_CONDITION[1]}').")
+    return Table("paper", "Comparison with the paper", caption, pd.DataFrame(rows),
+                 pd.DataFrame(shown, columns=pd.MultiIndex.from_tuples(columns)),
+                 np.zeros((len(shown), len(columns)), dtype=bool))
+
+
+def quantity(value, unit):
+    """Return a count in full, another number with two decimals, each with its unit."""
+    if pd.isna(value):
+        return MISSING
+    number = f"{value:,}" if isinstance(value, numbers.Integral) else f"{value:.2f}"
+    return f"{number} {unit}".rstrip()
+
+
+def to_markdown(table):
+    """Return a table as GitHub-flavoured Markdown, its title and caption above it."""
+    headings = [" ".join(filter(None, column)) for column in table.shown.columns]
+    rows = [[f"**{text}**" if marked else text for text, marked in zip(texts, marks)]
+            for texts, marks in zip(table.shown.to_numpy(), table.bold)]
+    grid = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=alignments(table))
+    return f"**{table.title}.** {table.caption}\n\n{grid}\n"
+
+
+def plain_grid(grid):
+    """Return what `accuracy_grid` laid out for one target as aligned text for a terminal."""
+    rows = [[f"{strength:g}", *map(percent, values)] for strength, values in zip(grid.index, grid.to_numpy())]
+    headings = ["strength", *(ATTACKS[attack].title for attack in grid.columns)]
+    return tabulate(rows, headings, disable_numparse=True, stralign="right")
+
+
+def alignments(table):
+    """Return "left" or "right" for each column: numbers to the right, names and notes to the left."""
+    return ["left" if heading in ("Model", "Quantity", "Note") else "right" for _, heading in table.shown.columns]
+
+
+def escape_latex(text):
+    """Return plain text with LaTeX's special characters escaped."""
+    return text.translate(LATEX_SPECIALS)
+
+
+def to_latex(table):
+    """Return a table as a LaTeX float over both columns of a page; it needs the package booktabs."""
+    shown = table.shown.map(escape_latex)
+    shown.columns = pd.MultiIndex.from_tuples([tuple(map(escape_latex, column)) for column in shown.columns])
+    marks = np.where(table.bold, "textbf:--rwrap;", "")
+    style = shown.style.hide(axis="index").apply(lambda _: marks, axis=None)
+    style.set_table_styles([{"selector": "footnotesize", "props": ":;"}])  # Table III is too wide at 10 pt
+    return style.to_latex(
+        environment="table*", position="t", position_float="centering", hrules=True, multicol_align="c",
+        column_format="".join(side[0] for side in alignments(table)), caption=escape_latex(table.caption),
+        label=f"tab:{table.name}")
+
+
+def write_table(folder, table):
+    """Write a table as CSV, Markdown and LaTeX.
+
+    Returns:
+        The three paths.
+    """
+    paths = [Path(folder) / f"{table.name}.{ending}" for ending in ("csv", "md", "tex")]
+    write_csv(paths[0], table.tidy, float_format="%.10g")
+    write_text(paths[1], to_markdown(table))
+    write_text(paths[2], to_latex(table))
+    return paths

@@ -1,0 +1,144 @@
+"""The script of stage 4 from end to end: what it writes, prints and refuses."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import data_figure
+from nosign.errors import run
+from nosign.provenance import sha256_of_file, write_manifest
+
+ROOT = Path(data_figure.__file__).parent
+TABLES = [f"tables/{name}.{ending}"
+          for name in ("table1", "paper", "table2", "table3") for ending in ("csv", "md", "tex")]
+FIGURES = [f"figures/{name}.{ending}" for name in ("figure1", "figure2", "figure4") for ending in ("png", "pdf")]
+
+
+def write_inputs(root):
+    """Write what stages 2 and 3 leave of an unfinished sweep: three cells of six films, one example, one model."""
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    films = {"film": range(6), "label": labels}
+    (root / "model").mkdir(parents=True)
+    (root / "model/models.csv").write_text("model,parameters,correct,films,imagenet_top1,imagenet_top5,weights_sha256\n"
+                                           "VGG16,14749763,6,6,71.3,90.1,ab\n")
+    for name, right in (("fgsm/0.001", 4), ("fgnm/0.001", 2), ("bim/0.001", 1)):
+        path = root / "results/attacks/VGG16/paper" / f"{name}.csv"
+        path.parent.mkdir(parents=True)
+        predictions = np.where(np.arange(6) < right, labels, (labels + 1) % 3)
+        pd.DataFrame({**films, "VGG16": predictions, "VGG16_8bit": labels, "linf": 0.001, "l2": 0.1,
+                      "ssim": 0.99}).to_csv(path, index=False)
+    pd.DataFrame({**films, "VGG16": labels}).to_csv(root / "results/clean.csv", index=False)
+    (root / "results/examples").mkdir()
+    film = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
+    np.savez(root / "results/examples/fgnm.npz", original=film, adversarial=np.stack([film, film]), label=0, film=3,
+             strengths=[0.003, 0.03], predictions=[0, 1, 2], confidences=np.float32([0.9, 0.8, 0.7]))
+    return ["--results", str(root / "results"), "--models", str(root / "model")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Run the script once; return its folder, its arguments and what it printed."""
+    root = tmp_path_factory.mktemp("stage4")
+    arguments = write_inputs(root)
+    done = call(arguments, PYTHONHASHSEED="1")
+    assert (done.returncode, done.stderr) == (0, "")
+    return root, arguments, done.stdout
+
+
+def call(arguments, **environment):
+    """Run the script in a process of its own."""
+    return subprocess.run([sys.executable, str(ROOT / "data_figure.py"), *arguments], cwd=ROOT, text=True,
+                          capture_output=True, env={**os.environ, **environment})
+
+
+def test_writes_every_table_and_figure_and_lists_them(finished):
+    root, _, printed = finished
+    written = {str(path.relative_to(root / "results")) for folder in ("tables", "figures")
+               for path in (root / "results" / folder).iterdir()}
+    assert written == {*TABLES, *FIGURES, "tables/manifest.json"}
+    assert printed.splitlines()[-len(written) + 1:] == [str(root / "results" / path) for path in TABLES + FIGURES]
+
+
+def test_prints_the_white_box_summary(finished):
+    lines = finished[2].splitlines()
+    start = lines.index("Table II, white-box: accuracy (%) of VGG16 on 6 films, protocol 'paper'")
+    assert [line.split() for line in lines[start + 1:start + 4:2]] == [["strength", "FGSM", "FGNM"],
+                                                                      ["0.001", "66.67", "33.33"]]
+
+
+def test_says_what_is_missing(finished):
+    assert "not there: VGG16/paper/bim: 0.0005 0.0015 0.002 0.0025 0.003\n" in finished[2]
+    assert "not there: VGG16/paper/pgdnm: 0.0005 0.001" in finished[2]
+    assert "not there: examples/pgdnm.npz, so figure3 is skipped\n" in finished[2]
+
+
+def test_same_cells_give_the_same_bytes(finished, tmp_path):
+    root, arguments, _ = finished
+    assert call([*arguments, "--out", str(tmp_path)], PYTHONHASHSEED="2").returncode == 0
+    for path in TABLES + FIGURES:
+        assert sha256_of_file(tmp_path / path) == sha256_of_file(root / "results" / path), path
+
+
+def test_figures_have_300_dots_an_inch(finished):
+    from PIL import Image
+    with Image.open(finished[0] / "results/figures/figure4.png") as image:
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1) and image.width == round(7.16 * 300)
+
+
+def test_files_that_can_no_longer_be_made_are_removed_unless_changed(tmp_path):
+    folder = tmp_path / "tables"
+    names = [folder / "table2.md", folder / "table3.md", tmp_path / "figures/figure2.png",
+             tmp_path / "figures/figure3.png"]
+    for path in names:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(path.name)
+    write_manifest(folder, stage="data_figure.py", settings={}, outputs=names, started=time.time())
+    names[3].write_text("drawn by hand")
+    assert data_figure.remove_stale(folder, names[:1]) == [path.resolve() for path in names[1:3]]
+    assert [path.exists() for path in names] == [True, False, False, True]
+
+
+@pytest.mark.parametrize("spoil, complaint", [
+    (lambda root: (root / "model/models.csv").unlink(), "models.csv: not found; run train_finetune.py"),
+    (lambda root: (root / "results/clean.csv").unlink(), "clean.csv: not found; run attack.py"),
+    (lambda root: (root / "results/attacks").rename(root / "results/elsewhere"),
+     "attacks: no finished cells; run attack.py"),
+    (lambda root: (root / "results/attacks/VGG16/paper/bim/0.001.csv").write_text("film,label\n0"),
+     "bim/0.001.csv: lacks"),
+    (lambda root: (root / "results/examples/fgnm.npz").write_bytes(b"PK"), "fgnm.npz: not a complete example"),
+])
+def test_unusable_input_gives_one_line_and_status_1(tmp_path, capsys, spoil, complaint):
+    arguments = write_inputs(tmp_path)
+    spoil(tmp_path)
+    assert run(data_figure.main, arguments) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and complaint in message and message.count("\n") == 1
+    assert not (tmp_path / "results/tables").exists()
+
+
+def test_help_and_wrong_usage():
+    done = call(["--help"])
+    assert done.returncode == 0 and "--results" in done.stdout
+    assert call(["--result-folder", "x"]).returncode == 2
+
+
+def modules_after(code):
+    """Return the names of the modules that a fresh process holds after running some code."""
+    code += "; import sys; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True).stdout.split())
+
+
+def test_nothing_slow_is_imported_before_the_arguments_are_parsed():
+    modules = modules_after("import data_figure; data_figure.parse_args([])")
+    assert "data_figure" in modules and not modules & {"numpy", "pandas", "matplotlib"}
+
+
+def test_nothing_of_keras_is_imported():
+    modules = modules_after("import data_figure, nosign.tables, nosign.figures")
+    assert "nosign.figures" in modules and not modules & {"keras", "tensorflow", "jax", "torch"}

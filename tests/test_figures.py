@@ -1,0 +1,191 @@
+"""What the figures show: the numbers behind their lines and images, and that their words can be read."""
+
+import itertools
+
+import matplotlib.colors
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
+
+from nosign import figures
+from nosign.attacks import ATTACKS
+from nosign.classifiers import BACKBONES
+from nosign.errors import UserError
+
+CLEAN = pd.DataFrame({"target": list(BACKBONES), "accuracy_percent": [92.22, 90.11, 96.78]})
+
+
+def some_cells(attacks=tuple(ATTACKS), strengths=(0.003, 0.0005), targets=tuple(BACKBONES)):
+    """Return cells of VGG16/paper with a different accuracy each, strengths in falling order."""
+    rows = itertools.product(attacks, strengths, targets)
+    return pd.DataFrame([{"source": "VGG16", "protocol": "paper", "attack": attack, "strength": strength,
+                          "target": target, "accuracy_percent": float(number), "white_box": target == "VGG16"}
+                         for number, (attack, strength, target) in enumerate(rows)])
+
+
+def some_example():
+    """Return an 8 x 8 film attacked at two strengths: class 0 becomes 1, then stays 0."""
+    original = np.full((8, 8, 3), 0.5, np.float32)
+    adversarial = np.stack([original, original])
+    adversarial[0, 0, 0] = [0.5001, 0.4999, 0.6]
+    return figures.Example("fgnm", 41, 0, original, adversarial, np.array([0.003, 0.03]), np.array([0, 1, 0]),
+                           np.array([0.991, 0.87, 0.5], np.float32))
+
+
+def panels(figure):
+    """Return the axes of a figure by title."""
+    return {axes.get_title(): axes for axes in figure.get_axes()}
+
+
+def lines(axes):
+    """Return the attacks' lines of a panel by label."""
+    handles, labels = axes.get_legend_handles_labels()
+    return dict(zip(labels, handles))
+
+
+def every_figure():
+    """Return one figure of each kind."""
+    return {"workflow": figures.draw_workflow(), "example": figures.draw_example(some_example()),
+            "accuracy": figures.draw_accuracy(some_cells(), CLEAN)}
+
+
+@pytest.mark.parametrize("name, figure", every_figure().items())
+def test_words_are_at_least_seven_points_and_inside_the_figure(name, figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    assert figure.get_figwidth() == pytest.approx(figures.WIDTH) and figures.WIDTH == 7.16
+    assert min(text.get_fontsize() for text in figure.findobj(Text) if text.get_text()) >= 7
+    drawn, page = figure.get_tightbbox(canvas.get_renderer()), figure.bbox_inches
+    assert page.x0 <= drawn.x0 and drawn.x1 <= page.x1 and page.y0 <= drawn.y0 and drawn.y1 <= page.y1
+
+
+def test_workflow_words_lie_inside_their_boxes():
+    figure = figures.draw_workflow()
+    FigureCanvasAgg(figure).draw()
+    boxes = [patch.get_window_extent() for patch in figure.get_axes()[0].patches if isinstance(patch, FancyBboxPatch)]
+    for text in figure.get_axes()[0].texts:
+        extent = text.get_window_extent()
+        holding = [area for area in boxes if area.contains(*extent.p0) and area.contains(*extent.p1)]
+        assert len(holding) >= (1 if text.get_ha() == "left" else 2), text  # headings stand in their stage's frame
+
+
+def test_workflow_names_every_backbone_and_attack():
+    words = "\n".join(text.get_text() for text in figures.draw_workflow().findobj(Text)).split()
+    assert {*BACKBONES, "VGG16*", *(attack.title for attack in ATTACKS.values())} <= set(words)
+
+
+def test_amplified_noise_is_grey_where_nothing_changed_and_clipped():
+    example = some_example()
+    noise = figures.amplified_noise(example.original, example.adversarial[0])
+    assert noise[0, 0] == pytest.approx([0.6, 0.4, 1.0], abs=1e-4)
+    assert (noise[1:] == 0.5).all()
+
+
+def test_example_shows_film_noise_and_adversarial_film_in_turn():
+    example = some_example()
+    axes = figures.draw_example(example).get_axes()
+    shown = [panel.get_images()[0].get_array() for panel in axes]
+    wanted = [example.original, figures.amplified_noise(example.original, example.adversarial[0]),
+              example.adversarial[0], figures.amplified_noise(example.original, example.adversarial[1]),
+              example.adversarial[1]]
+    for image, film in zip(shown, wanted, strict=True):
+        np.testing.assert_array_equal(image, film)
+    assert [panel.get_title() for panel in axes] == [
+        "(a) original\ntest film", "(b) noise × 1000\nstrength 0.003", "(c) adversarial\nstrength 0.003",
+        "(d) noise × 1000\nstrength 0.03", "(e) adversarial\nstrength 0.03"]
+
+
+def test_example_says_in_words_whether_each_prediction_is_right():
+    figure = figures.draw_example(some_example())
+    assert [panel.get_xlabel() for panel in figure.get_axes()] == [
+        "COVID-19, 99.1 %\n✓ right", "", "Normal, 87.0 %\n✗ wrong", "", "COVID-19, 50.0 %\n✓ right"]
+    note = figure.get_supxlabel()
+    assert "FGNM, test film 41. True class: COVID-19" in note and "0.5 + 1000 × (adversarial − original)" in note
+
+
+def test_accuracy_lines_carry_the_cells_in_ascending_strength():
+    cells = some_cells()
+    figure = figures.draw_accuracy(cells, CLEAN)
+    for axes, (single_step, target) in zip(figure.get_axes(), itertools.product((True, False), BACKBONES), strict=True):
+        drawn = lines(axes)
+        assert list(drawn) == (["FGSM", "FGNM"] if single_step else ["BIM", "BINM", "PGD", "PGDNM"])
+        for title, line in drawn.items():
+            wanted = cells.query("attack == @title.lower() and target == @target")["accuracy_percent"].tolist()
+            assert line.get_xdata().tolist() == [0.0005, 0.003] and line.get_ydata().tolist() == wanted[::-1]
+
+
+def test_reference_lines_are_the_clean_accuracy_and_chance():
+    axes = panels(figures.draw_accuracy(some_cells(), CLEAN))["InceptionV3 (black-box)"]
+    levels = [line.get_ydata()[0] for line in axes.get_lines() if line not in lines(axes).values()]
+    assert levels == pytest.approx([90.11, 100 / 3])
+    assert [text.get_text() for text in axes.texts] == ["clean 90.11 %", "chance"]
+
+
+def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
+    for axes in figures.draw_accuracy(some_cells(), CLEAN).get_axes():
+        drawn = lines(axes)
+        assert len({line.get_marker() for line in drawn.values()}) == len(drawn)
+        assert len({line.get_linestyle() for line in drawn.values()}) == len(drawn)
+        colours = {ATTACKS[title.lower()].direction: line.get_color() for title, line in drawn.items()}
+        greys = [np.dot(matplotlib.colors.to_rgb(colour), [0.299, 0.587, 0.114]) for colour in colours.values()]
+        assert len(greys) == 2 and abs(greys[0] - greys[1]) > 0.25
+
+
+def test_reference_labels_keep_away_from_the_lines():
+    cells = some_cells(["fgsm"], [0.001, 0.01], ["VGG16"]).assign(accuracy_percent=[90.0, 36.0])
+    assert [figures.clearer_side(cells, level) for level in (92.22, 100 / 3)] == ["right", "left"]
+    sides = [text.get_ha() for text in figures.draw_accuracy(cells, CLEAN).get_axes()[0].texts]
+    assert sides == ["right", "left"]
+
+
+def test_star_marks_the_white_box_panel():
+    titles = [axes.get_title() for axes in figures.draw_accuracy(some_cells(), CLEAN).get_axes()]
+    assert titles == ["VGG16* (white-box)", "InceptionV3 (black-box)", "DenseNet201 (black-box)"] * 2
+
+
+def test_unfinished_sweep_is_drawn_as_far_as_it_goes():
+    figure = figures.draw_accuracy(some_cells(["fgnm"], [0.001], ["VGG16", "DenseNet201"]), CLEAN)
+    assert list(panels(figure)) == ["VGG16* (white-box)", "DenseNet201 (black-box)"]
+    assert [line.get_xdata().tolist() for axes in figure.get_axes() for line in lines(axes).values()] == [[0.001]] * 2
+
+
+def test_strength_zero_has_a_place_on_the_axis():
+    axes = figures.draw_accuracy(some_cells(["fgsm"], [0.0, 0.001]), CLEAN).get_axes()[0]
+    assert axes.get_xscale() == "symlog" and axes.get_xlim()[0] <= 0
+
+
+def write_example(results, **changes):
+    """Write `examples/fgnm.npz`, some of its arrays changed, and return its path."""
+    example = vars(some_example()) | changes
+    path = results / "examples" / "fgnm.npz"
+    path.parent.mkdir()
+    np.savez(path, **{name: value for name, value in example.items() if name != "attack"})
+    return path
+
+
+def test_example_is_read_back_as_written(tmp_path):
+    write_example(tmp_path)
+    read, written = figures.read_example(tmp_path, "fgnm"), some_example()
+    assert (read.attack, read.film, read.label) == ("fgnm", 41, 0)
+    for name in ("original", "adversarial", "strengths", "predictions", "confidences"):
+        np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
+    assert figures.read_example(tmp_path, "pgdnm") is None
+
+
+@pytest.mark.parametrize("changes", [{"label": 3}, {"strengths": np.ones(3)}, {"original": np.ones((8, 8))},
+                                     {"adversarial": np.ones((2, 8, 9, 3))}, {"predictions": np.array([0, 1, -1])},
+                                     {"film": np.array(None, dtype=object)}])
+def test_example_of_wrong_shape_or_class_is_refused(tmp_path, changes):
+    path = write_example(tmp_path, **changes)
+    with pytest.raises(UserError, match="fgnm.npz: .*remove it and run attack.py again"):
+        figures.read_example(tmp_path, path.stem)
+
+
+def test_truncated_example_is_refused(tmp_path):
+    path = write_example(tmp_path)
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match="not a complete example"):
+        figures.read_example(tmp_path, "fgnm")
