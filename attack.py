@@ -15,7 +15,7 @@ from pathlib import Path
 from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PROTOCOLS, SINGLE_STEP_STRENGTHS
 from nosign.classifiers import BACKBONES
 from nosign.errors import UserError, run
-from nosign.provenance import (MANIFEST, atomic_path, check_settings, sha256_of_file, sha256_of_model, write_csv,
+from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, sha256_of_model, write_csv,
                                write_manifest)
 
 SOURCE = "VGG16"
@@ -106,8 +106,9 @@ def write_manifests(out, identity, settings, arguments, started, **facts):
     write_manifest(folder, stage="attack.py", settings=settings, started=started, seed=arguments.seed,
                    outputs=sorted(folder.glob("*/[!.]*.csv")), **facts)
     clean = out / evaluation.CLEAN
+    synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
     write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=[clean] if clean.is_file() else [],
-                   **facts)
+                   synthetic=synthetic, **facts)
 
 
 def example_path(out, attack):

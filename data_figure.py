@@ -34,19 +34,21 @@ def make_tables(models, cells, clean, results):
         List of `nosign.tables.Table`.
     """
     from nosign import tables
+    films_are = tables.recorded_films(results)
     made = [tables.models_table(models), tables.paper_table(models, cells)]
     for (source, protocol), part in cells.groupby(["source", "protocol"], sort=False):
         steps = tables.recorded_steps(results, source, protocol)
-        made += filter(None, (tables.attack_table(part, clean, iterative, steps) for iterative in (False, True)))
+        made += filter(None, (tables.attack_table(part, clean, iterative, steps, films_are) for iterative in (False, True)))
     return made
 
 
-def make_figures(cells, clean, examples):
+def make_figures(cells, clean, examples, films_are):
     """Draw every figure.
 
     Args:
         cells, clean: as for `make_tables`.
         examples: dict from attack to `nosign.figures.Example` or None.
+        films_are: what `nosign.tables.recorded_films` returned.
 
     Returns:
         Dict from the figure's file name, without ending, to the matplotlib figure.
@@ -55,9 +57,9 @@ def make_figures(cells, clean, examples):
     made = {"figure1": figures.draw_workflow()}
     for attack, example in examples.items():
         if example is not None:
-            made[figures.EXAMPLE_FIGURES[attack]] = figures.draw_example(example)
+            made[figures.EXAMPLE_FIGURES[attack]] = figures.draw_example(example, films_are)
     for (source, protocol), part in cells.groupby(["source", "protocol"], sort=False):
-        made["figure4" + tables.condition_suffix(source, protocol)] = figures.draw_accuracy(part, clean)
+        made["figure4" + tables.condition_suffix(source, protocol)] = figures.draw_accuracy(part, clean, films_are)
     return made
 
 
@@ -124,7 +126,7 @@ def main(argv=None):
     written = []
     for table in make_tables(models, cells, clean, args.results):
         written += tables.write_table(out / "tables", table)
-    for name, figure in make_figures(cells, clean, examples).items():
+    for name, figure in make_figures(cells, clean, examples, tables.recorded_films(args.results)).items():
         written += figures.save_figure(figure, out / "figures", name)
     removed = remove_stale(out / "tables", written)
     provenance.write_manifest(

@@ -1,5 +1,6 @@
 """Reads a Kermany Chest X-Ray folder: `chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/`."""
 
+import os
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from nosign.errors import UserError
 
 SPLITS = ("train", "val", "test")
 FOLDERS = {"NORMAL": CLASSES.index("Normal"), "PNEUMONIA": CLASSES.index("Pneumonia")}
+NAME = "chest_xray"
 # Bacteria and virus may count persons separately; taking equal numbers for one person is the safe side.
 PATIENT = re.compile(r"(person\d+)_|((?:NORMAL2-)?IM-\d+)-")
 
@@ -34,8 +36,9 @@ def read_chest_xray(folder):
         for name, label in FOLDERS.items():
             for path in sorted((folder / split / name).glob("*")):
                 if path.is_file() and not path.name.startswith("."):
-                    films.append(Film(path, f"{folder.name}/{split}/{name}/{path.name}", label,
-                                      f"kermany:{patient_of(path)}", "chest_xray"))
+                    file = os.fsencode(path.name).decode("utf-8", "replace")
+                    patient = f"kermany:{patient_of(file)}"
+                    films.append(Film(path, f"{NAME}/{split}/{name}/{file}", label, patient, NAME))
     return films
 
 
@@ -44,12 +47,12 @@ def find_folder(folder):
     folder = Path(folder)
     for candidate in (folder, folder / "chest_xray"):
         if all((candidate / "train" / name).is_dir() for name in FOLDERS):
-            return candidate.resolve()
+            return candidate
     raise UserError(f"{folder}: not a Kermany chest_xray folder; expected train/NORMAL and train/PNEUMONIA in it; "
                     "check --chest-xray")
 
 
-def patient_of(path):
+def patient_of(file):
     """Return the patient's id in a file name such as person12_virus_34.jpeg or NORMAL2-IM-0383-0001.jpeg."""
-    match = PATIENT.match(path.name)
-    return match[1] or match[2] if match else path.stem
+    match = PATIENT.match(file)
+    return match[1] or match[2] if match else Path(file).stem

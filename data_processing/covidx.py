@@ -11,6 +11,8 @@ SPLITS = ("train", "test")
 LISTS = tuple(f"{split}.txt" for split in SPLITS)
 THREE_CLASS_LISTS = tuple(f"{split}_COVIDx8A.txt" for split in SPLITS)
 NEGATIVES = ("strict", "paper")
+# The folder may have any name, a version number in Kaggle's cache for one; the films' names must not depend on it.
+NAME = "covidx-cxr2"
 
 
 def read_covidx(folder, negatives="strict", three_class_lists=None):
@@ -43,7 +45,7 @@ def read_covidx(folder, negatives="strict", three_class_lists=None):
             if not path.is_file():
                 missing.append(f"{where} names {path}")
             label = CLASSES.index("COVID-19" if category == "positive" else "Normal")
-            films.append(Film(path, f"{folder.name}/{split}/{file}", label, f"{source}:{patient}", f"covidx/{source}"))
+            films.append(Film(path, f"{NAME}/{split}/{file}", label, f"{source}:{patient}", f"covidx/{source}"))
     if missing:
         more = f" (and {len(missing) - 1} more rows)" if len(missing) > 1 else ""
         raise UserError(f"{missing[0]}, which is not there{more}; download the set again or correct the list")
@@ -55,7 +57,7 @@ def find_folder(folder):
     folder = Path(folder)
     for candidate in (folder, *sorted(path for path in folder.glob("*") if path.name != "__MACOSX")):
         if all((candidate / name).is_file() for name in LISTS):
-            return candidate.resolve()
+            return candidate
     raise UserError(f"{folder}: not a COVIDx-CXR2 folder; expected {', '.join(LISTS)} and the folders "
                     f"{', '.join(SPLITS)} in it; check --covidx")
 
@@ -64,15 +66,15 @@ def read_normal_files(paths):
     """Return the class of each film in the three-class lists, by file name."""
     for path in paths:
         if not Path(path).is_file():
-            raise UserError(f"{path}: not found; --negatives strict needs the three-class lists: put them there, name them "
-                            "with --three-class-lists, or take every negative with --negatives paper")
+            raise UserError(f"{path}: not found; --negatives strict needs the three-class lists: put them there, name "
+                            "them with --three-class-lists, or take every negative with --negatives paper")
     return {file: category for path in paths
             for _, _, file, category, _ in read_list(path, ("normal", "pneumonia", "COVID-19"))}
 
 
 def read_list(path, categories):
     """Yield (where, patient, file, category, source) for each row; patient ids may contain spaces."""
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -35,7 +35,8 @@ class Source:
 
 
 COVIDX = Source("andyczhao/covidx-cxr2", 3, "covidx-cxr2", {"COVID-19": 2358, "Normal": 13994})
-CHEST_XRAY = Source("paultimothymooney/chest-xray-pneumonia", 2, "chest-xray-pneumonia", {"Normal": 1583, "Pneumonia": 4273})
+CHEST_XRAY = Source("paultimothymooney/chest-xray-pneumonia", 2, "chest-xray-pneumonia",
+                    {"Normal": 1583, "Pneumonia": 4273})
 
 
 def download(source, out):
@@ -53,11 +54,12 @@ def download(source, out):
         import kagglehub
 
         cached = kagglehub.dataset_download(pinned)
-    except Exception as error:
-        raise UserError(f"{pinned} could not be fetched ({type(error).__name__}: {error}); by hand: open https://www.kaggle.com/datasets/"
-                        f"{source.handle}/versions/{source.version} in a browser, download the archive and unpack it into "
-                        f"{link}; if Kaggle asks for a login, set KAGGLE_API_TOKEN") from None
+    except Exception as error:  # kagglehub passes on whatever its network layers raise
+        raise UserError(f"{pinned} could not be fetched ({type(error).__name__}: {error}); by hand: download the "
+                        f"archive from https://www.kaggle.com/datasets/{pinned} in a browser, unpack it into {link}; "
+                        "if Kaggle asks for a login, set KAGGLE_API_TOKEN") from None
     link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)  # a link whose target is gone, as Kaggle's cache was cleared
     os.symlink(cached, link, target_is_directory=True)
     return link
 
@@ -75,7 +77,8 @@ def parse_args(argv=None):
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="python -m data_processing.download", description=__doc__.split("\n")[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", default="data/raw", metavar="DIR", help="where the data sets go, as links into Kaggle's cache")
+    parser.add_argument("--out", default="data/raw", metavar="DIR",
+                        help="where the data sets go, as links into Kaggle's cache")
     return parser.parse_args(argv)
 
 

@@ -9,6 +9,10 @@ from pathlib import Path
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 # The largest published film has 15 million pixels; a header that claims ten times as many is a mistake or an attack.
 MAX_PIXELS = 150_000_000
+EXIF_ORIENTATION = 0x0112
+# What brings a film with this orientation upright, by the name that Pillow gives it.
+TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
+         8: "ROTATE_90"}
 
 
 @dataclass(frozen=True)
@@ -49,35 +53,46 @@ def read_pixels(path):
     Raises:
         UnreadableFilm: empty, truncated, no supported image, an animation or of an absurd size.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(path, formats=FORMATS)
-        with image:
-            reject_absurd(image)
-            if image.format == "JPEG":
-                image.draft("L", None)
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return to_grey(image)
+        with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
+            return decode(file)
+    except UnreadableFilm:
+        raise
     except UnidentifiedImageError:
         empty = Path(path).stat().st_size == 0
         raise UnreadableFilm("empty file" if empty else "not a supported image type") from None
     except Image.DecompressionBombError:
-        raise UnreadableFilm("its header claims an absurd size") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UnreadableFilm(f"cannot be decoded: {error}") from None
+        raise UnreadableFilm(f"its header claims more than the {MAX_PIXELS} pixels allowed") from None
+    except Exception as error:  # on damaged bytes Pillow raises nearly anything, TypeError and struct.error too
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UnreadableFilm(f"cannot be decoded: {reason}") from None
+
+
+def decode(file):
+    """Decode an open file to a PIL image of mode L; raise whatever Pillow raises.
+
+    Not by its name: Pillow 13 maps uncompressed TIFFs opened so into memory, and garbles those that are to be turned.
+    """
+    from PIL import Image
+
+    image = Image.open(file, formats=FORMATS)
+    reject_absurd(image)
+    if image.format == "JPEG":
+        image.draft("L", None)
+    image.load()
+    return upright(to_grey(image), orientation_of(image))
 
 
 def reject_absurd(image):
     """Raise `UnreadableFilm` for animations and absurd sizes, before any pixel is decoded."""
     frames = getattr(image, "n_frames", 1)
-    if frames > 1:
-        raise UnreadableFilm(f"{image.format} animation of {frames} frames, not a film")
+    # An MPO file is a phone's JPEG with previews behind it; its first frame is the photograph.
+    if frames > 1 and image.format != "MPO":
+        raise UnreadableFilm(f"{image.format} of {frames} frames, an animation or a stack, not a film")
     if image.width * image.height > MAX_PIXELS:
-        raise UnreadableFilm(f"its header claims {image.width} x {image.height} pixels, above the limit of {MAX_PIXELS}")
+        raise UnreadableFilm(f"its header claims more than the {MAX_PIXELS} pixels allowed")
 
 
 def to_grey(image):
@@ -87,14 +102,31 @@ def to_grey(image):
 
     if image.mode == "L":
         return image
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise UnreadableFilm("32-bit pixels outside 0..65535, without a stated range")
+        return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
     if image.mode == "F":
         raise UnreadableFilm("floating-point pixels without a stated range")
     if image.mode == "LA":
         return image.getchannel("L")
     return image.convert("RGB").convert("L")
+
+
+def orientation_of(image):
+    """Return the EXIF orientation of a PIL image, None where there is none or the block is damaged."""
+    try:
+        return image.getexif().get(EXIF_ORIENTATION)
+    except Exception:  # a damaged block raises nearly anything; the pixels are sound all the same
+        return None
+
+
+def upright(image, orientation):
+    """Turn or mirror a PIL image as its EXIF orientation says."""
+    from PIL import Image
+
+    return image.transpose(Image.Transpose[TURNS[orientation]]) if orientation in TURNS else image
 
 
 def fingerprint(image):
@@ -110,9 +142,8 @@ def resize(image, size):
     The aspect ratio is not kept, as in the paper. Lanczos' filter widens with the reduction, so nothing aliases.
 
     Returns:
-        uint8 [size, size].
+        PIL image of mode L.
     """
-    import numpy as np
     from PIL import Image
 
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS))
+    return image.resize((size, size), Image.Resampling.LANCZOS)

@@ -6,13 +6,15 @@ Writes images.npy, index.csv, skipped.csv, overview.png and manifest.json.
 """
 
 import argparse
+import contextlib
 import csv
 import hashlib
-import io
 import os
+import signal
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +24,7 @@ from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import UnreadableFilm, fingerprint, read_pixels, resize
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, SPLITS
 from nosign.errors import UserError, run
-from nosign.provenance import atomic_path, check_settings, write_manifest, write_text
+from nosign.provenance import MANIFEST, atomic_path, check_settings, sha256_of_file, write_manifest
 
 PER_CLASS = 1500
 IMAGE_SIZE = 224
@@ -31,11 +33,16 @@ WORKERS = 15
 TEST_SHARE = 0.2
 VALIDATION_SHARE_OF_REST = 0.1
 LONGEST_USUAL_ASPECT = 2.0
+# The smallest class of which these shares leave a film for each split.
+FEWEST_PER_CLASS = 7
+# Orders of the patients tried before a split counts as impossible.
+SPLIT_ATTEMPTS = 100
 FILMS_A_TASK = 16
 # numpy pads the header of a four-dimensional array to this length.
 HEADER_BYTES = 128
 SKIPPED = "skipped.csv"
 OVERVIEW = "overview.png"
+OUTPUTS = (IMAGES, INDEX, SKIPPED, OVERVIEW)
 
 
 @dataclass
@@ -72,13 +79,23 @@ class FilmStore:
             np.lib.format.write_array_header_1_0(file, header)
             if file.tell() != HEADER_BYTES:
                 raise AssertionError(f"the header of {self.path} has {file.tell()} bytes, not {HEADER_BYTES}")
-            os.posix_fallocate(file.fileno(), 0, HEADER_BYTES + rows * self.size * self.size * 3)
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, image_bytes(rows, self.size))
+            else:
+                file.truncate(image_bytes(rows, self.size))
 
     def write(self, row, grey):
-        """Write a grey film, uint8 [size, size], as three equal channels."""
+        """Write a grey film, PIL image of `size` x `size`, as three equal channels."""
+        from PIL import Image
+
         with open(self.path, "r+b", buffering=0) as file:
-            file.seek(HEADER_BYTES + row * grey.size * 3)
-            file.write(grey.repeat(3))
+            file.seek(image_bytes(row, self.size))
+            file.write(Image.merge("RGB", (grey, grey, grey)).tobytes())
+
+
+def image_bytes(rows, size):
+    """Return how long an `images.npy` of so many films is, and so where the next film begins."""
+    return HEADER_BYTES + rows * size * size * 3
 
 
 def prepare(arguments):
@@ -87,27 +104,33 @@ def prepare(arguments):
     films, left_out = find_films(arguments)
     settings = settings_of(arguments, films)
     out = Path(arguments.out)
-    if not arguments.overwrite and check_settings(out, settings, "choose another --out, or give --overwrite") and all(
-            (out / name).is_file() for name in (IMAGES, INDEX)):
+    if not arguments.overwrite and already_prepared(out, settings):
         print(f"{out}: these films are already prepared; nothing to do")
         return
     order = draw_order(films, arguments.seed)
-    require_enough(films, Counter(film.label for film in films), arguments.per_class, "found")
-    with atomic_path(out / IMAGES) as temporary:
-        store = FilmStore(temporary, arguments.image_size)
+    require_enough([len(numbers) for numbers in order], arguments.per_class, "found")
+    # All outputs have temporary names until the last one is complete; the images are hashed while the others are made.
+    with contextlib.ExitStack() as outputs, ThreadPoolExecutor(1) as background:
+        part = {name: outputs.enter_context(atomic_path(out / name)) for name in OUTPUTS}
+        store = FilmStore(part[IMAGES], arguments.image_size)
         store.create(arguments.per_class * len(CLASSES))
         decoded = decode_all(films, order, store, arguments.workers, arguments.per_class)
         chosen, dropped = choose(films, decoded, order, arguments.per_class)
         fill_gaps(films, decoded, chosen, store)
+        hashing = background.submit(sha256_of_file, part[IMAGES])
         splits = assign_splits(films, chosen, by_patient=arguments.split == "patient", seed=arguments.seed)
         rows = sorted(chosen, key=lambda number: decoded[number].slot)
-        write_index(out / INDEX, films, decoded, rows, splits)
-        write_skipped(out / SKIPPED, films, decoded)
-    draw_overview(out, splits, rows, arguments.image_size)
-    counts = {"left_out": dict(left_out), "dropped": dict(dropped)}
+        write_index(part[INDEX], films, decoded, rows, splits)
+        write_skipped(part[SKIPPED], films, decoded)
+        draw_overview(part[OVERVIEW], part[IMAGES])
+        known_hashes = {out / IMAGES: hashing.result()}
+        (out / MANIFEST).unlink(missing_ok=True)
     write_manifest(out, stage="data_processing.prepare", settings=settings, seed=arguments.seed, started=started,
-                   outputs=[out / name for name in (IMAGES, INDEX, SKIPPED, OVERVIEW)], **counts)
-    print_summary(out, films, left_out, dropped, chosen, decoded, splits, arguments, time.time() - started)
+                   outputs=[out / name for name in OUTPUTS], known_hashes=known_hashes,
+                   left_out=dict(left_out), dropped=dict(dropped))
+    print_summary(films, left_out, dropped, chosen, splits)
+    print_shapes([decoded[number] for number in chosen], arguments.image_size)
+    print(f"wrote {out}/: {', '.join(OUTPUTS)} in {time.time() - started:.1f} s")
 
 
 def find_films(arguments):
@@ -123,6 +146,22 @@ def settings_of(arguments, films):
     names = ("per_class", "image_size", "split", "negatives", "seed")
     return {**{name: getattr(arguments, name) for name in names},
             "films_found": len(films), "films_sha256": hashlib.sha256(listing.encode()).hexdigest()}
+
+
+def already_prepared(out, settings):
+    """Tell whether `out` holds these films already.
+
+    Raises:
+        UserError: it holds the films of another run, or of nobody knows which.
+    """
+    advice = "choose another --out, or give --overwrite"
+    present = [name for name in OUTPUTS if (out / name).exists()]
+    if check_settings(out, settings, advice):
+        whole = image_bytes(settings["per_class"] * len(CLASSES), settings["image_size"])
+        return len(present) == len(OUTPUTS) and (out / IMAGES).stat().st_size == whole
+    if present:
+        raise UserError(f"{out}: holds {', '.join(present)} but no {MANIFEST} that says which run wrote them; {advice}")
+    return False
 
 
 def draw_order(films, seed):
@@ -143,15 +182,28 @@ def decode_all(films, order, store, workers, per_class):
 
     Returns:
         list of `Decoded`, one a film.
+
+    Raises:
+        UserError: a worker process was killed.
     """
     from tqdm import tqdm
 
     slots = {number: place * len(CLASSES) + label
              for label, numbers in enumerate(order) for place, number in enumerate(numbers[:per_class])}
     work = [(film.path, slots.get(number)) for number, film in enumerate(films)]
-    with ProcessPoolExecutor(min(workers, useful_workers())) as pool:
-        results = pool.map(partial(decode_film, store), work, chunksize=FILMS_A_TASK)
-        return list(tqdm(results, "decoding", len(films), unit=" films", delay=1, leave=False))
+    try:
+        with ProcessPoolExecutor(min(workers, useful_workers()), initializer=leave_interrupts_to_parent) as pool:
+            results = pool.map(partial(decode_film, store), work, chunksize=FILMS_A_TASK)
+            return list(tqdm(results, "decoding", len(films), unit=" films", delay=1, leave=False, disable=None))
+    except BrokenProcessPool:
+        raise UserError(f"{store.path.parent}: nothing written, as a decoding process was killed, most likely for want "
+                        "of memory; run again with fewer --workers") from None
+
+
+def leave_interrupts_to_parent():
+    """Let Ctrl-C end the script with one line, not with one traceback a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def useful_workers():
@@ -174,8 +226,6 @@ def decode_film(store, work):
 def choose(films, decoded, order, per_class):
     """Draw films class by class, without unreadable ones and duplicates.
 
-    Of equal films in one class the first is kept; a film that stands in two classes is dropped in both.
-
     Returns:
         list of the numbers of the drawn films, and a Counter of what was dropped, by reason.
 
@@ -184,39 +234,47 @@ def choose(films, decoded, order, per_class):
     """
     labels = {}
     for film, found in zip(films, decoded):
-        if found.sha256:
-            labels.setdefault(found.sha256, set()).add(film.label)
-    dropped, kept = Counter(), []
-    for numbers in order:
-        seen = set()
-        for number in numbers:
-            sha256 = decoded[number].sha256
-            if sha256 is None:
-                dropped["unreadable"] += 1
-            elif len(labels[sha256]) > 1:
-                dropped["equal films in two classes"] += 1
-            elif sha256 in seen:
-                dropped["duplicate of a film in its class"] += 1
-            else:
-                seen.add(sha256)
-                kept.append(number)
-    require_enough(films, Counter(films[number].label for number in kept), per_class,
-                   f"left ({sum(dropped.values())} dropped: {dict(dropped)})")
-    drawn = Counter()
-    chosen = []
-    for number in kept:
-        drawn[films[number].label] += 1
-        if drawn[films[number].label] <= per_class:
-            chosen.append(number)
-    return chosen, dropped
+        labels.setdefault(found.sha256, set()).add(film.label)
+    in_two_classes = {sha256 for sha256, of_film in labels.items() if len(of_film) > 1}
+    dropped = Counter()
+    kept = [drop(numbers, decoded, in_two_classes, dropped) for numbers in order]
+    require_enough([len(numbers) for numbers in kept], per_class, what_is_left(films, decoded, dropped))
+    return [number for numbers in kept for number in numbers[:per_class]], dropped
 
 
-def require_enough(films, counts, per_class, what):
+def drop(numbers, decoded, in_two_classes, dropped):
+    """Return a class's films without unreadable ones and duplicates, and count those in `dropped`.
+
+    Of equal films in the class the first is kept; a film that stands in two classes is dropped in both.
+    """
+    kept = {}
+    for number in numbers:
+        sha256 = decoded[number].sha256
+        if sha256 is None:
+            dropped["unreadable"] += 1
+        elif sha256 in in_two_classes:
+            dropped["equal films in two classes"] += 1
+        elif sha256 in kept:
+            dropped["duplicate of a film in its class"] += 1
+        else:
+            kept[sha256] = number
+    return list(kept.values())
+
+
+def what_is_left(films, decoded, dropped):
+    """Say what was dropped, with one unreadable film as an example."""
+    reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+    example = next((f"; {film.file}: {found.reason}" for film, found in zip(films, decoded) if found.reason), "")
+    return f"left after dropping from all classes {reasons}{example}"
+
+
+def require_enough(counts, per_class, what):
     """Raise `UserError` if a class has fewer films than are to be drawn."""
-    for label, name in enumerate(CLASSES):
-        if counts[label] < per_class:
-            raise UserError(f"class {name}: {counts[label]} films {what}, {per_class} wanted; lower --per-class to "
-                            f"{min(counts[label] for label in range(len(CLASSES)))} or add films")
+    fewest = min(counts)
+    lower = f"lower --per-class to {fewest} or " if fewest >= FEWEST_PER_CLASS else ""
+    for name, count in zip(CLASSES, counts):
+        if count < per_class:
+            raise UserError(f"class {name}: {count} films {what}; {per_class} wanted: {lower}add films")
 
 
 def fill_gaps(films, decoded, chosen, store):
@@ -234,8 +292,6 @@ def fill_gaps(films, decoded, chosen, store):
 def assign_splits(films, chosen, by_patient, seed):
     """Split the drawn films into train, validation and test, stratified by class, in exact shares.
 
-    Patients come in a random order and go to the first split that has room for all their films.
-
     Returns:
         dict from film number to split.
 
@@ -247,110 +303,137 @@ def assign_splits(films, chosen, by_patient, seed):
     per_class = len(chosen) // len(CLASSES)
     test = round(per_class * TEST_SHARE)
     validation = round((per_class - test) * VALIDATION_SHARE_OF_REST)
-    room = {split: [films_a_class] * len(CLASSES) for split, films_a_class in (("test", test), ("validation", validation))}
     groups = {}
     for number in sorted(chosen):
         groups.setdefault(films[number].patient if by_patient else number, []).append(number)
     groups = list(groups.values())
+    for attempt in range(SPLIT_ATTEMPTS):
+        positions = np.random.default_rng([seed, len(CLASSES), attempt]).permutation(len(groups))
+        splits = deal(films, [groups[position] for position in positions], {"test": test, "validation": validation})
+        if splits is not None:
+            return splits
+    raise UserError(f"no split of {per_class} films a class keeps every patient on one side; raise --per-class or give "
+                    "--split random")
+
+
+def deal(films, groups, films_a_class):
+    """Give each group of films to the first split that has room for all of them, the rest to the training films.
+
+    Args:
+        groups: lists of film numbers that stay together.
+        films_a_class: dict from split to the number of films that it takes of each class.
+
+    Returns:
+        dict from film number to split, or None if a split does not come out full.
+    """
+    room = {split: Counter(dict.fromkeys(range(len(CLASSES)), films)) for split, films in films_a_class.items()}
     splits = {}
-    for position in np.random.default_rng([seed, len(CLASSES)]).permutation(len(groups)):
-        counts = Counter(films[number].label for number in groups[position])
-        split = next((split for split, left in room.items() if all(counts[label] <= left[label] for label in counts)), "train")
-        for label in counts if split != "train" else ():
-            room[split][label] -= counts[label]
-        splits.update((number, split) for number in groups[position])
-    if any(map(any, room.values())) or set(splits.values()) != set(SPLITS):
-        raise UserError(f"no split of {per_class} films a class keeps every patient on one side; raise --per-class or "
-                        "give --split random")
-    return splits
+    for group in groups:
+        counts = Counter(films[number].label for number in group)
+        split = next((split for split, left in room.items() if counts <= left), "train")
+        if split != "train":
+            room[split] -= counts
+        splits.update(dict.fromkeys(group, split))
+    return None if any(left.total() for left in room.values()) else splits
 
 
 def write_index(path, films, decoded, rows, splits):
     """Write `index.csv`: row i describes image i."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(INDEX_COLUMNS)
-    for row, number in enumerate(rows):
-        film = films[number]
-        writer.writerow([row, splits[number], film.label, CLASSES[film.label], film.source, film.patient, film.file,
-                         decoded[number].sha256])
-    write_text(path, text.getvalue())
+    described = ((films[number], number) for number in rows)
+    write_rows(path, INDEX_COLUMNS,
+               ([row, splits[number], film.label, CLASSES[film.label], film.source, film.patient, film.file,
+                 decoded[number].sha256] for row, (film, number) in enumerate(described)))
 
 
 def write_skipped(path, films, decoded):
     """Write `skipped.csv`: the files that could not be read, and why."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "reason"])
-    writer.writerows([film.file, found.reason] for film, found in zip(films, decoded) if found.sha256 is None)
-    write_text(path, text.getvalue())
+    write_rows(path, ("file", "reason"),
+               ([film.file, found.reason] for film, found in zip(films, decoded) if found.sha256 is None))
 
 
-def draw_overview(out, splits, rows, size, columns=10, film_px=128):
+def write_rows(path, columns, rows):
+    """Write a CSV file."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+
+
+def draw_overview(path, images_path, columns=10, film_px=128):
     """Draw `overview.png`: the first films of each class, a row a class."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    images = np.load(out / IMAGES, mmap_mode="r", allow_pickle=False)
-    columns = min(columns, len(rows) // len(CLASSES))
+    images = np.load(images_path, mmap_mode="r", allow_pickle=False)
+    per_class = len(images) // len(CLASSES)
+    columns = min(columns, per_class)
     margin, gap, heading = 12, 4, 28
     width = 2 * margin + columns * (film_px + gap) - gap
     sheet = Image.new("L", (max(width, 480), margin + len(CLASSES) * (heading + film_px + gap)), 255)
     draw = ImageDraw.Draw(sheet)
     for label, name in enumerate(CLASSES):
         top = margin + label * (heading + film_px + gap)
-        draw.text((margin, top), f"{name}: {len(rows) // len(CLASSES)} films, {columns} shown as the classifiers see them",
-                  fill=0, font=ImageFont.load_default(16))
+        draw.text((margin, top), f"{name}: {per_class} films, {columns} shown as the classifiers see them", fill=0,
+                  font=ImageFont.load_default(16))
         for column in range(columns):
             film = Image.fromarray(images[column * len(CLASSES) + label, :, :, 0])
             sheet.paste(film.resize((film_px, film_px), Image.Resampling.LANCZOS),
                         (margin + column * (film_px + gap), top + heading - gap))
-    with atomic_path(out / OVERVIEW) as temporary:
-        sheet.save(temporary)
+    sheet.save(path)
 
 
-def print_summary(out, films, left_out, dropped, chosen, decoded, splits, arguments, seconds):
+def print_summary(films, left_out, dropped, chosen, splits):
     """Print what was found, dropped and drawn, by class, source and split."""
-    print(f"found {len(films)} films", *(f"  left out by the lists: {count} {reason}" for reason, count in left_out.items()),
-          *(f"  dropped: {count} {reason}" for reason, count in dropped.items()), sep="\n")
+    print(f"found {len(films)} films")
+    for what, counts in (("left out by the lists", left_out), ("dropped", dropped)):
+        for reason, count in counts.items():
+            print(f"  {what}: {count} {reason}")
     sources = sorted({film.source for film in films})
-    print(f"drawn {len(chosen)} films", f"  {'class':<12}" + "".join(f"{name:>16}" for name in (*SPLITS, *sources)), sep="\n")
+    print(f"drawn {len(chosen)} films")
+    print(f"  {'class':<12}", *(f"{name:>15}" for name in (*SPLITS, *sources)))
     for label, name in enumerate(CLASSES):
         numbers = [number for number in chosen if films[number].label == label]
-        by_split = Counter(splits[number] for number in numbers)
-        by_source = Counter(films[number].source for number in numbers)
-        print(f"  {name:<12}" + "".join(f"{count:>16}" for count in (*(by_split[s] for s in SPLITS),
-                                                                   *(by_source[s] for s in sources))))
-    small = sum(min(decoded[n].width, decoded[n].height) < arguments.image_size for n in chosen)
-    long = sum(max(decoded[n].width, decoded[n].height) > LONGEST_USUAL_ASPECT * min(decoded[n].width, decoded[n].height)
-               for n in chosen)
-    print(f"  every film is scaled to {arguments.image_size} x {arguments.image_size} px without keeping its shape, as in "
-          f"the paper; {small} were enlarged, {long} are more than twice as long as wide")
-    print(f"wrote {out}/: {IMAGES}, {INDEX}, {SKIPPED}, {OVERVIEW} in {seconds:.1f} s")
+        counts = Counter(splits[number] for number in numbers) + Counter(films[number].source for number in numbers)
+        print(f"  {name:<12}", *(f"{counts[column]:>15}" for column in (*SPLITS, *sources)))
+
+
+def print_shapes(drawn, image_size):
+    """Print how many of the drawn films lose or gain by being made square."""
+    small = sum(min(film.width, film.height) < image_size for film in drawn)
+    long = sum(max(film.width, film.height) > LONGEST_USUAL_ASPECT * min(film.width, film.height) for film in drawn)
+    print(f"  every film is scaled to {image_size} x {image_size} px without keeping its shape, as in the paper; "
+          f"{small} were enlarged, {long} are more than twice as long as wide")
+
+
+def whole_number(least):
+    """Return a parser of whole numbers from `least` on, for argparse."""
+    def parse(text):
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+        return int(text)
+    return parse
 
 
 def parse_args(argv=None):
     """Return the parsed command line."""
-    def positive(text):
-        number = int(text)
-        if number < 1:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-        return number
-
     parser = argparse.ArgumentParser(prog="python -m data_processing.prepare", description=__doc__.split("\n")[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--covidx", required=True, metavar="DIR", help="COVIDx-CXR2 folder")
     parser.add_argument("--chest-xray", required=True, metavar="DIR", help="Kermany chest_xray folder")
     parser.add_argument("--out", default="data", metavar="DIR", help="where the prepared films go")
-    parser.add_argument("--per-class", type=positive, default=PER_CLASS, help="films drawn from each class")
-    parser.add_argument("--image-size", type=positive, default=IMAGE_SIZE, help="height and width in pixels")
+    parser.add_argument("--per-class", type=whole_number(FEWEST_PER_CLASS), default=PER_CLASS,
+                        help="films drawn from each class")
+    parser.add_argument("--image-size", type=whole_number(1), default=IMAGE_SIZE,
+                        help="height and width in pixels")
     parser.add_argument("--split", choices=("patient", "random"), default="patient",
                         help="keep every patient on one side, or split film by film as the paper did")
     parser.add_argument("--negatives", choices=NEGATIVES, default="strict",
                         help="which COVIDx negatives count as normal: those that the three-class lists call so, or all")
-    parser.add_argument("--three-class-lists", nargs="+", metavar="FILE", help="instead of *_COVIDx8A.txt beside the lists")
-    parser.add_argument("--workers", type=positive, default=WORKERS, help="films decoded at once, at most one a core")
-    parser.add_argument("--seed", type=int, default=0, help="of drawing and splitting")
+    parser.add_argument("--three-class-lists", nargs="+", metavar="FILE",
+                        help="instead of *_COVIDx8A.txt beside the lists")
+    parser.add_argument("--workers", type=whole_number(1), default=WORKERS,
+                        help="films decoded at once, at most one a core")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of drawing and splitting")
     parser.add_argument("--overwrite", action="store_true", help="replace the films of another run")
     return parser.parse_args(argv)
 

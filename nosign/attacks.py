@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from nosign.errors import UserError
 from nosign.gradients import compiled, compiled_gradient
 
 SINGLE_STEP_STRENGTHS = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03)
@@ -149,12 +150,50 @@ def unit_noise(seed, rows, shape):
     return np.stack(noise) * np.float32(2) - np.float32(1)
 
 
+def check_batch(films, labels, model_shapes):
+    """Refuse films and labels that do not fit the model or each other.
+
+    Args:
+        films: float32 [n, height, width, channels]; looked through if they are in NumPy.
+        labels: float32 one-hot [n, classes].
+        model_shapes: shapes of the model's films and logits, with None for any size; None where a model has none.
+
+    Raises:
+        UserError: says what was expected and what was received.
+    """
+    for what, array, expected in zip(("films", "one-hot labels"), (films, labels), model_shapes):
+        shape = tuple(array.shape)
+        if expected is not None and (len(shape) != len(expected) or
+                                     any(size not in (None, given) for size, given in zip(expected[1:], shape[1:]))):
+            raise UserError(f"{what}: expected the model's shape (n, {', '.join(map(str, expected[1:]))}), received {shape}")
+    if len(films) != len(labels):
+        raise UserError(f"{len(films)} films but {len(labels)} labels; give one label a film")
+    if isinstance(films, np.ndarray) and len(films) and not (films.min() >= 0 and films.max() <= 1):
+        raise UserError(f"films: expected values in [0, 1], received {films.min():g} to {films.max():g}; divide grey levels "
+                        "by the largest possible one")
+
+
+def check_settings(attack, strength, protocol, steps, noise, shape):
+    """Refuse settings of an attack on films of a shape that make no sense; see `Attacker.perturb`."""
+    strength = np.asarray(strength)
+    if strength.shape not in ((), shape[:1]) or not np.all((strength >= 0) & (strength <= np.finfo(np.float32).max)):
+        raise UserError(f"strength: expected finite numbers of at least 0, one or one a film, received {strength}")
+    if protocol not in PROTOCOLS:
+        raise UserError(f"protocol: expected one of {', '.join(PROTOCOLS)}, received {protocol!r}")
+    if not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
+    if attack.random_start and np.shape(noise) != shape:
+        raise UserError(f"noise: {attack.title} starts at random and needs unit_noise of the films' shape {shape}, "
+                        f"received {'none' if noise is None else np.shape(noise)}")
+
+
 class Attacker:
     """Runs attacks on one source model, in batches of one shape; holds what is compiled."""
 
     def __init__(self, logits_model):
         """Compile the gradient of a model from films to logits; the first call of each shape traces it."""
         self.gradient = compiled_gradient(logits_model)
+        self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
         self.moves = {name: compiled(partial(move, name)) for name in DIRECTIONS}
 
     def perturb(self, attack, films, labels, strength, *, protocol="paper", steps=10, noise=None, first_gradient=None):
@@ -172,13 +211,19 @@ class Attacker:
 
         Returns:
             float32 [n, height, width, channels] in [0, 1], a backend tensor.
+
+        Raises:
+            UserError: films outside [0, 1], shapes that do not fit the model or each other, a negative or not finite
+                strength, fewer than one step, an unknown protocol, or a random start without noise.
         """
         from keras import ops
 
+        check_batch(films, labels, self.shapes)
+        check_settings(attack, strength, protocol, steps, noise, tuple(films.shape))
         strength = np.broadcast_to(np.asarray(strength, np.float32), len(films)).reshape(-1, 1, 1, 1)
         step, radius, steps, start = schedule(attack, strength, protocol, steps)
         step, radius = (np.broadcast_to(np.float32(value), strength.shape) for value in (step, radius))
-        films = ops.convert_to_tensor(films)
+        films = ops.convert_to_tensor(films, "float32")
         position = films
         if attack.random_start:
             position = ops.clip(films + start * noise, 0.0, 1.0)

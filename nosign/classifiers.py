@@ -88,9 +88,6 @@ def load_backbone(name, size, weights):
     """Return a backbone of `keras.applications` without its top, named after its table entry."""
     import keras
 
-    base = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(size, size, 3), name=name)
-    if weights == "none":
-        return base
     if weights == "imagenet":
         try:
             return getattr(keras.applications, name)(include_top=False, weights="imagenet", input_shape=(size, size, 3),
@@ -98,15 +95,24 @@ def load_backbone(name, size, weights):
         except Exception as error:
             raise UserError(f"ImageNet weights for {name} could not be downloaded ({error}); put {WEIGHT_FILES[name]} into "
                             "a folder and give --weights FOLDER, or train from scratch with --weights none") from None
-    path = Path(weights) / WEIGHT_FILES[name]
-    if not path.is_file():
-        raise UserError(f"{path}: not found; --weights takes imagenet, none, or a folder that holds "
-                        f"{', '.join(WEIGHT_FILES.values())}")
+    path = None if weights == "none" else weights_file(name, weights)
+    base = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(size, size, 3), name=name)
+    if path is None:
+        return base
     try:
         base.load_weights(path)
     except (ValueError, OSError, KeyError) as error:
         raise UserError(f"{path}: does not fit {name} without its top ({error}); download it again") from None
     return base
+
+
+def weights_file(name, folder):
+    """Return the path of a backbone's ImageNet weights in a folder, or raise `UserError` if they are not there."""
+    path = Path(folder) / WEIGHT_FILES[name]
+    if not path.is_file():
+        raise UserError(f"{path}: not found; --weights takes imagenet, none, or a folder that holds "
+                        f"{', '.join(WEIGHT_FILES.values())}")
+    return path
 
 
 def start_from_scratch(model, name, seed):
@@ -182,7 +188,7 @@ def load(path, size=None):
         keras.Model, not compiled.
 
     Raises:
-        UserError: no such file, not a Keras model, or trained at another film size.
+        UserError: no such file, not a Keras model, or trained for other classes or at another film size.
     """
     import keras
 
@@ -192,6 +198,9 @@ def load(path, size=None):
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be loaded as a Keras model ({error}); train it again") from None
+    if model.output_shape[-1] != len(CLASSES):
+        raise UserError(f"{path}: has {model.output_shape[-1]} outputs, expected one for each of {len(CLASSES)} classes "
+                        f"({', '.join(CLASSES)}); train it with train_finetune.py")
     expected = model.input_shape[1]
     if size is not None and expected not in (None, size):
         raise UserError(f"{path}: was trained on films of {expected} px, these have {size} px; "
@@ -218,7 +227,7 @@ def logits_of(model):
     import keras
 
     try:
-        return keras.Model(model.inputs, model.get_layer(LOGITS).output)
+        return keras.Model(model.input, model.get_layer(LOGITS).output)
     except ValueError:
         raise UserError(f"{model.name}: has no layer named '{LOGITS}' before its softmax; "
                         "name the last dense layer so") from None

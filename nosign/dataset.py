@@ -11,6 +11,7 @@ from nosign.errors import UserError
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
 SPLITS = ("train", "validation", "test")
 INDEX_COLUMNS = ("row", "split", "label", "class", "source", "patient", "file", "sha256")
+LABELS = tuple(str(label) for label in range(len(CLASSES)))
 IMAGES = "images.npy"
 INDEX = "index.csv"
 
@@ -56,16 +57,25 @@ def read_index(folder):
     """Return the rows of `index.csv` as a list of dicts.
 
     Raises:
-        UserError: the file is missing or is not an index.
+        UserError: the file is missing, or row i does not describe image i.
     """
     path = Path(folder) / INDEX
     if not path.is_file():
-        raise UserError(f"{path}: not found; run python -m data_processing.prepare first or name the folder with --data")
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = list(reader)
-    if tuple(reader.fieldnames or ()) != INDEX_COLUMNS:
-        raise UserError(f"{path}: expected the columns {', '.join(INDEX_COLUMNS)}; prepare the data again")
+        raise UserError(f"{path}: not found; run python -m data_processing.prepare first or name the folder with "
+                        "--data")
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            columns, rows = tuple(reader.fieldnames or ()), list(reader)
+    except (ValueError, csv.Error):
+        columns = None
+    if columns != INDEX_COLUMNS:
+        raise UserError(f"{path}: expected a table with the columns {', '.join(INDEX_COLUMNS)}; prepare the data again")
+    for number, row in enumerate(rows):
+        if row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in LABELS:
+            raise UserError(f"{path} line {number + 2}: expected row {number}, a split of {', '.join(SPLITS)} and a "
+                            f"label of {', '.join(LABELS)}, found {', '.join(map(str, list(row.values())[:3]))}; "
+                            "prepare the data again")
     return rows
 
 
@@ -80,19 +90,29 @@ def open_split(folder, split):
         UserError: the folder is incomplete, or index and images do not belong together.
     """
     index = read_index(folder)
-    path = Path(folder) / IMAGES
-    try:
-        images = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run python -m data_processing.prepare again") from None
-    except ValueError:
-        raise UserError(f"{path}: not a complete array file; run python -m data_processing.prepare again") from None
-    shape = images.shape
-    if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or shape[0] != len(index):
-        raise UserError(f"{path}: holds {images.dtype} {shape}, but {INDEX} describes uint8 ({len(index)}, size, size, 3); "
-                        "run python -m data_processing.prepare again")
+    images = open_images(folder, len(index))
     chosen = [row for row in index if row["split"] == split]
     if not chosen:
         raise UserError(f"{folder}: no {split} films; prepare more films a class (--per-class)")
-    return FilmSet(images, np.array([int(row["row"]) for row in chosen]), np.array([int(row["label"]) for row in chosen]),
-                   [row["file"] for row in chosen])
+    return FilmSet(images, np.array([int(row["row"]) for row in chosen]),
+                   np.array([int(row["label"]) for row in chosen]), [row["file"] for row in chosen])
+
+
+def open_images(folder, films):
+    """Open `images.npy` memory-mapped: uint8 [films, size, size, 3].
+
+    Raises:
+        UserError: the file is missing, cut off, or holds anything else.
+    """
+    path = Path(folder) / IMAGES
+    try:
+        images = np.lib.format.open_memmap(path, mode="r")
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run python -m data_processing.prepare again") from None
+    except (ValueError, EOFError):
+        raise UserError(f"{path}: not a complete array file; run python -m data_processing.prepare again") from None
+    shape = images.shape
+    if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or shape[0] != films:
+        raise UserError(f"{path}: holds {images.dtype} {shape}, but {INDEX} describes uint8 ({films}, size, size, 3); "
+                        "run python -m data_processing.prepare again")
+    return images

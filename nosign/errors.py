@@ -1,6 +1,9 @@
 """The one exception for mistakes that a user can mend, and how a script reports it."""
 
+import contextlib
+import signal
 import sys
+import threading
 
 
 class UserError(Exception):
@@ -18,18 +21,33 @@ def run(main, argv=None):
         argv: list of command-line words, or None for `sys.argv`.
 
     Returns:
-        0 when done, 1 after a `UserError`, a full disk or an unreadable file, 130 when interrupted.
+        0 when done, 1 after a `UserError`, a full disk or an unreadable file, 130 when interrupted or told to end.
         Wrong usage exits with 2 from argparse itself.
     """
     try:
-        return main(argv) or 0
+        with terminated_like_interrupted():
+            return main(argv) or 0
     except UserError as error:
         message = str(error)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        message = f"{error.strerror or error}{where}: check the path, its permissions and the free space, then run again"
+        message = (f"{error.strerror or error}{where}: check the path, its permissions and the free space, then run "
+                   "again")
     except KeyboardInterrupt:
         print("\nstopped: run the same command again to go on", file=sys.stderr)
         return 130
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 1
+
+
+@contextlib.contextmanager
+def terminated_like_interrupted():
+    """Turn SIGTERM, by which schedulers end a job, into the exception of Ctrl-C: temporary files are then removed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous if previous is not None else signal.SIG_DFL)

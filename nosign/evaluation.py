@@ -42,9 +42,10 @@ def cell_path(results, source, protocol, cell):
 
 
 def plan(attacks, single_step_strengths, iterative_strengths):
-    """Return all cells, attack by attack."""
-    return [Cell(name, strength) for name in attacks
-            for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)]
+    """Return all cells, each once, attack by attack."""
+    cells = [Cell(name, strength) for name in attacks
+             for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)]
+    return list(dict.fromkeys(cells))
 
 
 class GradientStore:

@@ -203,7 +203,7 @@ def verdict(prediction, confidence, label):
 
 
 @matplotlib.rc_context(STYLE)
-def draw_example(example):
+def draw_example(example, films_are="test films"):
     """Draw figure 2 or 3: a film, then noise and adversarial film at a small and at a large strength.
 
     Args:
@@ -222,25 +222,27 @@ def draw_example(example):
         axes.set(xticks=[], yticks=[])
         axes.set_title(f"({'abcde'[position]}) {headings[position]}")
         axes.set_xlabel(below[position], linespacing=1.3)
-    figure.supxlabel(example_note(example), fontsize=SMALL_POINTS)
+    figure.supxlabel(example_note(example, films_are), fontsize=SMALL_POINTS)
     return figure
 
 
-def example_note(example):
+def example_note(example, films_are):
     """Return the caption line of figure 2 or 3."""
-    return (f"{ATTACKS[example.attack].title}, test film {example.film}. True class: {CLASSES[example.label]}; "
+    film = films_are.removesuffix("s")
+    return (f"{ATTACKS[example.attack].title}, {film} {example.film}. True class: {CLASSES[example.label]}; "
             f"below each film, the source model's class and confidence.\n"
             f"Noise is shown as 0.5 + {NOISE_GAIN} × (adversarial − original), clipped to [0, 1]: "
             "mid-grey means unchanged.")
 
 
 @matplotlib.rc_context(STYLE)
-def draw_accuracy(cells, clean):
+def draw_accuracy(cells, clean, films_are="test films"):
     """Draw figure 4: accuracy against strength, a row for single-step and one for iterative attacks.
 
     Args:
         cells: rows of `tables.read_cells` of one source and protocol.
         clean: what `tables.clean_accuracy` returned.
+        films_are: what `tables.recorded_films` returned.
 
     Returns:
         The figure; a row without any finished cell is left out.
@@ -264,6 +266,7 @@ def draw_accuracy(cells, clean):
         handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
         strip.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False,
                      handlelength=3.2)
+    figure.supxlabel(f"{cells['films'].iloc[0]} {films_are}; gradients from {source}", fontsize=SMALL_POINTS)
     return figure
 
 

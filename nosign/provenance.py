@@ -73,23 +73,26 @@ def sha256_of_model(path):
         with zipfile.ZipFile(path) as archive:
             return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such model file; run train_finetune.py first or name the folder with --models") from None
+        raise UserError(f"{path}: no such model file; run train_finetune.py first or name the folder with "
+                        "--models") from None
     except (zipfile.BadZipFile, KeyError):
         raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
 
 
-def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), started, **facts):
+def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, **facts):
     """Write `folder/manifest.json` atomically.
 
     Args:
         folder: the stage's output folder.
         stage: name of the script.
         settings: everything that the outputs depend on, JSON-ready; compared by `check_settings`.
-        inputs, outputs: paths whose SHA-256 is recorded (those outside `folder` by their name alone).
+        inputs, outputs: paths whose SHA-256 is recorded, outputs relative to `folder`.
+        known_hashes: dict of the outputs' SHA-256 that need not be computed again, by path.
         started: `time.time()` at the start.
         facts: whatever else is worth keeping, JSON-ready.
     """
     folder = Path(folder)
+    known_hashes = known_hashes or {}
     manifest = {
         "stage": stage,
         "argv": sys.argv[1:],
@@ -99,7 +102,7 @@ def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), started, *
         "platform": platform.platform(),
         "packages": package_versions(),
         "inputs": {str(path): sha256_of_file(path) for path in inputs},
-        "outputs": {os.path.relpath(path, folder): sha256_of_file(path) for path in outputs},
+        "outputs": {os.path.relpath(path, folder): known_hashes.get(path) or sha256_of_file(path) for path in outputs},
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
         **facts,
@@ -120,15 +123,18 @@ def read_manifest(folder):
     """Return the manifest of a folder as a dict, or None where there is none.
 
     Raises:
-        UserError: the file is there but is not JSON.
+        UserError: the file is there but holds no JSON object.
     """
     path = Path(folder) / MANIFEST
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
-        raise UserError(f"{path}: not valid JSON; remove the file, or run the stage again with --overwrite") from None
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path}: not a manifest in JSON; remove the file, or run the stage again with --overwrite")
+    return manifest
 
 
 def check_settings(folder, settings, advice):
@@ -172,7 +178,8 @@ def git_state():
     folder = Path(__file__).resolve().parent.parent
 
     def git(*words):
-        return subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True).stdout.strip()
+        command = ["git", "-C", str(folder), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}

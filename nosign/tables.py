@@ -355,7 +355,7 @@ def better_of_pair(grid, pairs):
     return marks
 
 
-def attack_table(cells, clean, iterative, steps):
+def attack_table(cells, clean, iterative, steps, films_are="test films"):
     """Build Table II (single-step attacks) or III (iterative ones) of one condition.
 
     Args:
@@ -363,6 +363,7 @@ def attack_table(cells, clean, iterative, steps):
         clean: what `clean_accuracy` returned.
         iterative: which of the two tables.
         steps: T of the iterative attacks, None if it is not on record.
+        films_are: what `recorded_films` returned.
 
     Returns:
         The table, or None if none of its attacks has a finished cell.
@@ -372,6 +373,7 @@ def attack_table(cells, clean, iterative, steps):
     if tidy.empty:
         return None
     source, protocol, films = tidy[["source", "protocol", "films"]].iloc[0]
+    films = f"{films} {films_are}"
     grid = accuracy_grid(tidy, pairs, "accuracy_percent")
     clean = clean.set_index("target")["accuracy_percent"]
     rows = [["0 (clean)", *(percent(clean[target]) for target, _ in grid.columns)]]
@@ -389,9 +391,14 @@ def attack_caption(source, protocol, films, pairs, steps):
     """Return the caption of Table II or III: attacks, films, steps T, protocol, and what star and bold mean."""
     versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in pair) for pair in pairs)
     steps = "unknown" if steps is None else steps
-    return (f"Accuracy (%) on {films} test films under {versus}. Gradients from {source} (*: white-box; the others: "
+    return (f"Accuracy (%) on {films} under {versus}. Gradients from {source} (*: white-box; the others: "
             f"black-box), T = {steps}, protocol '{protocol}': {PROTOCOL_NOTES[protocol]}. "
             "Bold: the better attack of a sign/no-sign pair, that which leaves the lower accuracy.")
+
+
+def recorded_films(results):
+    """Return what the attacked films are, for captions: phantoms must not pass for patients' films."""
+    return "synthetic test films" if (read_manifest(results) or {}).get("synthetic") else "test films"
 
 
 def recorded_steps(results, source, protocol):

@@ -135,7 +135,8 @@ def fit(model, batches, rate, epochs, folder, title, tensorboard=None):
     callbacks = [progress, *([keras.callbacks.TensorBoard(tensorboard)] if tensorboard else [])]
     done = progress.restore(model)
     if done < epochs:
+        # Keras would shuffle the batches once more, with a generator whose state a resumed run does not have.
         model.fit(batches["train"], validation_data=batches["validation"], initial_epoch=done, epochs=epochs,
-                  callbacks=callbacks, verbose=0)
+                  callbacks=callbacks, shuffle=False, verbose=0)
     model.load_weights(progress.best)
     return pd.DataFrame(progress.rows)

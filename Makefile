@@ -1,0 +1,69 @@
+# make demo    synthetic films through all four stages: tables and figures in about ten minutes on two cores
+# make test    the tests
+# make paper   the full reproduction, command by command (wants a GPU and the real films)
+#
+# Each makes .venv by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+DEMO := demo
+RAW := data/raw
+NEGATIVES := strict
+
+# The demo's films are small and few, so that two cores train three real backbones from scratch in minutes.
+DEMO_PER_CLASS := 150
+DEMO_SIZE := 75
+DEMO_TRAIN := --data $(DEMO)/data --out $(DEMO)/model --weights none --preprocessing standardise --batch 12
+DEMO_ATTACK := --films 36 --batch 36 --single-step-strengths 0.001 0.003 0.01 0.03 --iterative-strengths 0.001 0.003
+
+.PHONY: demo test paper bench clean
+.DELETE_ON_ERROR:
+
+$(VENV)/installed: requirements.txt
+	@echo "installing TensorFlow and the rest into $(VENV), about a minute"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
+	  { echo "error: Python 3.11 or 3.12 is needed; give make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+demo: $(VENV)/installed
+	@echo "stage 1 of 4: draw synthetic films and prepare them"
+	$(PY) -m data_processing.phantom --out $(DEMO)/raw --per-class $(DEMO_PER_CLASS)
+	$(PY) -m data_processing.prepare --covidx $(DEMO)/raw/covidx-cxr2 --chest-xray $(DEMO)/raw/chest-xray-pneumonia \
+	  --out $(DEMO)/data --per-class $(DEMO_PER_CLASS) --image-size $(DEMO_SIZE)
+	@echo "stage 2 of 4: train three backbones from scratch, two jobs side by side, about five minutes"
+	@$(MAKE) --no-print-directory -j2 demo-vgg demo-others
+	@echo "stage 3 of 4: attack VGG16, test all three models, about two minutes"
+	$(PY) attack.py --data $(DEMO)/data --models $(DEMO)/model --out $(DEMO)/results $(DEMO_ATTACK)
+	@echo "stage 4 of 4: tables and figures"
+	$(PY) data_figure.py --results $(DEMO)/results --models $(DEMO)/model
+	@echo "done: look at $(DEMO)/results/figures/figure4.png and $(DEMO)/results/tables/table2.md"
+
+.PHONY: demo-vgg demo-others
+demo-vgg:
+	$(PY) train_finetune.py $(DEMO_TRAIN) --models VGG16 --epochs 3
+
+demo-others:
+	$(PY) train_finetune.py $(DEMO_TRAIN) --models InceptionV3 --epochs 5
+	$(PY) train_finetune.py $(DEMO_TRAIN) --models DenseNet201 --epochs 2
+
+test: $(VENV)/installed-dev
+	$(PY) -m pytest -q
+
+# Every command of the full reproduction with the paper's settings; each goes on where it was stopped.
+paper: $(VENV)/installed
+	$(PY) -m data_processing.download --out $(RAW)
+	$(PY) -m data_processing.prepare --covidx $(RAW)/covidx-cxr2 --chest-xray $(RAW)/chest-xray-pneumonia \
+	  --negatives $(NEGATIVES) --out data
+	$(PY) train_finetune.py --data data --out model
+	$(PY) attack.py --data data --models model --out results
+	$(PY) data_figure.py --results results --models model
+
+clean:
+	rm -rf $(DEMO) $(VENV)

@@ -1,0 +1,102 @@
+"""Fixtures that several test files share: the real films beside the checkout, and small films made on the spot."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data_processing import phantom
+from nosign.errors import run
+
+ROOT = Path(__file__).resolve().parent.parent
+XRAY = ROOT.parent / "shared" / "xray"
+PHANTOMS_PER_CLASS = 10
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def xray():
+    """Real films in both layouts, and the odd files; not part of the checkout."""
+    if not XRAY.is_dir():
+        pytest.skip(f"needs the real films in {XRAY}")
+    return XRAY
+
+
+@pytest.fixture(scope="session")
+def phantom_sets(tmp_path_factory):
+    """Folder of a small phantom set in both layouts; not to be changed."""
+    out = tmp_path_factory.mktemp("phantoms") / "raw"
+    assert run(phantom.main, ["--out", str(out), "--per-class", str(PHANTOMS_PER_CLASS), "--workers", "1"]) == 0
+    return out
+
+
+@pytest.fixture
+def raw_sets():
+    """The class that makes both layouts with chosen films."""
+    return RawSets
+
+
+class RawSets:
+    """Both data sets' layouts with small films of random pixels, as many as a test asks for."""
+
+    def __init__(self, folder, width=12, height=10):
+        self.covidx, self.chest_xray = folder / "covidx-cxr2", folder / "chest_xray"
+        self.shape = height, width
+        self.rng = np.random.default_rng(7)
+        for split in ("train", "test"):
+            (self.covidx / split).mkdir(parents=True)
+            (self.covidx / f"{split}.txt").touch()
+            (self.covidx / f"{split}_COVIDx8A.txt").touch()
+        for split in ("train", "val", "test"):
+            for name in ("NORMAL", "PNEUMONIA"):
+                (self.chest_xray / split / name).mkdir(parents=True)
+
+    def pixels(self):
+        """Return a film's pixels, uint8 [height, width]; every call gives others."""
+        return self.rng.integers(0, 256, self.shape, dtype=np.uint8)
+
+    def add_covidx(self, file, patient, category="positive", *, class_8a=None, split="train", pixels=None):
+        """Add a film and its rows to the COVIDx layout; `class_8a` None leaves it out of the three-class list."""
+        path = self.covidx / split / file
+        Image.fromarray(self.pixels() if pixels is None else pixels).save(path)
+        self.append(f"{split}.txt", patient, file, category)
+        if class_8a:
+            self.append(f"{split}_COVIDx8A.txt", patient, file, class_8a)
+        return path
+
+    def append(self, name, patient, file, category):
+        """Append a row to a list."""
+        with open(self.covidx / name, "a", encoding="utf-8") as lines:
+            lines.write(f"{patient} {file} {category} sirm\n")
+
+    def add_chest_xray(self, file, name, *, split="train", pixels=None):
+        """Add a film to the Kermany layout; `name` is NORMAL or PNEUMONIA."""
+        path = self.chest_xray / split / name / file
+        Image.fromarray(self.pixels() if pixels is None else pixels).save(path, "PNG")
+        return path
+
+    def add_all_classes(self, films):
+        """Add so many films to each class, each of another patient."""
+        for number in range(films):
+            self.add_covidx(f"covid{number}.png", f"COVID {number}", class_8a="COVID-19")
+            self.add_chest_xray(f"IM-{number:04d}-0001.jpeg", "NORMAL")
+            self.add_chest_xray(f"person{number}_virus_{number}.jpeg", "PNEUMONIA")
+        return self
+
+    def words(self, out, *words):
+        """Return the command line of `data_processing.prepare` for small images."""
+        return ["--covidx", str(self.covidx), "--chest-xray", str(self.chest_xray), "--out", str(out),
+                "--image-size", "8", "--per-class", "7", "--workers", "1", *words]
+
+
+def rows_of(path):
+    """Return a CSV file's rows as dicts."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))

@@ -1,0 +1,111 @@
+"""COVIDx-CXR2's lists become films: ids with spaces, strict negatives, names that no machine decides."""
+
+import csv
+from collections import Counter
+
+import pytest
+
+from data_processing.covidx import find_folder, read_covidx, read_list
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+
+
+@pytest.fixture
+def sets(raw_sets, tmp_path):
+    return raw_sets(tmp_path)
+
+
+def labels_of(films):
+    return [CLASSES[film.label] for film in films]
+
+
+def test_patient_ids_may_hold_spaces(sets):
+    sets.add_covidx("a.png", "COVID 12 34", class_8a="COVID-19")
+    film, = read_covidx(sets.covidx)[0]
+    assert (film.patient, film.source, film.file) == ("sirm:COVID 12 34", "covidx/sirm", "covidx-cxr2/train/a.png")
+
+
+def test_strict_takes_the_negatives_that_the_three_class_list_calls_normal(sets):
+    sets.add_covidx("a.png", "1", class_8a="COVID-19")
+    sets.add_covidx("b.png", "2", "negative", class_8a="normal")
+    sets.add_covidx("c.png", "3", "negative", class_8a="pneumonia", split="test")
+    sets.add_covidx("d.png", "4", "negative")
+    strict, left_out = read_covidx(sets.covidx)
+    assert labels_of(strict) == ["COVID-19", "Normal"]
+    assert sorted(left_out.values()) == [1, 1] and any("pneumonia" in reason for reason in left_out)
+    paper, left_out = read_covidx(sets.covidx, "paper")
+    assert Counter(labels_of(paper)) == {"COVID-19": 1, "Normal": 3} and not left_out
+
+
+def test_real_set_has_the_counts_of_its_manifest(xray):
+    with open(xray / "manifest.csv", newline="", encoding="utf-8") as file:
+        listed = [row for row in csv.DictReader(file) if row["file"].startswith("covidx-cxr2/")]
+    for negatives in ("strict", "paper"):
+        films, left_out = read_covidx(xray / "covidx-cxr2", negatives)
+        normal = {row["file"] for row in listed if row["class"] != "covid"}
+        if negatives == "strict":
+            normal = {row["file"] for row in listed if row["class"] == "normal" and row["in_8A"] == "yes"} or {
+                row["file"] for row in listed if row["class"] == "normal" and row["in_8A"] in ("1", "True", "true")}
+        assert {film.file for film in films if film.label == CLASSES.index("Normal")} == normal
+        assert Counter(labels_of(films))["COVID-19"] == 1500
+        assert len(films) + left_out.total() == 3118
+    assert {row["list_id"] for row in listed if " " in row["list_id"]} <= {
+        film.patient.split(":", 1)[1] for film in films}
+
+
+def test_file_names_do_not_depend_on_the_folder_or_a_link_to_it(sets, tmp_path):
+    sets.add_covidx("a.png", "1", class_8a="COVID-19")
+    cache = tmp_path / "cache" / "versions" / "3"
+    cache.parent.mkdir(parents=True)
+    sets.covidx.rename(cache)
+    (tmp_path / "linked").symlink_to(cache, target_is_directory=True)
+    for folder in (cache, tmp_path / "linked", cache.parent):
+        assert [film.file for film in read_covidx(folder)[0]] == ["covidx-cxr2/train/a.png"]
+
+
+def test_set_one_folder_down_is_found_and_macos_leftovers_are_not(sets, tmp_path):
+    leftovers = tmp_path / "__MACOSX"
+    leftovers.mkdir()
+    for name in ("train.txt", "test.txt"):
+        (leftovers / name).touch()
+    assert find_folder(tmp_path) == sets.covidx
+
+
+def test_three_class_lists_may_stand_elsewhere(sets, tmp_path):
+    sets.add_covidx("b.png", "2", "negative", class_8a="normal")
+    moved = tmp_path / "moved.txt"
+    (sets.covidx / "train_COVIDx8A.txt").rename(moved)
+    assert labels_of(read_covidx(sets.covidx, three_class_lists=[moved])[0]) == ["Normal"]
+
+
+@pytest.mark.parametrize("remedy", ["--three-class-lists", "--negatives paper"])
+def test_missing_three_class_list_is_named_with_the_remedies(sets, remedy):
+    (sets.covidx / "test_COVIDx8A.txt").unlink()
+    with pytest.raises(UserError, match=f"test_COVIDx8A.txt: not found.*{remedy}"):
+        read_covidx(sets.covidx)
+
+
+def test_row_without_its_file_is_named_and_the_others_counted(sets):
+    for number in range(3):
+        sets.add_covidx(f"{number}.png", "1").unlink()
+    with pytest.raises(UserError, match=r"train.txt line 1 names .*0\.png, which is not there \(and 2 more rows\)"):
+        read_covidx(sets.covidx)
+
+
+@pytest.mark.parametrize("row", ["one two three", "1 a.png covid sirm", "a.png positive sirm"])
+def test_malformed_row_is_named(tmp_path, row):
+    (tmp_path / "train.txt").write_text(f"1 a.png positive sirm\n\n{row}\n")
+    with pytest.raises(UserError, match="train.txt line 3: expected 'patient-id file class source'"):
+        list(read_list(tmp_path / "train.txt", ("positive", "negative")))
+
+
+def test_list_with_windows_line_ends_and_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfCOVID 1 a.png positive sirm\r\n2 b.png negative rsna\r\n")
+    rows = [row[1:] for row in read_list(tmp_path / "train.txt", ("positive", "negative"))]
+    assert rows == [("COVID 1", "a.png", "positive", "sirm"), ("2", "b.png", "negative", "rsna")]
+
+
+def test_another_layout_is_refused(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(UserError, match="not a COVIDx-CXR2 folder; expected train.txt, test.txt"):
+            read_covidx(folder)

@@ -1,0 +1,209 @@
+"""The sweep: its cells, what they share, and every number of a cell against a slow recomputation, film by film."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import LinearSoftmax, random_films, reference_attack, reference_ssim, write_data
+
+from nosign import evaluation
+from nosign.attacks import ATTACKS, PROTOCOLS, unit_noise
+from nosign.dataset import CLASSES, open_split
+from nosign.evaluation import Cell, Sweep
+
+SIZE, FILMS, STEPS = 12, 10, 3
+SPLITS = ["train"] * 3 + ["test"] * FILMS
+NAMES = ("VGG16", "InceptionV3", "DenseNet201")
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {name: LinearSoftmax((SIZE, SIZE, 3), seed=seed, spread=0.1) for seed, name in enumerate(NAMES)}
+
+
+@pytest.fixture(scope="module")
+def films(models, tmp_path_factory):
+    """Ten test films behind three training films; VGG16 gets all but the last right."""
+    images = random_films(len(SPLITS), SIZE, seed=11)
+    labels = models["VGG16"].logits(images / 255).argmax(-1)
+    labels[-1] = (labels[-1] + 1) % 3
+    return open_split(write_data(tmp_path_factory.mktemp("data"), images, labels, SPLITS), "test")
+
+
+@pytest.fixture(scope="module", params=PROTOCOLS)
+def sweep(request, models, films, tmp_path_factory):
+    """A sweep in batches of 4 (the last holds 2 films) whose gradients at the films are known already."""
+    targets = {name: model.logits_model() for name, model in models.items()}
+    sweep = Sweep(films, "VGG16", targets, protocol=request.param, steps=STEPS, seed=5, batch=4)
+    sweep.first_gradients(tmp_path_factory.mktemp("gradients"), lambda work: None)
+    return sweep
+
+
+@pytest.fixture(scope="module")
+def clean(sweep):
+    return sweep.clean(lambda work: None)
+
+
+def test_clean_predictions_are_the_models_own(models, films, clean):
+    assert list(clean) == ["film", "label", *NAMES]
+    np.testing.assert_array_equal(clean["film"], np.arange(3, 3 + FILMS))
+    np.testing.assert_array_equal(clean["label"], films.labels)
+    for name in NAMES:
+        np.testing.assert_array_equal(clean[name], models[name].logits(films.pixels()).argmax(-1))
+    assert (clean["VGG16"] == clean["label"]).sum() == FILMS - 1
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("strength", [0.0005, 0.02])
+def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep, clean, name, strength):
+    frame = sweep.run(Cell(name, strength), clean, lambda work: None)
+    assert list(frame) == ["film", "label", *NAMES, *(f"{model}_8bit" for model in NAMES), "linf", "l2", "ssim"]
+    for i, row in enumerate(frame.to_dict("records")):
+        film, label = films.pixels([i])[0], films.labels[i]
+        noise = np.random.default_rng([5, 3 + i]).random((SIZE, SIZE, 3), dtype=np.float32) * 2.0 - 1.0
+        changed = reference_attack(models["VGG16"], name, film, label, strength, protocol=sweep.protocol, steps=STEPS,
+                                   noise=noise)
+        stored = np.round(changed * 255) / 255
+        assert (row["film"], row["label"]) == (3 + i, label)
+        for model in NAMES:
+            assert row[model] == models[model].logits(changed[None]).argmax()
+            assert row[f"{model}_8bit"] == models[model].logits(stored[None]).argmax()
+        assert row["linf"] == pytest.approx(np.abs(changed - film).max(), abs=3e-7)
+        assert row["l2"] == pytest.approx(np.linalg.norm(changed - film), rel=1e-3)
+        assert row["ssim"] == pytest.approx(reference_ssim(film, changed), abs=1e-5)
+
+
+def test_changes_that_vanish_in_8_bits_leave_the_clean_predictions(sweep, clean):
+    frame = sweep.run(Cell("fgsm", 0.0015), clean, lambda work: None)
+    for name in NAMES:
+        np.testing.assert_array_equal(frame[f"{name}_8bit"], clean[name])
+    assert (frame["linf"] > 0.001).all()
+
+
+def test_a_sweep_does_not_depend_on_its_batches(models, films, sweep, clean):
+    targets = {name: model.logits_model() for name, model in models.items()}
+    other = Sweep(films, "VGG16", targets, protocol=sweep.protocol, steps=STEPS, seed=5, batch=64)
+    for name in ("fgnm", "pgd"):
+        here, there = (s.run(Cell(name, 0.01), clean, lambda work: None) for s in (sweep, other))
+        pd.testing.assert_frame_equal(here, there, rtol=1e-4, atol=1e-7)
+
+
+def test_a_film_attacked_alone_equals_the_film_in_the_sweep(sweep):
+    for name in ATTACKS:
+        cell = Cell(name, 0.01)
+        for start, stop, pixels, labels in sweep.batches():
+            together = sweep.attack_batch(cell, start, stop, pixels, labels)
+            assert np.abs(sweep.attack_film(cell, stop - 1) - together[stop - 1 - start]).max() < 1e-6
+
+
+def test_batches_have_one_shape_and_hold_each_film_once(sweep, films):
+    seen = []
+    for start, stop, pixels, labels in sweep.batches():
+        assert pixels.shape == (4, SIZE, SIZE, 3) and labels.shape == (4, 3)
+        np.testing.assert_array_equal(pixels[:stop - start], films.pixels(slice(start, stop)))
+        np.testing.assert_array_equal(labels[:stop - start].argmax(-1), films.labels[start:stop])
+        seen += range(start, stop)
+    assert seen == list(range(FILMS))
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_the_announced_work_is_the_work_done(sweep, clean, name):
+    done = []
+    sweep.run(Cell(name, 0.001), clean, done.append)
+    # A gradient counts two passes; each of three models sees the films before and after rounding.
+    gradients = {"fgsm": 0, "fgnm": 0, "bim": STEPS - 1, "binm": STEPS - 1, "pgd": STEPS, "pgdnm": STEPS}[name]
+    assert sum(done) == FILMS * (2 * gradients + 6) == FILMS * evaluation.cell_cost(Cell(name, 0.001), STEPS, 3)
+
+
+def test_stored_gradients_come_back_bit_for_bit(tmp_path):
+    store = evaluation.GradientStore(tmp_path, (4, 4, 3))
+    gradients = np.random.default_rng(12).normal(size=(7, 4, 4, 3)).astype(np.float32)
+    for start in (4, 0):
+        store.write(start, gradients[start:start + 4])
+    np.testing.assert_array_equal(store.read(0, 7), gradients)
+    np.testing.assert_array_equal(store.read(5, 2), gradients[5:])
+    assert not list(tmp_path.iterdir())
+
+
+def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
+    expected = [models["VGG16"].gradient(film, label) for film, label in zip(films.pixels(), films.labels)]
+    np.testing.assert_allclose(sweep.gradients.read(0, FILMS), expected, atol=1e-5)
+
+
+def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():
+    cells = evaluation.plan(["fgsm", "pgd", "fgsm"], [0.1, 0.2, 0.1], [0.3])
+    assert cells == [Cell("fgsm", 0.1), Cell("fgsm", 0.2), Cell("pgd", 0.3)]
+
+
+def test_a_cells_path_names_its_condition():
+    path = evaluation.cell_path("results", "VGG16", "paper", Cell("fgsm", 0.0005))
+    assert path.as_posix() == "results/attacks/VGG16/paper/fgsm/0.0005.csv"
+
+
+def test_a_short_array_is_filled_up_with_zeros():
+    array = np.ones((2, 3, 1), np.float32)
+    found = evaluation.padded(array, 5)
+    assert found.shape == (5, 3, 1) and found.sum() == 6 and found.dtype == np.float32
+
+
+def test_an_unknown_protocol_is_refused(films, models):
+    with pytest.raises(ValueError, match="none of"):
+        Sweep(films, "VGG16", {"VGG16": models["VGG16"].logits_model()}, protocol="best")
+
+
+@pytest.fixture(scope="module")
+def near_the_boundary(tmp_path_factory):
+    """Ten COVID-19 films, some of them wrong, some far from the boundary, one so near that a tiny change turns it."""
+    model = LinearSoftmax((SIZE, SIZE, 3), seed=13, spread=0.1)
+    images = random_films(FILMS, SIZE, seed=14)
+    logits = model.logits(images / 255)
+    margins = logits[:, 0] - logits[:, 1:].max(-1)
+    nearest = np.argsort(margins)[FILMS // 2]
+    model.bias[0] -= np.float32(margins[nearest] - 0.003)
+    films = open_split(write_data(tmp_path_factory.mktemp("near"), images, [0] * FILMS, ["test"] * FILMS), "test")
+    sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, steps=STEPS, seed=5, batch=4)
+    return model, sweep, nearest
+
+
+@pytest.mark.parametrize("attack", evaluation.EXAMPLES)
+def test_the_example_is_the_covid_film_that_the_smaller_strength_turns(near_the_boundary, attack):
+    model, sweep, nearest = near_the_boundary
+    clean = sweep.clean(lambda work: None)
+    assert 1 < (clean["VGG16"] == 0).sum() < FILMS
+    example = evaluation.find_example(sweep, "VGG16", attack, clean)
+    strength = {"fgnm": 0.003, "pgdnm": 0.0003}[attack]
+    original, noise = sweep.films.pixels([nearest])[0], unit_noise(5, [nearest], (SIZE, SIZE, 3))[0]
+    assert (example["film"], example["label"]) == (nearest, CLASSES.index("COVID-19"))
+    np.testing.assert_allclose(example["strengths"], [strength, 10 * strength])
+    np.testing.assert_array_equal(example["original"], original)
+    expected = [reference_attack(model, attack, original, 0, s, protocol="paper", steps=STEPS, noise=noise)
+                for s in (strength, 10 * strength)]
+    np.testing.assert_allclose(example["adversarial"], expected, atol=1e-5)
+    logits = model.logits(np.stack([original, *expected]))
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_array_equal(example["predictions"], probabilities.argmax(-1))
+    np.testing.assert_allclose(example["confidences"], probabilities.max(-1), atol=1e-3)
+    assert example["predictions"][0] == 0 != example["predictions"][1]
+
+
+def test_an_example_is_found_even_where_no_film_falls(films, tmp_path):
+    stubborn = LinearSoftmax((SIZE, SIZE, 3), kernel=np.zeros((SIZE * SIZE * 3, 3)), bias=np.float32([9, 0, 0]))
+    sweep = Sweep(films, "VGG16", {"VGG16": stubborn.logits_model()}, steps=1)
+    example = evaluation.find_example(sweep, "VGG16", "fgnm", sweep.clean(lambda work: None))
+    assert list(example["predictions"]) == [0, 0, 0] and example["adversarial"].shape == (2, SIZE, SIZE, 3)
+
+
+def test_probabilities_are_the_softmax_of_the_logits(models, films, sweep):
+    logits = models["InceptionV3"].logits(films.pixels([0, 1]))
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(sweep.probabilities("InceptionV3", films.pixels([0, 1])), expected, atol=1e-5)
+
+
+def test_a_cells_file_keeps_six_digits(tmp_path):
+    frame = pd.DataFrame({"film": [3], "label": [0], "linf": [0.00050000003], "l2": [1 / 3], "ssim": [1.0]})
+    evaluation.write_cell(tmp_path / "a/b.csv", frame)
+    assert (tmp_path / "a/b.csv").read_text() == "film,label,linf,l2,ssim\n3,0,0.0005,0.333333,1\n"
+
+
+def test_a_linear_models_strongest_cell_turns_every_film_that_was_right(sweep, clean):
+    frame = sweep.run(Cell("fgsm", 0.2), clean, lambda work: None)
+    assert (frame["VGG16"] != frame["label"]).all()

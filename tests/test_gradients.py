@@ -1,0 +1,131 @@
+"""The gradient of the loss with respect to the films, against derivatives in float64."""
+
+import numpy as np
+import pytest
+from tiny import LinearSoftmax
+
+from nosign.gradients import compiled_gradient, compiled_logits, select_device, to_numpy
+
+SHAPE = (6, 5, 3)
+
+
+def one_hot(labels):
+    return np.eye(3, dtype=np.float32)[labels]
+
+
+def random_films(films, seed=0):
+    return np.random.default_rng(seed).random((films, *SHAPE), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """A linear softmax classifier and its compiled gradient."""
+    model = LinearSoftmax(SHAPE, seed=1)
+    return model, compiled_gradient(model.logits_model())
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """A model whose batch normalisation and dropout would both act in training mode, and its parts."""
+    import keras
+
+    keras.utils.set_random_seed(2)
+    films = keras.Input(SHAPE)
+    normalise, dense = keras.layers.BatchNormalization(), keras.layers.Dense(3)
+    x = keras.layers.Flatten()(keras.layers.Dropout(0.5)(normalise(films)))
+    model = keras.Model(films, dense(x))
+    rng = np.random.default_rng(3)
+    normalise.set_weights([np.float32(rng.uniform(0.5, 2, 3)) for _ in range(4)])
+    return model, normalise, dense
+
+
+def test_gradient_of_a_linear_softmax_equals_its_derivative_in_float64(linear):
+    model, gradient = linear
+    films, labels = random_films(8), np.arange(8) % 3
+    found = to_numpy(gradient(films, one_hot(labels))[0])
+    expected = np.stack([model.gradient(film, label) for film, label in zip(films, labels)])
+    assert found.dtype == np.float32 and found.shape == films.shape
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_gradient_comes_with_the_logits_of_the_same_films(linear):
+    model, gradient = linear
+    films = random_films(4)
+    np.testing.assert_allclose(to_numpy(gradient(films, one_hot([0, 1, 2, 0]))[1]), model.logits(films), atol=1e-5)
+
+
+def test_gradient_of_a_network_equals_finite_differences_in_float64():
+    import keras
+
+    keras.utils.set_random_seed(4)
+    films = keras.Input(SHAPE)
+    hidden, last = keras.layers.Dense(7, activation="tanh"), keras.layers.Dense(3)
+    model = keras.Model(films, last(hidden(keras.layers.Flatten()(films))))
+    film, label = random_films(1)[0], 2
+
+    def loss(pixels):
+        (w1, b1), (w2, b2) = ([np.float64(w) for w in layer.get_weights()] for layer in (hidden, last))
+        logits = np.tanh(pixels @ w1 + b1) @ w2 + b2
+        return np.log(np.exp(logits).sum(-1)) - logits[..., label]
+
+    pixels, step = np.float64(film).ravel(), 1e-6 * np.eye(film.size)
+    expected = (loss(pixels + step) - loss(pixels - step)) / 2e-6
+    found = to_numpy(compiled_gradient(model)(film[None], one_hot([label]))[0]).ravel()
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5, 9])
+def test_a_films_gradient_does_not_depend_on_its_neighbours_or_their_number(noisy, batch):
+    gradient = compiled_gradient(noisy[0])
+    films, labels = random_films(9), one_hot(np.arange(9) % 3)
+    together = to_numpy(gradient(films, labels)[0])
+    found = np.concatenate([to_numpy(gradient(films[i:i + batch], labels[i:i + batch])[0]) for i in range(0, 9, batch)])
+    np.testing.assert_allclose(found, together, atol=1e-6 * np.abs(together).max())
+    strangers = np.concatenate([films[:1], 100 * random_films(batch, seed=5)])
+    found = to_numpy(gradient(strangers, one_hot(np.arange(batch + 1) % 3))[0])[0]
+    np.testing.assert_allclose(found, together[0], atol=1e-6 * np.abs(together).max())
+
+
+def test_gradient_and_logits_use_the_moving_averages_and_no_dropout(noisy):
+    model, normalise, dense = noisy
+    gamma, beta, mean, variance = (np.float64(w) for w in normalise.get_weights())
+    kernel, bias = (np.float64(w) for w in dense.get_weights())
+    films, labels = random_films(5), np.arange(5) % 3
+    scale = gamma / np.sqrt(variance + normalise.epsilon)
+    logits = ((films - mean) * scale + beta).reshape(5, -1) @ kernel + bias
+    probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    expected = ((probabilities - np.eye(3)[labels]) @ kernel.T).reshape(films.shape) * scale
+    found, found_logits = map(to_numpy, compiled_gradient(model)(films, one_hot(labels)))
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(found_logits, logits, atol=1e-4)
+    np.testing.assert_allclose(to_numpy(compiled_logits(model)(films)), logits, atol=1e-4)
+
+
+def test_gradient_leaves_the_models_weights_and_averages_as_they_are(noisy):
+    model = noisy[0]
+    before = model.get_weights()
+    compiled_gradient(model)(random_films(5), one_hot([0, 1, 2, 0, 1]))
+    compiled_logits(model)(random_films(5))
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(new, old)
+
+
+def test_gradient_survives_logits_at_which_the_softmax_is_saturated():
+    # exp(-200) is zero in float32: on probabilities the gradient of a film that is right would be exactly zero.
+    kernel = np.random.default_rng(6).normal(size=(90, 3)) * 60
+    model = LinearSoftmax(SHAPE, kernel=kernel, bias=np.zeros(3))
+    films = random_films(6)
+    wrong = model.logits(films).argmin(-1)
+    found = to_numpy(compiled_gradient(model.logits_model())(films, one_hot(wrong))[0])
+    expected = np.stack([model.gradient(film, label) for film, label in zip(films, wrong)])
+    assert np.all(np.abs(expected).reshape(6, -1).max(1) > 1)
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_the_device_is_set_to_repeatable_true_float32():
+    import tensorflow
+
+    device = select_device()
+    assert set(device) == {"backend", "device", "precision"} and device["precision"] == "float32"
+    assert not tensorflow.config.experimental.tensor_float_32_execution_enabled()
+    assert select_device() == device

@@ -1,0 +1,369 @@
+"""Stage 1: which films are drawn, into which split, into which row, and what happens when something is wrong."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import rows_of
+from PIL import Image
+
+from data_processing import prepare
+from data_processing.film import Film, read_pixels, resize
+from nosign.dataset import CLASSES, IMAGES, INDEX, SPLITS, open_split
+from nosign.errors import UserError, run
+from nosign.provenance import MANIFEST, sha256_of_file
+
+OUTPUTS = (IMAGES, INDEX, "skipped.csv", "overview.png")
+COVID, NORMAL, PNEUMONIA = range(3)
+
+
+@pytest.fixture
+def sets(raw_sets, tmp_path):
+    return raw_sets(tmp_path / "raw").add_all_classes(9)
+
+
+def prepared(sets, out, *words):
+    """Run stage 1 and return its index."""
+    assert run(prepare.main, sets.words(out, *words)) == 0
+    return rows_of(out / INDEX)
+
+
+def refused(sets, out, capsys, *words):
+    """Run stage 1, expect exit 1, and return the one line on stderr."""
+    assert run(prepare.main, sets.words(out, *words)) == 1
+    line, = capsys.readouterr().err.splitlines()
+    return line
+
+
+def path_of(sets, row):
+    """Return the raw file that a row of the index describes."""
+    return (sets.covidx if row["file"].startswith("covidx") else sets.chest_xray) / row["file"].split("/", 1)[1]
+
+
+def assert_rows_are_their_films(sets, out, size=8):
+    images = np.load(out / IMAGES)
+    for row, image in zip(rows_of(out / INDEX), images, strict=True):
+        grey = np.asarray(resize(read_pixels(path_of(sets, row)), size))
+        assert np.array_equal(image, np.dstack([grey] * 3)), row["file"]
+
+
+def content(out):
+    """Return the bytes of all outputs but the manifest, which holds the time."""
+    return {name: (out / name).read_bytes() for name in OUTPUTS}
+
+
+def test_row_i_of_the_images_is_film_i_of_the_index(sets, tmp_path):
+    index = prepared(sets, tmp_path / "data")
+    images = np.load(tmp_path / "data" / IMAGES)
+    assert images.shape == (21, 8, 8, 3) and images.dtype == np.uint8
+    assert [row["row"] for row in index] == [str(number) for number in range(21)]
+    assert Counter(row["class"] for row in index) == dict.fromkeys(CLASSES, 7)
+    assert all(CLASSES[int(row["label"])] == row["class"] for row in index)
+    assert_rows_are_their_films(sets, tmp_path / "data")
+
+
+def test_real_films_at_full_size_are_in_their_rows(raw_sets, tmp_path, phantom_sets):
+    sets = raw_sets(tmp_path / "unused")
+    sets.covidx, sets.chest_xray = phantom_sets / "covidx-cxr2", phantom_sets / "chest-xray-pneumonia" / "chest_xray"
+    prepared(sets, tmp_path / "data", "--image-size", "64", "--per-class", "10")
+    assert_rows_are_their_films(sets, tmp_path / "data", 64)
+
+
+def test_films_that_stand_in_for_dropped_ones_get_the_free_rows(sets, tmp_path):
+    before = prepared(sets, tmp_path / "before")
+    broken = [path_of(sets, next(row for row in before if row["class"] == name)) for name in CLASSES]
+    broken[0].write_bytes(b"")
+    broken[1].write_bytes(broken[1].read_bytes()[:60])
+    shutil.copy(path_of(sets, next(row for row in before[6:] if row["class"] == "Pneumonia")), broken[2])
+    after = prepared(sets, tmp_path / "after")
+    assert_rows_are_their_films(sets, tmp_path / "after")
+    new = {row["file"] for row in after} - {row["file"] for row in before}
+    assert Counter(row["class"] for row in after if row["file"] in new) == dict.fromkeys(CLASSES, 1)
+    skipped = rows_of(tmp_path / "after" / "skipped.csv")
+    assert len(skipped) == 2 and skipped[1]["reason"] == "empty file"
+    dropped = json.loads((tmp_path / "after" / MANIFEST).read_text())["dropped"]
+    assert dropped == {"unreadable": 2, "duplicate of a film in its class": 1}
+    assert json.loads((tmp_path / "after" / MANIFEST).read_text())["outputs"][IMAGES] == sha256_of_file(
+        tmp_path / "after" / IMAGES)
+
+
+def test_same_seed_gives_the_same_bytes_whatever_workers_and_listing_order(sets, tmp_path, monkeypatch):
+    prepared(sets, tmp_path / "one")
+    prepared(sets, tmp_path / "two", "--workers", "2")
+    scandir, listdir = os.scandir, os.listdir
+
+    class Listing(list):
+        __enter__, __exit__ = lambda self: self, lambda *_: None
+
+    monkeypatch.setattr(os, "scandir",
+                        lambda *path: Listing(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True)))
+    monkeypatch.setattr(os, "listdir", lambda *path: sorted(listdir(*path), reverse=True))
+    for name in ("train.txt", "train_COVIDx8A.txt"):
+        lines = (sets.covidx / name).read_text().splitlines(keepends=True)
+        (sets.covidx / name).write_text("".join(reversed(lines)))
+    prepared(sets, tmp_path / "three")
+    assert content(tmp_path / "one") == content(tmp_path / "two") == content(tmp_path / "three")
+
+
+def test_another_seed_draws_and_splits_otherwise(sets, tmp_path):
+    assert prepared(sets, tmp_path / "0") != prepared(sets, tmp_path / "1", "--seed", "1")
+
+
+def test_index_is_the_same_where_the_folders_have_other_names(sets, tmp_path):
+    index = prepared(sets, tmp_path / "one")
+    (tmp_path / "cache" / "versions").mkdir(parents=True)
+    sets.covidx = sets.covidx.rename(tmp_path / "cache" / "versions" / "3")
+    sets.chest_xray = sets.chest_xray.rename(tmp_path / "cache" / "versions" / "2")
+    assert prepared(sets, tmp_path / "two") == index
+
+
+def test_film_in_two_classes_is_dropped_in_both(sets, tmp_path):
+    pixels = sets.pixels()
+    sets.add_chest_xray("IM-0500-0001.jpeg", "NORMAL", pixels=pixels)
+    sets.add_chest_xray("person500_virus_1.jpeg", "PNEUMONIA", pixels=np.dstack([pixels] * 3))
+    index = prepared(sets, tmp_path / "data", "--per-class", "9")
+    assert not [row for row in index if "500" in row["file"]]
+    dropped = json.loads((tmp_path / "data" / MANIFEST).read_text())["dropped"]
+    assert dropped == {"equal films in two classes": 2}
+
+
+def test_duplicate_counts_once_and_may_leave_a_class_short(sets, tmp_path, capsys):
+    sets.add_covidx("again.jpg.png", "COVID 77", class_8a="COVID-19",
+                    pixels=np.asarray(Image.open(sets.covidx / "train" / "covid3.png")))
+    assert len(prepared(sets, tmp_path / "data", "--per-class", "9")) == 27
+    for name in ("NORMAL", "PNEUMONIA"):
+        sets.add_chest_xray("person90_virus_9.jpeg", name)
+    line = refused(sets, tmp_path / "more", capsys, "--per-class", "10")
+    assert "class COVID-19: 9 films left after dropping from all classes 1 duplicate" in line
+    assert "lower --per-class to 9" in line and not (tmp_path / "more" / IMAGES).exists()
+
+
+def test_unreadable_films_stop_the_run_only_when_a_class_runs_short(sets, tmp_path, capsys):
+    for number in range(2):
+        (sets.covidx / "train" / f"covid{number}.png").write_text("no film")
+    assert len(prepared(sets, tmp_path / "data")) == 21
+    (sets.covidx / "train" / "covid2.png").write_text("no film")
+    line = refused(sets, tmp_path / "more", capsys)
+    assert "class COVID-19: 6 films left after dropping from all classes 3 unreadable" in line
+    assert "covidx-cxr2/train/covid0.png: not a supported image type" in line and "lower" not in line
+    assert not any((tmp_path / "more").iterdir())
+
+
+def test_odd_files_beside_the_films_are_skipped_and_listed(sets, xray, tmp_path):
+    for path in (xray / "odd_files").glob("bad-*"):
+        shutil.copyfile(path, sets.chest_xray / "train" / "NORMAL" / path.name)
+    prepared(sets, tmp_path / "data")
+    skipped = {Path(row["file"]).name: row["reason"] for row in rows_of(tmp_path / "data" / "skipped.csv")}
+    assert set(skipped) == {path.name for path in (xray / "odd_files").glob("bad-*")}
+    assert "truncated" in skipped["bad-truncated.jpg"] and "GIF of 3 frames" in skipped["bad-animated-gif.png"]
+
+
+def random_pool(rng, per_class, largest, single=0):
+    """Return films of patients with 1 to `largest` films, some of them in two classes; `single` have one film each."""
+    films, patient = [], 0
+    for label in range(3):
+        while sum(film.label == label for film in films) < per_class:
+            room = per_class - sum(film.label == label for film in films)
+            if room <= single:
+                room = 1
+            elif not single:
+                patient -= rng.random() < 0.02
+            for _ in range(min(room, rng.integers(1, largest + 1))):
+                films.append(Film(Path(), str(len(films)), label, f"p{patient}", "source"))
+            patient += 1
+    return films
+
+
+@pytest.mark.parametrize("by_patient", [True, False])
+@pytest.mark.parametrize("per_class, sizes",
+                         [(1500, (1080, 120, 300)), (20, (14, 2, 4)), (10, (7, 1, 2)), (7, (5, 1, 1))])
+def test_split_sizes_are_exact_in_every_class(by_patient, per_class, sizes):
+    single = 0 if per_class > 100 else sizes[1] + sizes[2]  # enough for an exact split to exist
+    films = random_pool(np.random.default_rng(per_class), per_class, 3, single)
+    splits = prepare.assign_splits(films, range(len(films)), by_patient, seed=3)
+    counts = Counter((splits[number], film.label) for number, film in enumerate(films))
+    assert counts == {(split, label): size for split, size in zip(SPLITS, sizes) for label in range(3)}
+
+
+def test_no_patient_stands_on_two_sides_even_with_films_in_two_classes():
+    for seed in range(30):
+        films = random_pool(np.random.default_rng(seed), 30, 4)
+        splits = prepare.assign_splits(films, range(len(films)), True, seed)
+        sides = {}
+        for number, film in enumerate(films):
+            sides.setdefault(film.patient, set()).add(splits[number])
+        assert all(len(side) == 1 for side in sides.values())
+    films = [Film(Path(), str(n), n // 30, f"p{n % 30}", "source") for n in range(90)]  # every patient in every class
+    splits = prepare.assign_splits(films, range(90), True, 0)
+    assert all(splits[n] == splits[n + 30] == splits[n + 60] for n in range(30))
+
+
+def test_random_split_ignores_patients():
+    films = [Film(Path(), str(n), n // 20, f"p{n // 20}", "source") for n in range(60)]
+    splits = prepare.assign_splits(films, range(60), False, 0)
+    assert Counter(splits.values()) == {"train": 42, "validation": 6, "test": 12}
+    with pytest.raises(UserError, match="no split of 20 films a class keeps every patient on one side.*--split random"):
+        prepare.assign_splits(films, range(60), True, 0)
+
+
+def test_split_is_found_where_the_first_order_of_patients_leaves_none():
+    """Patients of one, two and three films: only some orders fill both splits exactly."""
+    sizes = (3, 3, 3, 3, 2, 2, 1, 1, 1, 1)
+    patients = [patient for patient, size in enumerate(sizes) for _ in range(size)]
+    films = [Film(Path(), f"{label}{n}", label, f"{label}p{patient}", "s")
+             for label in range(3) for n, patient in enumerate(patients)]
+    for seed in range(40):
+        assert Counter(prepare.assign_splits(films, range(60), True, seed).values())["test"] == 12
+
+
+def test_paper_negatives_reach_the_normal_class_and_strict_ones_do_not(sets, tmp_path):
+    sets.add_covidx("unlisted.png", "COVID 700", "negative")
+    assert len(prepared(sets, tmp_path / "strict", "--per-class", "9")) == 27
+    files = {row["file"] for row in prepared(sets, tmp_path / "paper", "--negatives", "paper", "--per-class", "9")}
+    (sets.chest_xray / "train" / "NORMAL" / "IM-0000-0001.jpeg").unlink()
+    files |= {row["file"] for row in prepared(sets, tmp_path / "less", "--negatives", "paper", "--per-class", "9")}
+    assert "covidx-cxr2/train/unlisted.png" in files
+
+
+def test_second_run_does_nothing_and_other_settings_need_overwrite(sets, tmp_path, capsys):
+    out = tmp_path / "data"
+    prepared(sets, out)
+    stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    capsys.readouterr()
+    prepared(sets, out)
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
+    line = refused(sets, out, capsys, "--seed", "1")
+    assert "holds the outputs of another run: seed 0 (now 1)" in line and "--overwrite" in line
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
+    prepared(sets, out, "--seed", "1", "--overwrite")
+    assert json.loads((out / MANIFEST).read_text())["settings"]["seed"] == 1
+
+
+@pytest.mark.parametrize("damage", ["overview.png", "skipped.csv", IMAGES])
+def test_incomplete_outputs_are_made_again(sets, tmp_path, damage):
+    prepared(sets, tmp_path / "data")
+    whole = content(tmp_path / "data")
+    if damage == IMAGES:
+        os.truncate(tmp_path / "data" / IMAGES, 1000)
+    else:
+        (tmp_path / "data" / damage).unlink()
+    prepared(sets, tmp_path / "data")
+    assert content(tmp_path / "data") == whole
+
+
+def test_outputs_without_a_manifest_are_not_replaced(sets, tmp_path, capsys):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / IMAGES).write_bytes(b"precious")
+    assert "holds images.npy but no manifest.json" in refused(sets, tmp_path / "data", capsys)
+    assert (tmp_path / "data" / IMAGES).read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("step", ["decode_all", "assign_splits", "write_skipped", "draw_overview"])
+def test_failure_leaves_the_old_outputs_and_no_temporary_files(sets, tmp_path, monkeypatch, capsys, step):
+    out = tmp_path / "data"
+    prepared(sets, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prepare, step, full)
+    assert "No space left on device" in refused(sets, out, capsys, "--overwrite", "--seed", "5")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_terminated_run_leaves_nothing_behind(sets, tmp_path, root):
+    for number in range(20):
+        sets.add_chest_xray(f"IM-9{number:03d}-0001.jpeg", "NORMAL", pixels=np.full((2500, 2500), number, np.uint8))
+    out = tmp_path / "data"
+    script = subprocess.Popen([sys.executable, "-m", "data_processing.prepare", *sets.words(out)], cwd=root,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.time() + 20
+    while not (out.is_dir() and any(out.iterdir())) and time.time() < deadline:
+        time.sleep(0.002)
+    script.send_signal(signal.SIGTERM)
+    _, errors = script.communicate(timeout=30)
+    assert script.returncode == 130 and errors.split("\n")[1].startswith("stopped:") and "Traceback" not in errors
+    assert not any(out.iterdir())
+
+
+def test_killed_worker_is_one_line(sets, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(prepare, "leave_interrupts_to_parent", end_abruptly)
+    assert "a decoding process was killed" in refused(sets, tmp_path / "data", capsys)
+    assert not any((tmp_path / "data").iterdir())
+
+
+def end_abruptly():
+    os._exit(9)
+
+
+@pytest.mark.parametrize("flag", ["--covidx", "--chest-xray"])
+def test_folder_of_another_layout_is_one_line(sets, tmp_path, capsys, flag):
+    line = refused(sets, tmp_path / "data", capsys, flag, str(tmp_path / "absent"))
+    assert line.startswith(f"error: {tmp_path / 'absent'}: not a ") and line.endswith(f"check {flag}")
+    assert not (tmp_path / "data").exists()
+
+
+def test_row_without_its_film_and_a_class_too_small_write_nothing(sets, tmp_path, capsys):
+    assert "class COVID-19: 9 films found; 50 wanted: lower --per-class to 9" in refused(
+        sets, tmp_path / "data", capsys, "--per-class", "50")
+    (sets.covidx / "train" / "covid4.png").unlink()
+    assert "train.txt line 5 names" in refused(sets, tmp_path / "data", capsys)
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("words", [["--per-class", "6"], ["--per-class", "x"], ["--seed", "-1"], ["--workers", "0"],
+                                   ["--split", "none"], ["--image-size", "0"], ["--negatives", "all"], ["--more"]])
+def test_wrong_flags_exit_with_2(sets, tmp_path, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(prepare.main, sets.words(tmp_path / "data", *words))
+    assert stop.value.code == 2 and words[0] in capsys.readouterr().err
+
+
+def test_summary_gives_the_counts_of_the_index(sets, tmp_path, capsys):
+    sets.add_covidx("left.png", "COVID 701", "negative", class_8a="pneumonia")
+    index = prepared(sets, tmp_path / "data")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "found 27 films" and "left out by the lists: 1 negative, but pneumonia" in printed[1]
+    columns = next(line.split() for line in printed if line.strip().startswith("class"))
+    for name in CLASSES:
+        values = next(line.split() for line in printed if line.strip().startswith(name))
+        assert dict(zip(columns[1:], map(int, values[1:]))) == {
+            **{split: sum(row["class"] == name and row["split"] == split for row in index) for split in SPLITS},
+            **{source: sum(row["class"] == name and row["source"] == source for row in index)
+               for source in ("chest_xray", "covidx/sirm")}}
+    assert "21 were enlarged" not in printed[-2] and "0 were enlarged, 0 are more than twice" in printed[-2]
+
+
+def test_prepared_films_open_as_splits(sets, tmp_path):
+    prepared(sets, tmp_path / "data")
+    assert [len(open_split(tmp_path / "data", split)) for split in SPLITS] == [15, 3, 3]
+    with Image.open(tmp_path / "data" / "overview.png") as overview:
+        assert overview.width > 480 and np.asarray(overview.convert("L")).std() > 20
+
+
+def test_workers_never_exceed_the_cores():
+    assert prepare.useful_workers() == len(os.sched_getaffinity(0))
+    assert prepare.parse_args(["--covidx", "a", "--chest-xray", "b"]).workers == 15
+
+
+def test_help_answers_at_once_and_loads_nothing_heavy(root):
+    code = ("import sys\nfrom data_processing import prepare\ntry: prepare.main(['--help'])\n"
+            "except SystemExit: print({'PIL', 'keras', 'tensorflow', 'pandas', 'tqdm'} & set(sys.modules))")
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        command = [sys.executable, "-c", code]
+        shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+        seconds.append(time.perf_counter() - started)
+    assert shown.endswith("set()\n") and "--covidx" in shown
+    assert min(seconds) < 0.5

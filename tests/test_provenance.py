@@ -1,0 +1,159 @@
+"""Files are whole or absent, and a manifest says what they came from."""
+
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+
+import pandas
+import pytest
+
+from nosign.errors import UserError
+from nosign.provenance import (MANIFEST, atomic_path, check_settings, describe_differences, git_state, locked,
+                               package_versions, read_manifest, sha256_of_file, sha256_of_model, write_csv,
+                               write_manifest, write_text)
+
+ADVICE = "give --overwrite"
+
+
+def manifest_of(folder, settings=None, **more):
+    write_manifest(folder, stage="test", settings=settings or {"seed": 0}, started=time.time(), **more)
+    return json.loads((folder / MANIFEST).read_text())
+
+
+def test_atomic_file_appears_only_when_the_block_ends(tmp_path):
+    path = tmp_path / "new" / "film.png"
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"film")
+        assert temporary.parent == path.parent and temporary.suffix == ".png" and not path.exists()
+    assert [file.name for file in path.parent.iterdir()] == ["film.png"] and path.read_bytes() == b"film"
+
+
+def test_failed_block_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "film.png"
+    path.write_bytes(b"old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "film.png"):
+        pass
+
+
+def test_text_is_utf8_and_csv_has_no_index_and_unix_lines(tmp_path):
+    write_text(tmp_path / "a.txt", "Röntgen\n")
+    assert (tmp_path / "a.txt").read_bytes() == "Röntgen\n".encode()
+    write_csv(tmp_path / "a.csv", pandas.DataFrame({"x": [1], "y": ["a,b"]}))
+    assert (tmp_path / "a.csv").read_bytes() == b'x,y\n1,"a,b"\n'
+
+
+@pytest.mark.parametrize("length", [0, 1, 1 << 20, (1 << 20) + 1])
+def test_file_hash_is_that_of_its_bytes_across_chunks(tmp_path, length):
+    content = bytes(range(256)) * (length // 256) + bytes(length % 256)
+    (tmp_path / "file").write_bytes(content)
+    assert sha256_of_file(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+
+
+def test_model_hash_depends_on_the_weights_alone(tmp_path):
+    def save(weights, date):
+        with zipfile.ZipFile(tmp_path / "model.keras", "w") as archive:
+            archive.writestr(zipfile.ZipInfo("metadata.json", date_time=date), "{}")
+            archive.writestr(zipfile.ZipInfo("model.weights.h5", date_time=date), weights)
+        return sha256_of_model(tmp_path / "model.keras")
+
+    first = save(b"weights", (2020, 1, 1, 0, 0, 0))
+    assert first == save(b"weights", (2021, 1, 1, 0, 0, 0)) == hashlib.sha256(b"weights").hexdigest()
+    assert first != save(b"others", (2020, 1, 1, 0, 0, 0))
+
+
+def test_missing_and_foreign_model_files_are_one_line(tmp_path):
+    with pytest.raises(UserError, match="no such model file; run train_finetune.py first"):
+        sha256_of_model(tmp_path / "a.keras")
+    (tmp_path / "a.keras").write_text("text")
+    with pytest.raises(UserError, match="not a Keras model file"):
+        sha256_of_model(tmp_path / "a.keras")
+    with zipfile.ZipFile(tmp_path / "a.keras", "w") as archive:
+        archive.writestr("other", "")
+    with pytest.raises(UserError, match="not a Keras model file"):
+        sha256_of_model(tmp_path / "a.keras")
+
+
+def test_manifest_says_what_was_run_on_what_with_what_result(tmp_path):
+    (tmp_path / "in").write_text("in")
+    (tmp_path / "out").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "out" / name).write_text(name)
+    outputs = [tmp_path / "out" / name for name in ("a", "b")]
+    manifest = manifest_of(tmp_path / "out", {"seed": (1, 2)}, inputs=[tmp_path / "in"], outputs=outputs,
+                           known_hashes={outputs[1]: "known"}, films=3)
+    assert manifest["stage"] == "test" and manifest["argv"] == sys.argv[1:] and manifest["settings"] == {"seed": [1, 2]}
+    assert manifest["inputs"] == {str(tmp_path / "in"): hashlib.sha256(b"in").hexdigest()}
+    assert manifest["outputs"] == {"a": hashlib.sha256(b"a").hexdigest(), "b": "known"}
+    assert manifest["films"] == 3 and 0 <= manifest["seconds"] < 10 and manifest["packages"] == package_versions()
+    assert time.strftime("%Y-%m-%d", time.gmtime()) == manifest["started"][:10]
+
+
+def test_same_settings_give_the_manifest_and_none_without_one(tmp_path):
+    assert check_settings(tmp_path, {"seed": 0}, ADVICE) is None and read_manifest(tmp_path) is None
+    manifest = manifest_of(tmp_path, {"sizes": [1, 2]})
+    assert check_settings(tmp_path, {"sizes": (1, 2)}, ADVICE) == manifest
+
+
+def test_other_settings_are_named(tmp_path):
+    manifest_of(tmp_path, {"seed": 0, "gone": True})
+    with pytest.raises(UserError, match=r'another run: seed 0 \(now 1\), gone true \(now null\), new null \(now "x"\)'):
+        check_settings(tmp_path, {"seed": 1, "new": "x"}, ADVICE)
+    assert describe_differences({"a": 1}, {"a": 1}) == ""
+    assert len(describe_differences({"a": "x" * 500}, {"a": "y" * 500})) < 160
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\udcff"])
+def test_damaged_manifest_is_one_line(tmp_path, text):
+    (tmp_path / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(UserError, match="not a manifest in JSON; remove the file"):
+        read_manifest(tmp_path)
+
+
+def test_lock_lets_one_in_at_a_time(tmp_path):
+    inside, most = [], []
+
+    def visit():
+        with locked(tmp_path / "new"):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=visit) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8
+
+
+def test_git_state_is_that_of_the_checkout(root):
+    def git(*words):
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True)
+
+    if git("rev-parse", "HEAD").returncode:
+        assert git_state() is None
+    else:
+        assert git_state()["commit"] == git("rev-parse", "HEAD").stdout.strip()
+        assert git_state()["dirty"] == bool(git("status", "--porcelain").stdout)
+
+
+def test_installed_packages_are_listed_and_others_are_not():
+    versions = package_versions()
+    assert versions["pandas"] == pandas.__version__ and all(versions.values())
+
+
+def test_importing_it_is_light():
+    code = "import sys, nosign.provenance; print({'numpy', 'pandas', 'keras'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"

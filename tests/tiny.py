@@ -1,0 +1,113 @@
+"""Tiny films, tiny classifiers and a slow reference of the attacks, for the tests of several files."""
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+
+from nosign.dataset import CLASSES, INDEX_COLUMNS
+
+
+def write_data(folder, images, labels, splits):
+    """Write a data folder as stage 1 does: uint8 images [n, size, size, 3], labels and splits one a film."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "images.npy", images)
+    lines = [",".join(INDEX_COLUMNS)]
+    lines += [f"{row},{split},{label},{CLASSES[label]},phantom,p{row},film{row}.png,{row:064x}"
+              for row, (label, split) in enumerate(zip(labels, splits))]
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def random_films(films, size, seed, low=0, high=256):
+    """Return uint8 films [films, size, size, 3] of noise."""
+    return np.random.default_rng(seed).integers(low, high, (films, size, size, 3), dtype=np.uint8)
+
+
+class LinearSoftmax:
+    """A linear classifier with its derivatives written out in float64, and the same one in Keras.
+
+    Logits are `x W + b`; the cross-entropy's gradient is `(softmax(x W + b) - y) W^T`.
+    """
+
+    def __init__(self, shape, seed=0, spread=0.3, kernel=None, bias=None):
+        """Draw the weights for films [height, width, channels], or take float arrays [pixels, classes], [classes]."""
+        rng = np.random.default_rng(seed)
+        self.shape = tuple(shape)
+        kernel = rng.normal(0, spread, (int(np.prod(shape)), 3)) if kernel is None else kernel
+        # Drawn for films about mid-grey, the logits are about zero there and all classes occur.
+        bias = -kernel.sum(0) / 2 if bias is None else bias
+        self.kernel, self.bias = np.float32(kernel).astype(np.float64), np.float32(bias).astype(np.float64)
+
+    def logits(self, films):
+        """Return float64 [n, classes] of films [n, ...]."""
+        return np.asarray(films, np.float64).reshape(len(films), -1) @ self.kernel + self.bias
+
+    def gradient(self, film, label):
+        """Return d loss / d pixel of one film, float64 of its shape."""
+        logits = self.logits(film[None])[0]
+        probabilities = np.exp(logits - logits.max())
+        probabilities /= probabilities.sum()
+        return (self.kernel @ (probabilities - np.eye(3)[label])).reshape(film.shape)
+
+    def logits_model(self):
+        """Return it as a keras.Model from films to logits."""
+        import keras
+
+        return keras.Model(*self.tensors())
+
+    def classifier(self):
+        """Return it as a keras.Model from films to probabilities, with the layer `logits`."""
+        import keras
+
+        films, logits = self.tensors()
+        return keras.Model(films, keras.layers.Activation("softmax")(logits))
+
+    def tensors(self):
+        """Return Keras tensors of films and logits, joined by this model's weights."""
+        import keras
+
+        films = keras.Input(self.shape)
+        dense = keras.layers.Dense(3, name="logits")
+        logits = dense(keras.layers.Flatten()(films))
+        dense.set_weights([np.float32(self.kernel), np.float32(self.bias)])
+        return films, logits
+
+
+def reference_attack(model, name, film, label, strength, *, protocol, steps, noise):
+    """Attack one film as the paper's equations 1 to 6 say, in float64, one film and one step at a time.
+
+    Args:
+        model: has `gradient(film, label)`.
+        name: "fgsm", "fgnm", "bim", "binm", "pgd" or "pgdnm".
+        film: [height, width, channels] in [0, 1].
+        noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
+
+    Returns:
+        float64 film in [0, 1].
+    """
+    film = np.asarray(film, np.float64)
+    steps = 1 if name in ("fgsm", "fgnm") else steps
+    alpha, radius = (strength, 1.0) if protocol == "paper" else (strength / steps, strength)
+    x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
+    for _ in range(steps):
+        gradient = model.gradient(x, label)
+        direction = np.sign(gradient)
+        if name in ("fgnm", "binm", "pgdnm"):
+            direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
+        x = np.clip(np.clip(x + alpha * direction, film - radius, film + radius), 0, 1)
+    return x
+
+
+def reference_ssim(original, changed):
+    """SSIM as in Wang et al. (2004), equation 13: uniform windows of 7 pixels that lie inside the film."""
+    inner = slice(3, -3)
+    values = []
+    for x, y in zip(np.moveaxis(np.float64(original), -1, 0), np.moveaxis(np.float64(changed), -1, 0)):
+        mean_x, mean_y = uniform_filter(x, 7), uniform_filter(y, 7)
+        unbiased = 49 / 48
+        var_x = unbiased * (uniform_filter(x * x, 7) - mean_x**2)
+        var_y = unbiased * (uniform_filter(y * y, 7) - mean_y**2)
+        covariance = unbiased * (uniform_filter(x * y, 7) - mean_x * mean_y)
+        ssim = ((2 * mean_x * mean_y + 0.01**2) * (2 * covariance + 0.03**2) /
+                ((mean_x**2 + mean_y**2 + 0.01**2) * (var_x + var_y + 0.03**2)))
+        values.append(ssim[inner, inner].mean())
+    return np.mean(values)
