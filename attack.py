@@ -39,16 +39,19 @@ def attack_all(arguments):
     films = open_split(arguments.data, "test").head(arguments.films)
     identity, settings = settings_of(arguments, len(films))
     cells = evaluation.plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
-    prepare_output(out, identity, settings, cells, arguments, started)
+    # A model that cannot be used must not cost the results that it was to replace.
+    loaded = load_sweep(arguments, films) if arguments.overwrite else None
+    prepare_output(out, identity, settings, arguments, started)
     todo = [cell for cell in cells if not evaluation.cell_path(out, arguments.source, arguments.protocol, cell).is_file()]
-    wanted = [name for name in evaluation.EXAMPLES if name in arguments.attacks and not example_path(out, name).is_file()]
+    wanted = [name for name in evaluation.EXAMPLES if arguments.protocol == "paper" and name in arguments.attacks
+              and not example_path(out, name).is_file()]
     if not todo and not wanted and (out / evaluation.CLEAN).is_file():
         print(f"{out}: all {len(cells)} cells are finished; nothing to do")
         return
-    sweep, device = load_sweep(arguments, films)
+    sweep, device = loaded or load_sweep(arguments, films)
     print(f"{len(films)} test films, {len(cells)} cells, {len(cells) - len(todo)} of them finished", flush=True)
     clean = run_cells(sweep, out, arguments, todo)
-    for name in wanted if arguments.protocol == "paper" else ():
+    for name in wanted:
         with atomic_path(example_path(out, name)) as temporary:
             np.savez(temporary, **evaluation.find_example(sweep, arguments.source, name, clean))
     write_manifests(out, identity, settings, arguments, started, device=device, finished=True)
@@ -64,25 +67,25 @@ def settings_of(arguments, films):
                       "seed": arguments.seed, "batch": arguments.batch}
 
 
-def prepare_output(out, identity, settings, cells, arguments, started):
+def prepare_output(out, identity, settings, arguments, started):
     """Make room for this run's cells, or raise `UserError` if those of another run are in the way."""
     from nosign import evaluation
 
     folder = evaluation.sweep_folder(out, arguments.source, arguments.protocol)
     if arguments.overwrite:
-        remove_cells(out, folder, keep_other_sweeps=same_identity(out, identity))
-    elif not check_settings(out, identity, ADVICE) and any((out / "attacks").rglob("*.csv")):
-        raise UserError(f"{out}/attacks: holds cells but {out} has no manifest that says what they are; {ADVICE}")
-    else:
-        check_settings(folder, settings, ADVICE)
-    if not folder.is_dir():
+        remove_cells(out, folder, keep_other_sweeps=same_settings(out, identity))
+    results = [*out.glob(evaluation.CLEAN), *(out / "attacks").rglob("[!.]*.csv")]
+    for place, wanted in ((out, identity), (folder, settings)):
+        if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
+            raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
+    if not (same_settings(out, identity) and same_settings(folder, settings)):
         write_manifests(out, identity, settings, arguments, started, finished=False)
 
 
-def same_identity(out, identity):
-    """Tell whether a folder's results were made with these films and models."""
+def same_settings(folder, settings):
+    """Tell whether a folder has a manifest with these settings."""
     try:
-        return check_settings(out, identity, ADVICE) is not None
+        return check_settings(folder, settings, ADVICE) is not None
     except UserError:
         return False
 
@@ -178,14 +181,20 @@ def parse_args(argv=None):
     """Return the parsed command line."""
     def strength(text):
         number = float(text)
-        if not (math.isfinite(number) and number >= 0):
-            raise argparse.ArgumentTypeError(f"{text} is not a strength: a finite number of at least 0 "
-                                             "(a fraction of the grey range, such as 0.01)")
+        # Cells' paths name the strength with six digits.
+        if not (math.isfinite(number) and number >= 0 and float(f"{number:g}") == number):
+            raise argparse.ArgumentTypeError(f"{text} is not a strength: a finite number of at least 0 and at most six "
+                                             "digits (a fraction of the grey range, such as 0.01)")
         return number
 
     def count(text):
         if not text.isdigit() or int(text) < 1:
             raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+        return int(text)
+
+    def seed(text):
+        if not text.isdigit():
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
         return int(text)
 
     def names(known):
@@ -209,7 +218,7 @@ def parse_args(argv=None):
                         help="paper: the strength is each step's; budget: it is the whole L-inf budget of every attack")
     parser.add_argument("--batch", type=count, default=BATCH, help="films attacked at once")
     parser.add_argument("--films", type=count, help="attack the first so many test films only")
-    parser.add_argument("--seed", type=int, default=0, help="of the random starts")
+    parser.add_argument("--seed", type=seed, default=0, help="of the random starts")
     parser.add_argument("--overwrite", action="store_true", help="remove the cells of another run first")
     return parser.parse_args(argv)
 

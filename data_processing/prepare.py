@@ -24,7 +24,7 @@ from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import UnreadableFilm, fingerprint, read_pixels, resize
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, SPLITS
 from nosign.errors import UserError, run
-from nosign.provenance import MANIFEST, atomic_path, check_settings, sha256_of_file, write_manifest
+from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, write_manifest
 
 PER_CLASS = 1500
 IMAGE_SIZE = 224
@@ -127,7 +127,7 @@ def prepare(arguments):
         (out / MANIFEST).unlink(missing_ok=True)
     write_manifest(out, stage="data_processing.prepare", settings=settings, seed=arguments.seed, started=started,
                    outputs=[out / name for name in OUTPUTS], known_hashes=known_hashes,
-                   left_out=dict(left_out), dropped=dict(dropped))
+                   left_out=dict(left_out), dropped=dict(dropped), synthetic=is_synthetic(arguments.covidx))
     print_summary(films, left_out, dropped, chosen, splits)
     print_shapes([decoded[number] for number in chosen], arguments.image_size)
     print(f"wrote {out}/: {', '.join(OUTPUTS)} in {time.time() - started:.1f} s")
@@ -138,6 +138,11 @@ def find_films(arguments):
     covidx, left_out = read_covidx(arguments.covidx, arguments.negatives, arguments.three_class_lists)
     films = sorted(covidx + read_chest_xray(arguments.chest_xray), key=lambda film: film.file)
     return films, left_out
+
+
+def is_synthetic(covidx):
+    """Tell whether a data set was drawn by `data_processing.phantom`, so that no caption passes it for patients' films."""
+    return (read_manifest(Path(covidx).parent) or {}).get("stage") == "phantom"
 
 
 def settings_of(arguments, films):

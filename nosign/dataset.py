@@ -109,7 +109,7 @@ def open_images(folder, films):
         images = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run python -m data_processing.prepare again") from None
-    except (ValueError, EOFError):
+    except ValueError:
         raise UserError(f"{path}: not a complete array file; run python -m data_processing.prepare again") from None
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or shape[0] != films:

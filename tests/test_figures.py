@@ -22,7 +22,8 @@ def some_cells(attacks=tuple(ATTACKS), strengths=(0.003, 0.0005), targets=tuple(
     """Return cells of VGG16/paper with a different accuracy each, strengths in falling order."""
     rows = itertools.product(attacks, strengths, targets)
     return pd.DataFrame([{"source": "VGG16", "protocol": "paper", "attack": attack, "strength": strength,
-                          "target": target, "accuracy_percent": float(number), "white_box": target == "VGG16"}
+                          "target": target, "accuracy_percent": float(number), "white_box": target == "VGG16",
+                          "films": 90}
                          for number, (attack, strength, target) in enumerate(rows)])
 
 
@@ -189,3 +190,10 @@ def test_truncated_example_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match="not a complete example"):
         figures.read_example(tmp_path, "fgnm")
+
+
+def test_captions_say_that_films_are_synthetic():
+    accuracy = figures.draw_accuracy(some_cells(), CLEAN, "synthetic test films")
+    example = figures.draw_example(some_example(), "synthetic test films")
+    assert accuracy.get_supxlabel() == "90 synthetic test films; gradients from VGG16"
+    assert example.get_supxlabel().startswith("FGNM, synthetic test film 41.")

@@ -114,7 +114,9 @@ def test_same_seed_gives_the_same_bytes_whatever_workers_and_listing_order(sets,
 
 
 def test_another_seed_draws_and_splits_otherwise(sets, tmp_path):
-    assert prepared(sets, tmp_path / "0") != prepared(sets, tmp_path / "1", "--seed", "1")
+    first, second = prepared(sets, tmp_path / "0"), prepared(sets, tmp_path / "1", "--seed", "1")
+    assert {row["file"] for row in first} != {row["file"] for row in second}
+    assert [row["split"] for row in first] != [row["split"] for row in second]
 
 
 def test_index_is_the_same_where_the_folders_have_other_names(sets, tmp_path):
@@ -367,3 +369,12 @@ def test_help_answers_at_once_and_loads_nothing_heavy(root):
         seconds.append(time.perf_counter() - started)
     assert shown.endswith("set()\n") and "--covidx" in shown
     assert min(seconds) < 0.5
+
+
+def test_the_manifest_says_whether_the_films_are_synthetic(phantom_sets, sets, tmp_path):
+    words = ["--covidx", str(phantom_sets / "covidx-cxr2"), "--chest-xray", str(phantom_sets / "chest-xray-pneumonia"),
+             "--out", str(tmp_path / "drawn"), "--per-class", "7", "--image-size", "8", "--split", "random"]
+    assert run(prepare.main, words) == 0
+    prepared(sets, tmp_path / "found")
+    synthetic = [json.loads((tmp_path / name / MANIFEST).read_text())["synthetic"] for name in ("drawn", "found")]
+    assert synthetic == [True, False]

@@ -1,0 +1,324 @@
+"""The script of stage 3 from end to end: what it writes, how it goes on after a stop, and what it refuses."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny import LinearSoftmax, random_films, reference_attack, write_data
+
+import attack
+from nosign import classifiers, evaluation
+from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, SINGLE_STEP_STRENGTHS
+from nosign.errors import run
+
+SIZE, FILMS, TRAINING_FILMS = 12, 10, 2
+MODELS = {"VGG16": 0, "InceptionV3": 1, "DenseNet201": 2}
+SETTINGS = ["--single-step-strengths", "0.0005", "0.02", "--iterative-strengths", "0.002", "--steps", "3", "--batch", "4"]
+SWEEP = "attacks/VGG16/paper"
+
+
+def linear(name, size=SIZE, **options):
+    return LinearSoftmax((size, size, 3), **{"seed": MODELS[name], "spread": 0.1, **options})
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with ten test films behind two training films and three tiny models."""
+    folder = tmp_path_factory.mktemp("workplace")
+    images = random_films(TRAINING_FILMS + FILMS, SIZE, seed=21)
+    labels = linear("VGG16").logits(images / 255).argmax(-1)
+    write_data(folder / "data", images, labels, ["train"] * TRAINING_FILMS + ["test"] * FILMS)
+    for name in MODELS:
+        classifiers.save(linear(name).classifier(), folder / f"model/{name}.keras")
+    return folder
+
+
+def words(workplace, out, *more, data="data", models="model"):
+    """Return a command line; later words win."""
+    return ["--data", str(workplace / data), "--models", str(workplace / models), "--out", str(out), *SETTINGS, *more]
+
+
+def contents(out):
+    """Return the bytes of all results below a folder, by relative path; manifests and hidden files aside."""
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*"))
+            if path.suffix in (".csv", ".npz") and not path.name.startswith(".")}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(workplace, tmp_path_factory):
+    """The results of a run that nothing disturbs; not to be changed."""
+    out = tmp_path_factory.mktemp("undisturbed") / "results"
+    assert run(attack.main, words(workplace, out)) == 0
+    return out
+
+
+@pytest.fixture
+def copy(undisturbed, tmp_path):
+    """A copy of these results."""
+    return shutil.copytree(undisturbed, tmp_path / "results")
+
+
+def refusal(capsys, argv):
+    """Run a command that must fail with status 1, and return its one line on stderr."""
+    capsys.readouterr()
+    assert run(attack.main, argv) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    return lines[0]
+
+
+def test_a_run_writes_one_cell_for_each_attack_and_strength(undisturbed):
+    single = {f"{SWEEP}/{name}/{strength}.csv" for name in ("fgsm", "fgnm") for strength in ("0.0005", "0.02")}
+    iterative = {f"{SWEEP}/{name}/0.002.csv" for name in ("bim", "binm", "pgd", "pgdnm")}
+    assert set(contents(undisturbed)) == {"clean.csv", "examples/fgnm.npz", "examples/pgdnm.npz", *single, *iterative}
+
+
+def test_every_cells_predictions_equal_a_slow_recomputation(workplace, undisturbed):
+    images = np.load(workplace / "data/images.npy")
+    for name in ATTACKS:
+        strength = 0.002 if ATTACKS[name].iterative else 0.02
+        frame = pd.read_csv(undisturbed / f"{SWEEP}/{name}/{strength}.csv")
+        np.testing.assert_array_equal(frame["film"], np.arange(TRAINING_FILMS, len(images)))
+        for row in frame.to_dict("records"):
+            film = images[row["film"]] / 255
+            noise = np.random.default_rng([0, row["film"]]).random(film.shape, dtype=np.float32) * 2.0 - 1.0
+            changed = reference_attack(linear("VGG16"), name, film, row["label"], strength, protocol="paper", steps=3,
+                                       noise=noise)
+            for model in MODELS:
+                assert row[model] == linear(model).logits(changed[None]).argmax()
+            assert row["linf"] == pytest.approx(np.abs(changed - film).max(), abs=1e-6)
+
+
+def test_the_manifests_say_what_was_run(workplace, undisturbed):
+    whole, sweep = (json.loads((undisturbed / place / "manifest.json").read_text()) for place in (".", SWEEP))
+    assert set(whole["settings"]["models"]) == set(MODELS) and whole["settings"]["films"] == FILMS
+    assert sweep["settings"].items() >= {"source": "VGG16", "protocol": "paper", "steps": 3, "seed": 0, "batch": 4}.items()
+    assert whole["finished"] is True and sweep["finished"] is True
+    assert set(whole["outputs"]) == {"clean.csv"} and len(sweep["outputs"]) == 8
+    assert sweep["packages"]["keras"] and sweep["device"]["precision"] == "float32"
+
+
+@pytest.mark.parametrize("gone", [[f"{SWEEP}/fgsm/0.02.csv", f"{SWEEP}/pgd/0.002.csv", "examples/pgdnm.npz"],
+                                  ["clean.csv", f"{SWEEP}/binm/0.002.csv"], [f"{SWEEP}/pgdnm/0.002.csv"]])
+def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(workplace, undisturbed, copy, gone, capsys):
+    expected = contents(undisturbed)
+    for name in gone:
+        (copy / name).unlink()
+    kept = {path: path.stat().st_mtime_ns for path in copy.rglob("*.csv")}
+    assert run(attack.main, words(workplace, copy)) == 0
+    assert contents(copy) == expected
+    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+    cells = sum(name.startswith("attacks") for name in gone)
+    assert f"8 cells, {8 - cells} of them finished" in capsys.readouterr().out
+
+
+def test_a_run_that_is_killed_leaves_whole_files_only_and_goes_on(root, workplace, tmp_path):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    more = ["--attacks", "bim", "pgd", "--iterative-strengths", *map(str, np.arange(1, 9) / 1000), "--steps", "20"]
+    process = subprocess.Popen([sys.executable, "attack.py", *words(workplace, killed, *more)], cwd=root,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.time() + 120
+    while len(list(killed.glob(f"{SWEEP}/*/[!.]*.csv"))) < 3 and process.poll() is None and time.time() < deadline:
+        time.sleep(0.005)
+    time.sleep(random.random() / 5)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    left = contents(killed)
+    for out in (killed, whole):
+        assert run(attack.main, words(workplace, out, *more)) == 0
+    assert 3 < len(left) < len(contents(whole)) and left.items() <= contents(whole).items()
+    assert contents(killed) == contents(whole)
+
+
+def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undisturbed, tmp_path, monkeypatch):
+    # The first start was stopped between making the sweep's folder and writing its manifest.
+    (tmp_path / SWEEP).mkdir(parents=True)
+    write_cell = evaluation.write_cell
+
+    def write_one_cell(path, frame):
+        if list(tmp_path.rglob("0.0005.csv")):
+            raise KeyboardInterrupt
+        write_cell(path, frame)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluation, "write_cell", write_one_cell)
+        assert run(attack.main, words(workplace, tmp_path)) == 130
+    assert run(attack.main, words(workplace, tmp_path)) == 0
+    assert contents(tmp_path) == contents(undisturbed)
+
+
+OTHER = {
+    "steps": (["--steps", "4"], "steps 3 (now 4)"),
+    "seed": (["--seed", "1"], "seed 0 (now 1)"),
+    "batch": (["--batch", "5"], "batch 4 (now 5)"),
+    "films": (["--films", "9"], "films 10 (now 9)"),
+    "targets": (["--targets", "VGG16"], "models {"),
+}
+
+
+@pytest.mark.parametrize("more, message", OTHER.values(), ids=OTHER)
+def test_results_of_other_settings_are_not_mixed(workplace, undisturbed, copy, capsys, more, message):
+    line = refusal(capsys, words(workplace, copy, *more))
+    assert message in line and str(copy) in line and "--overwrite" in line and "--out" in line
+    assert contents(copy) == contents(undisturbed)
+
+
+def test_results_of_other_films_or_models_are_not_mixed(workplace, undisturbed, copy, tmp_path, capsys):
+    shutil.copytree(workplace / "data", tmp_path / "data")
+    images = np.load(tmp_path / "data/images.npy")
+    images[0, 0, 0, 0] ^= 1
+    np.save(tmp_path / "data/images.npy", images)
+    assert "images.npy" in refusal(capsys, [*words(workplace, copy), "--data", str(tmp_path / "data")])
+    shutil.copytree(workplace / "model", tmp_path / "model")
+    classifiers.save(linear("VGG16", seed=9).classifier(), tmp_path / "model/VGG16.keras")
+    assert "models" in refusal(capsys, [*words(workplace, copy), "--models", str(tmp_path / "model")])
+    assert contents(copy) == contents(undisturbed)
+
+
+@pytest.mark.parametrize("place", [".", SWEEP])
+def test_results_without_a_manifest_are_not_taken_for_this_runs(workplace, copy, capsys, place):
+    (copy / place / "manifest.json").unlink()
+    (copy / SWEEP / "fgsm/0.02.csv").unlink()
+    assert "no manifest" in refusal(capsys, words(workplace, copy))
+
+
+def test_clean_predictions_without_a_manifest_are_not_taken_for_this_runs(workplace, copy, capsys):
+    shutil.rmtree(copy / "attacks")
+    (copy / "manifest.json").unlink()
+    assert "no manifest" in refusal(capsys, words(workplace, copy))
+
+
+def test_a_run_that_failed_before_its_first_result_leaves_nothing_in_the_way(workplace, tmp_path, capsys):
+    shutil.copytree(workplace / "model", tmp_path / "model")
+    classifiers.save(linear("DenseNet201", size=16).classifier(), tmp_path / "model/DenseNet201.keras")
+    short = [*words(workplace, tmp_path / "out"), "--attacks", "fgsm", "--models", str(tmp_path / "model")]
+    (tmp_path / "out/reference").mkdir(parents=True)
+    (tmp_path / "out/reference/table2.csv").write_text("tables stand beside the results\n")
+    line = refusal(capsys, short)
+    assert "DenseNet201.keras" in line and "16 px" in line and "12 px" in line
+    shutil.copy(workplace / "model/DenseNet201.keras", tmp_path / "model/DenseNet201.keras")
+    assert run(attack.main, short) == 0
+
+
+def test_overwrite_replaces_this_sweep_and_keeps_the_others(workplace, undisturbed, copy):
+    other = copy / "attacks/InceptionV3/paper/fgsm/0.02.csv"
+    other.parent.mkdir(parents=True)
+    other.write_text("another sweep of the same films and models\n")
+    assert run(attack.main, words(workplace, copy, "--attacks", "fgnm", "--seed", "1", "--overwrite")) == 0
+    assert set(contents(copy)) == {"clean.csv", "examples/fgnm.npz", "attacks/InceptionV3/paper/fgsm/0.02.csv",
+                                   f"{SWEEP}/fgnm/0.0005.csv", f"{SWEEP}/fgnm/0.02.csv"}
+    assert (copy / "clean.csv").read_bytes() == (undisturbed / "clean.csv").read_bytes()
+    # The seed moves random starts alone, so these cells come out as before.
+    assert (copy / SWEEP / "fgnm/0.02.csv").read_bytes() == (undisturbed / SWEEP / "fgnm/0.02.csv").read_bytes()
+    assert json.loads((copy / SWEEP / "manifest.json").read_text())["settings"]["seed"] == 1
+
+
+def test_overwrite_with_other_films_removes_all_sweeps(workplace, copy):
+    other = copy / "attacks/InceptionV3/paper/fgsm/0.02.csv"
+    other.parent.mkdir(parents=True)
+    other.write_text("a sweep of other films\n")
+    assert run(attack.main, words(workplace, copy, "--attacks", "fgsm", "--films", "6", "--overwrite")) == 0
+    assert set(contents(copy)) == {"clean.csv", f"{SWEEP}/fgsm/0.0005.csv", f"{SWEEP}/fgsm/0.02.csv"}
+    assert len(pd.read_csv(copy / "clean.csv")) == len(pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")) == 6
+
+
+def test_overwrite_keeps_the_results_if_a_model_cannot_be_used(workplace, undisturbed, copy, tmp_path, capsys):
+    shutil.copytree(workplace / "model", tmp_path / "model")
+    classifiers.save(linear("VGG16", size=16).classifier(), tmp_path / "model/VGG16.keras")
+    refusal(capsys, [*words(workplace, copy, "--overwrite"), "--models", str(tmp_path / "model")])
+    assert contents(copy) == contents(undisturbed)
+
+
+def test_two_protocols_stand_side_by_side_and_each_is_finished_once(workplace, undisturbed, copy, capsys):
+    budget = words(workplace, copy, "--protocol", "budget", "--attacks", "fgnm")
+    assert run(attack.main, budget) == 0
+    (copy / "examples/fgnm.npz").unlink()
+    capsys.readouterr()
+    # Only the paper's protocol makes the figures' examples.
+    assert run(attack.main, budget) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    frame = pd.read_csv(copy / "attacks/VGG16/budget/fgnm/0.02.csv")
+    assert frame["linf"].max() <= 0.02 + 1e-6
+    assert contents(copy).items() >= {key: value for key, value in contents(undisturbed).items() if "npz" not in key}.items()
+
+
+def test_missing_things_are_named(workplace, tmp_path, capsys):
+    out = tmp_path / "out"
+    line = refusal(capsys, words(workplace, out, models="nowhere"))
+    assert str(workplace / "nowhere/VGG16.keras") in line and "train_finetune.py" in line
+    assert "index.csv" in refusal(capsys, words(workplace, out, data="nowhere"))
+    assert "--source VGG16 is not among the targets" in refusal(capsys, words(workplace, out, "--targets", "InceptionV3"))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/VGG16.keras").write_text("not a model")
+    assert "not a Keras model" in refusal(capsys, words(tmp_path, out, "--data", str(workplace / "data")))
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("bad", [
+    ["--single-step-strengths", "nan"], ["--single-step-strengths", "inf"], ["--single-step-strengths", "-0.1"],
+    ["--iterative-strengths", "much"], ["--iterative-strengths", "0.12345678"], ["--steps", "0"], ["--steps", "-1"],
+    ["--steps", "2.5"], ["--batch", "0"], ["--films", "0"], ["--seed", "-1"], ["--seed", "x"], ["--attacks", "cw"],
+    ["--source", "ResNet"], ["--targets", "ResNet"], ["--protocol", "best"], ["--attacks"], ["--strength", "1"]],
+    ids=" ".join)
+def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
+    with pytest.raises(SystemExit) as caught:
+        attack.main(["--out", str(tmp_path / "out"), *bad])
+    assert caught.value.code == 2 and bad[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_defaults_are_the_papers_settings():
+    arguments = attack.parse_args([])
+    assert arguments.source == "VGG16" and arguments.targets == ["VGG16", "InceptionV3", "DenseNet201"]
+    assert arguments.attacks == list(ATTACKS) and (arguments.steps, arguments.batch) == (10, 64)
+    assert arguments.single_step_strengths == list(SINGLE_STEP_STRENGTHS) and arguments.protocol == "paper"
+    assert (min(SINGLE_STEP_STRENGTHS), max(SINGLE_STEP_STRENGTHS)) == (0.0005, 0.03)
+    assert arguments.iterative_strengths == list(ITERATIVE_STRENGTHS)
+    assert (min(ITERATIVE_STRENGTHS), max(ITERATIVE_STRENGTHS)) == (0.0005, 0.003)
+
+
+def test_the_summary_counts_the_films_that_are_right(workplace, copy, capsys):
+    (copy / SWEEP / "fgsm/0.02.csv").unlink()
+    assert run(attack.main, words(workplace, copy)) == 0
+    printed = capsys.readouterr().out
+    frame = pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")
+    right = sum(int(row["VGG16"] == row["label"]) for row in frame.to_dict("records"))
+    assert f"VGG16, white-box: {FILMS} of {FILMS} clean films right (100.00 %)" in printed
+    assert f"FGSM   at 0.02    {right} right ({100 * right / FILMS:.2f} %)" in printed
+
+
+LIGHT = """
+import contextlib, io, sys
+import attack, train_finetune
+for script in (attack, train_finetune):
+    for words, status in ((["--help"], 0), (["--seed", "x"], 2)):
+        try:
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+                script.main(words)
+        except SystemExit as stop:
+            assert stop.code == status, (script, words, stop.code)
+        else:
+            raise AssertionError(f"{words} did not end {script}")
+heavy = {"keras", "tensorflow", "jax", "torch", "pandas", "scipy", "skimage", "sklearn", "matplotlib"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+assert attack.main(sys.argv[1:]) == 0
+heavy -= {"pandas", "scipy"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+
+def test_help_and_a_finished_run_do_not_load_keras(root, workplace, undisturbed):
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
+    done = subprocess.run([sys.executable, "-c", LIGHT, *words(workplace, undisturbed)], cwd=root, text=True,
+                          capture_output=True, env={**os.environ, "PYTHONPATH": str(root)})
+    assert done.returncode == 0, done.stderr
+    assert "all 8 cells are finished; nothing to do" in done.stdout and not done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
