@@ -14,8 +14,11 @@ NEGATIVES := strict
 # The demo's films are small and few, so that two cores train three real backbones from scratch in minutes.
 DEMO_PER_CLASS := 150
 DEMO_SIZE := 75
-DEMO_TRAIN := --data $(DEMO)/data --out $(DEMO)/model --weights none --preprocessing standardise --batch 12
-DEMO_ATTACK := --films 36 --batch 36 --single-step-strengths 0.001 0.003 0.01 0.03 --iterative-strengths 0.001 0.003
+DEMO_TRAIN := --data $(DEMO)/data --out $(DEMO)/model --weights none --preprocessing standardise
+# Five steps of 0.006 go as far as the paper's ten of 0.003, in half the time.
+DEMO_ATTACK := --films 30 --batch 30 --single-step-strengths 0.001 0.003 0.01 0.03 --steps 5 --iterative-strengths 0.002 0.006
+# Two trainings share the cores.
+DEMO_THREADS := $(shell echo $$((($$(getconf _NPROCESSORS_ONLN) + 1) / 2)))
 
 .PHONY: demo test paper bench clean
 .DELETE_ON_ERROR:
@@ -46,12 +49,13 @@ demo: $(VENV)/installed
 	@echo "done: look at $(DEMO)/results/figures/figure4.png and $(DEMO)/results/tables/table2.md"
 
 .PHONY: demo-vgg demo-others
+demo-vgg demo-others: export TF_NUM_INTRAOP_THREADS := $(DEMO_THREADS)
 demo-vgg:
-	$(PY) train_finetune.py $(DEMO_TRAIN) --models VGG16 --epochs 3
+	@$(PY) train_finetune.py $(DEMO_TRAIN) --models VGG16 --batch 12 --epochs 3
 
 demo-others:
-	$(PY) train_finetune.py $(DEMO_TRAIN) --models InceptionV3 --epochs 5
-	$(PY) train_finetune.py $(DEMO_TRAIN) --models DenseNet201 --epochs 2
+	@$(PY) train_finetune.py $(DEMO_TRAIN) --models InceptionV3 --batch 32 --epochs 6
+	@$(PY) train_finetune.py $(DEMO_TRAIN) --models DenseNet201 --batch 32 --epochs 3
 
 test: $(VENV)/installed-dev
 	$(PY) -m pytest -q

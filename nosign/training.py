@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from nosign.dataset import CLASSES
+from nosign.errors import UserError
 from nosign.provenance import atomic_path, write_csv
 
 HISTORY = "history.csv"
@@ -126,6 +127,9 @@ def fit(model, batches, rate, epochs, folder, title, tensorboard=None):
 
     Returns:
         pandas frame of the history, a row an epoch.
+
+    Raises:
+        UserError: no epoch had a finite validation loss.
     """
     progress = Progress(folder, batches["train"], title, epochs)
     model.compile(keras.optimizers.Adam(rate), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"],
@@ -138,5 +142,7 @@ def fit(model, batches, rate, epochs, folder, title, tensorboard=None):
         # Keras would shuffle the batches once more, with a generator whose state a resumed run does not have.
         model.fit(batches["train"], validation_data=batches["validation"], initial_epoch=done, epochs=epochs,
                   callbacks=callbacks, shuffle=False, verbose=0)
+    if not progress.best.is_file():
+        raise UserError(f"{title}: the validation loss was never a number; train anew (--overwrite) with a lower learning rate")
     model.load_weights(progress.best)
     return pd.DataFrame(progress.rows)
