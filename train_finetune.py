@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from nosign.classifiers import BACKBONES, PREPROCESSING
+from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
 from nosign.errors import UserError, run
 from nosign.provenance import (MANIFEST, atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
                                write_manifest, write_text)
@@ -26,6 +26,8 @@ FINE_TUNE_RATE, FINE_TUNE_EPOCHS = 1e-5, 20
 SCRATCH_RATES, SCRATCH_EPOCHS = {"VGG16": 1e-4, "InceptionV3": 1e-3, "DenseNet201": 1e-3}, 30
 WARM_UP_SHARE = 0.1
 TABLE = "models.csv"
+SETTINGS = "settings.json"
+LARGEST_SEED = 2**32 - 1
 
 
 def train_all(arguments):
@@ -36,7 +38,10 @@ def train_all(arguments):
     splits = {split: open_split(data, split) for split in ("train", "validation", "test")}
     films = {name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")}
     wanted = {name: settings_of(arguments, name, films) for name in arguments.models}
-    todo = [name for name in arguments.models if arguments.overwrite or not is_finished(out, name, wanted[name])]
+    todo = [name for name in wanted if arguments.overwrite or has_begun(out, name, wanted[name])
+            or not is_finished(out, name, wanted[name])]
+    for name in todo:
+        check_buildable(name, splits["train"].size, arguments.weights)
     for name in todo:
         check_unfinished(out, name, wanted[name], arguments.overwrite)
     if not todo:
@@ -63,6 +68,12 @@ def settings_of(arguments, name, films):
     return {**settings, "films": films}
 
 
+def has_begun(out, name, wanted):
+    """Tell whether a training with these settings was stopped; it goes on even where it is to replace a finished model."""
+    began = unfinished_folder(out, name) / SETTINGS
+    return began.is_file() and not describe_differences(json.loads(began.read_text(encoding="utf-8")), wanted)
+
+
 def is_finished(out, name, wanted):
     """Tell whether a model is trained; raise `UserError` if it was trained with other settings."""
     manifest = read_manifest(out)
@@ -78,7 +89,7 @@ def is_finished(out, name, wanted):
 def check_unfinished(out, name, wanted, overwrite):
     """Prepare the folder of a training that may have been stopped; raise `UserError` if it began otherwise."""
     folder = unfinished_folder(out, name)
-    began = folder / "settings.json"
+    began = folder / SETTINGS
     if overwrite:
         shutil.rmtree(folder, ignore_errors=True)
     elif began.is_file():
@@ -251,6 +262,11 @@ def parse_args(argv=None):
             raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
         return int(text)
 
+    def seed(text):
+        if not text.isdigit() or int(text) > LARGEST_SEED:
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {LARGEST_SEED}")
+        return int(text)
+
     def learning_rate(text):
         number = float(text)
         if not 0 < number < 1:
@@ -276,7 +292,7 @@ def parse_args(argv=None):
                         f"scratch {', '.join(f'{name} {rate}' for name, rate in SCRATCH_RATES.items())}")
     parser.add_argument("--backbone-batch-norm", choices=("train", "frozen"), default="train",
                         help="whether the backbone's batch normalisation adapts once it is unfrozen")
-    parser.add_argument("--seed", type=int, default=0, help="of the initial weights and the order of the films")
+    parser.add_argument("--seed", type=seed, default=0, help="of the initial weights and the order of the films")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs below the output folder")
     parser.add_argument("--overwrite", action="store_true", help="train again over the models of another run")
     return parser.parse_args(argv)

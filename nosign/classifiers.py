@@ -69,10 +69,7 @@ def build(name, size, *, weights="none", preprocessing="paper", seed=0):
     """
     import keras
 
-    backbone = BACKBONES[name]
-    if size < backbone.minimum_size:
-        raise UserError(f"{name} needs films of at least {backbone.minimum_size} px, these have {size} px; "
-                        f"prepare them with --image-size {backbone.minimum_size} or more")
+    check_buildable(name, size, weights)
     keras.utils.set_random_seed(seed)
     films = keras.Input((size, size, 3), name="films")
     x = load_backbone(name, size, weights)(preprocess(films, name, preprocessing))
@@ -82,6 +79,16 @@ def build(name, size, *, weights="none", preprocessing="paper", seed=0):
     if weights == "none":
         start_from_scratch(model, name, seed)
     return model
+
+
+def check_buildable(name, size, weights):
+    """Raise `UserError` if films are too small for a backbone or its weights are not in the folder; needs no Keras."""
+    smallest = BACKBONES[name].minimum_size
+    if size < smallest:
+        raise UserError(f"{name} needs films of at least {smallest} px, these have {size} px; "
+                        f"prepare them with --image-size {smallest} or more")
+    if weights not in ("imagenet", "none"):
+        weights_file(name, weights)
 
 
 def load_backbone(name, size, weights):

@@ -1,6 +1,8 @@
 """d loss / d input, and everything else that differs between Keras backends: no other file knows which one runs."""
 
+import contextlib
 import os
+import sys
 
 # TensorFlow's start-up chatter hides what a user should read; errors still come through as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -14,17 +16,21 @@ def select_device():
     Returns:
         dict for the manifest: backend, device, precision.
     """
-    import keras
+    with silenced_start():
+        import keras
 
-    backend = keras.backend.backend()
+        backend = keras.backend.backend()
+        if backend == "tensorflow":
+            import tensorflow
+
+            gpus = tensorflow.config.list_physical_devices("GPU")
     if backend == "tensorflow":
-        import tensorflow
-
         tensorflow.config.experimental.enable_tensor_float_32_execution(False)
         tensorflow.config.experimental.enable_op_determinism()
-        gpus = tensorflow.config.list_physical_devices("GPU")
         for gpu in gpus:
-            tensorflow.config.experimental.set_memory_growth(gpu, True)
+            # Once a GPU has been used its memory setting is fixed.
+            with contextlib.suppress(RuntimeError):
+                tensorflow.config.experimental.set_memory_growth(gpu, True)
         names = [tensorflow.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
     elif backend == "jax":
         import jax
@@ -40,6 +46,21 @@ def select_device():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"backend": backend, "device": ", ".join(names) or f"CPU, {cores} cores", "precision": "float32"}
+
+
+@contextlib.contextmanager
+def silenced_start():
+    """Send what TensorFlow's C++ start-up writes to stderr nowhere; no setting of its own silences all of it."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def to_numpy(tensor):

@@ -111,3 +111,16 @@ def reference_ssim(original, changed):
                 ((mean_x**2 + mean_y**2 + 0.01**2) * (var_x + var_y + 0.03**2)))
         values.append(ssim[inner, inner].mean())
     return np.mean(values)
+
+
+def tiny_backbone(name, size, weights):
+    """Return a backbone of 4 channels in place of `nosign.classifiers.load_backbone`; seeded by the caller."""
+    import keras
+
+    films = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="conv")(films)
+    return keras.Model(films, keras.layers.BatchNormalization(name="norm")(x), name=name)
+
+
+# Convolution, its batch normalisation, the head's, and two dense layers.
+TINY_PARAMETERS = (3 * 3 * 3 + 1) * 4 + 4 * 4 + 4 * 4 + (4 + 1) * 64 + (64 + 1) * 3
