@@ -9,6 +9,7 @@ figures, and manifest.json. A run that was stopped goes on from its last finishe
 import argparse
 import math
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def run_cells(sweep, out, arguments, todo):
 
     clean_path = out / evaluation.CLEAN
     work = len(sweep.films) * sum(evaluation.cell_cost(cell, arguments.steps, len(arguments.targets)) for cell in todo)
-    with tqdm(total=work, unit=" passes", unit_scale=True, mininterval=1) as bar:
+    with tqdm(total=work, unit=" passes", unit_scale=True, mininterval=1 if sys.stderr.isatty() else 30) as bar:
         if not clean_path.is_file():
             bar.total += len(sweep.films) * len(arguments.targets)
             bar.set_description("clean films")

@@ -147,7 +147,7 @@ def stop_at(monkeypatch, operation, call):
 def test_a_run_that_is_stopped_between_its_files_goes_on_and_ends_with_the_same_weights(undisturbed, tmp_path):
     # An epoch moves the best weights (if they are), the history and the state into place, then removes the old state.
     replace, unlink = (os, "replace"), (Path, "unlink")
-    for operation, call in ((replace, 3), (replace, 5), (unlink, 4)):
+    for operation, call in ((replace, 3), (replace, 6), (unlink, 4)):
         with pytest.MonkeyPatch.context() as patched:
             stop_at(patched, operation, call)
             with pytest.raises(Stopped):
