@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
 from nosign.errors import UserError, run
-from nosign.provenance import (MANIFEST, atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
+from nosign.provenance import (atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
                                write_manifest, write_text)
 
 BATCH = 64

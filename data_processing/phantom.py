@@ -367,7 +367,7 @@ def ground_glass(view, thorax, rng):
     """
     from PIL import Image
 
-    extent, density = rng.uniform(0.8, 1.2), rng.uniform(0.5, 0.75)
+    extent, density = rng.uniform(0.9, 1.2), rng.uniform(0.56, 0.8)
     side, lateral, level = (part[::4, ::4] for part in (thorax.side, thorax.lateral, thorax.level))
     nearness = np.full(side.shape, -1, np.float32)
     for this_side in (-1, 1):
@@ -401,7 +401,7 @@ def consolidation(view, thorax, rng):
     from scipy.ndimage import gaussian_filter
 
     side, center, radii, fissure, ill_side = LOBES[list(LOBES)[rng.integers(len(LOBES))]]
-    size, density = rng.uniform(0.9, 1.25), rng.uniform(0.68, 0.95)
+    size, density = rng.uniform(0.95, 1.25), rng.uniform(0.75, 1.0)
     center = (center + rng.normal(0, 0.05, 2)).tolist()
     slope = rng.uniform(-0.08, 0.08)
     distance = np.hypot((thorax.lateral - center[0]) / radii[0], (thorax.level - center[1]) / radii[1]) / size

@@ -17,7 +17,7 @@ from nosign import perceptibility
 from nosign.attacks import ATTACKS, PROTOCOLS, Attacker, unit_noise
 from nosign.dataset import CLASSES
 from nosign.gradients import compiled_logits, to_numpy
-from nosign.provenance import atomic_path, read_manifest, write_csv
+from nosign.provenance import write_csv
 
 CLEAN = "clean.csv"
 MEASURES = ("linf", "l2", "ssim")

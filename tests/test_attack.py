@@ -122,7 +122,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(workplace, undisturb
 
 def test_a_run_that_is_killed_leaves_whole_files_only_and_goes_on(root, workplace, tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    more = ["--attacks", "bim", "pgd", "--iterative-strengths", *map(str, np.arange(1, 9) / 1000), "--steps", "20"]
+    more = ["--attacks", "pgd", "--iterative-strengths", *map(str, np.arange(1, 11) / 1000), "--steps", "20"]
     process = subprocess.Popen([sys.executable, "attack.py", *words(workplace, killed, *more)], cwd=root,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.time() + 120

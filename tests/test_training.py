@@ -131,9 +131,9 @@ class Stopped(BaseException):
     """As if the power were cut."""
 
 
-def stop_at(monkeypatch, operation, call):
-    """Let the n-th call of a file operation of the process stop it, before anything is done."""
-    original, calls = getattr(*operation), []
+def stop_at(monkeypatch, place, name, call):
+    """Let the n-th call of a function stop the process before anything is done."""
+    original, calls = getattr(place, name), []
 
     def stopping(*arguments, **options):
         calls.append(arguments)
@@ -141,36 +141,25 @@ def stop_at(monkeypatch, operation, call):
             raise Stopped
         return original(*arguments, **options)
 
-    monkeypatch.setattr(*operation, stopping)
+    monkeypatch.setattr(place, name, stopping)
 
 
-def test_a_run_that_is_stopped_between_its_files_goes_on_and_ends_with_the_same_weights(undisturbed, tmp_path):
-    # An epoch moves the best weights (if they are), the history and the state into place, then removes the old state.
-    replace, unlink = (os, "replace"), (Path, "unlink")
-    for operation, call in ((replace, 3), (replace, 6), (unlink, 4)):
-        with pytest.MonkeyPatch.context() as patched:
-            stop_at(patched, operation, call)
-            with pytest.raises(Stopped):
-                train(tmp_path)
-    assert_same(train(tmp_path), undisturbed)
-
-
-def test_a_run_that_is_stopped_within_an_epoch_goes_on_and_ends_with_the_same_weights(undisturbed, tmp_path, monkeypatch):
+def test_a_run_that_is_stopped_again_and_again_goes_on_and_ends_with_the_same_weights(undisturbed, tmp_path):
     from nosign.training import Progress
 
-    steps = []
-
-    def stopping(self, batch, logs=None):
-        steps.append(batch)
-        if len(steps) == 8:
-            raise Stopped
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Progress, "on_train_batch_end", stopping)
-        with pytest.raises(Stopped):
-            train(tmp_path)
-    assert len(pd.read_csv(tmp_path / "history.csv")) == 2
-    (tmp_path / ".part-1-epoch-3.weights.h5").write_bytes(b"half a file, as a killed process leaves it")
+    # An epoch moves the best weights (if they are), the history and the state into place, then removes the old state.
+    stops = {
+        "within the second epoch": (Progress, "on_train_batch_end", 5),
+        "between the second epoch's history and its state": (os, "replace", 3),
+        "between its state and the removal of the first one's": (Path, "unlink", 4),
+    }
+    for place, name, call in stops.values():
+        with pytest.MonkeyPatch.context() as patched:
+            stop_at(patched, place, name, call)
+            with pytest.raises(Stopped):
+                train(tmp_path)
+        (tmp_path / ".part-1-epoch-9.weights.h5").write_bytes(b"half a file, as a killed process leaves it")
+    assert sorted(path.name for path in tmp_path.glob("epoch-*")) == ["epoch-1.weights.h5", "epoch-2.weights.h5"]
     assert_same(train(tmp_path), undisturbed)
 
 
