@@ -152,7 +152,9 @@ def run_cells(sweep, out, arguments, todo):
         if any(not ATTACKS[cell.attack].random_start for cell in todo):
             bar.total += len(sweep.films) * evaluation.GRADIENT_COST
             bar.set_description("gradients at the films")
-            sweep.first_gradients(out, bar.update)
+            without = sweep.first_gradients(out, bar.update)
+            if without:
+                bar.write(f"{without} of {len(sweep.films)} films have no gradient to follow: {arguments.source} is saturated there")
         for cell in todo:
             bar.set_description(f"{ATTACKS[cell.attack].title} {cell.strength:g}")
             frame = sweep.run(cell, clean, bar.update)

@@ -117,11 +117,20 @@ class Sweep:
         return pd.DataFrame({"film": self.films.rows, "label": self.films.labels})
 
     def first_gradients(self, folder, advance):
-        """Compute the gradient at every film, once for all attacks that start there."""
+        """Compute the gradient at every film, once for all attacks that start there.
+
+        Returns:
+            How many films have a gradient of zero or one that is not finite: no attack moves them from where they are.
+        """
         self.gradients = GradientStore(folder, self.films.images.shape[1:])
+        without = 0
         for start, stop, films, labels in self.batches():
-            self.gradients.write(start, to_numpy(self.attacker.gradient(films, labels)[0])[:stop - start])
+            gradients = to_numpy(self.attacker.gradient(films, labels)[0])[:stop - start]
+            self.gradients.write(start, gradients)
+            largest = np.abs(gradients).max(axis=(1, 2, 3))
+            without += int((~(np.isfinite(largest) & (largest > 0))).sum())
             advance((stop - start) * GRADIENT_COST)
+        return without
 
     def attack_batch(self, cell, start, stop, films, labels):
         """Return the adversarial films of a batch, float32 in [0, 1]."""

@@ -129,6 +129,13 @@ def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
     np.testing.assert_allclose(sweep.gradients.read(0, FILMS), expected, atol=1e-5)
 
 
+def test_films_without_a_gradient_are_counted(films, models, tmp_path):
+    # So far on the side of class 0 the softmax is exactly (1, 0, 0): films of class 0 have no gradient left.
+    model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([1e6, -1e6, -1e6]))
+    sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
+    assert 0 < sweep.first_gradients(tmp_path, lambda work: None) == (films.labels == 0).sum() < FILMS
+
+
 def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():
     cells = evaluation.plan(["fgsm", "pgd", "fgsm"], [0.1, 0.2, 0.1], [0.3])
     assert cells == [Cell("fgsm", 0.1), Cell("fgsm", 0.2), Cell("pgd", 0.3)]
