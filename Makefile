@@ -42,8 +42,8 @@ demo: $(VENV)/installed
 	  --out $(DEMO)/data --per-class $(DEMO_PER_CLASS) --image-size $(DEMO_SIZE)
 	@echo "stage 2 of 4: train three backbones from scratch, about six minutes"
 	$(PY) train_finetune.py $(DEMO_TRAIN) --models VGG16 --batch 12 --epochs 3 --rate 1.5e-4
-	$(PY) train_finetune.py $(DEMO_TRAIN) --models InceptionV3 --batch 32 --epochs 4
-	$(PY) train_finetune.py $(DEMO_TRAIN) --models DenseNet201 --batch 32 --epochs 2
+	$(PY) train_finetune.py $(DEMO_TRAIN) --models InceptionV3 --batch 32 --epochs 5
+	$(PY) train_finetune.py $(DEMO_TRAIN) --models DenseNet201 --batch 32 --epochs 3
 	@echo "stage 3 of 4: attack VGG16, test all three models, about two minutes"
 	$(PY) attack.py --data $(DEMO)/data --models $(DEMO)/model --out $(DEMO)/results $(DEMO_ATTACK)
 	@echo "stage 4 of 4: tables and figures"
