@@ -1,4 +1,4 @@
-# make demo    synthetic films through all four stages: tables and figures in about ten minutes on two cores
+# make demo    synthetic films through all four stages to tables and figures
 # make test    the tests
 # make paper   the full reproduction, command by command (wants a GPU and the real films)
 #
@@ -19,7 +19,8 @@ DEMO_SIZE := 75
 DEMO_TRAIN := --data $(DEMO)/data --out $(DEMO)/model --weights none --preprocessing standardise
 # Five steps of 0.006 go as far as the paper's ten of 0.003, in half the time.
 DEMO_ATTACK := --films 30 --batch 30 --single-step-strengths 0.001 0.003 0.01 0.03 --steps 5 --iterative-strengths 0.002 0.006
-.PHONY: demo test paper bench clean
+
+.PHONY: demo test paper clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: requirements.txt
@@ -40,11 +41,11 @@ demo: $(VENV)/installed
 	$(PY) -m data_processing.phantom --out $(DEMO)/raw --per-class $(DEMO_PER_CLASS)
 	$(PY) -m data_processing.prepare --covidx $(DEMO)/raw/covidx-cxr2 --chest-xray $(DEMO)/raw/chest-xray-pneumonia \
 	  --out $(DEMO)/data --per-class $(DEMO_PER_CLASS) --image-size $(DEMO_SIZE)
-	@echo "stage 2 of 4: train three backbones from scratch, about six minutes"
+	@echo "stage 2 of 4: train three backbones from scratch, the longest stage"
 	$(PY) train_finetune.py $(DEMO_TRAIN) --models VGG16 --batch 12 --epochs 3 --rate 1.5e-4
 	$(PY) train_finetune.py $(DEMO_TRAIN) --models InceptionV3 --batch 32 --epochs 5
 	$(PY) train_finetune.py $(DEMO_TRAIN) --models DenseNet201 --batch 32 --epochs 3
-	@echo "stage 3 of 4: attack VGG16, test all three models, about two minutes"
+	@echo "stage 3 of 4: attack VGG16, test all three models"
 	$(PY) attack.py --data $(DEMO)/data --models $(DEMO)/model --out $(DEMO)/results $(DEMO_ATTACK)
 	@echo "stage 4 of 4: tables and figures"
 	$(PY) data_figure.py --results $(DEMO)/results --models $(DEMO)/model
