@@ -146,7 +146,7 @@ def test_from_scratch_convolutions_start_as_he_et_al(vgg):
     assert len(kernels) == 13
     for kernel in kernels:
         assert kernel.std() == pytest.approx(np.sqrt(2 / np.prod(kernel.shape[:3])), rel=0.1)
-    assert vgg.get_layer("head_batch_norm").momentum == 0.9
+    assert vgg.get_layer("head_batch_norm").momentum ** 30 < 0.01  # of the first average is left after 30 steps
 
 
 @pytest.mark.parametrize("name", BACKBONES)
