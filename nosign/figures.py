@@ -281,20 +281,26 @@ def draw_panel(axes, cells, clean_percent):
     references = ((clean_percent, f"clean {clean_percent:.2f} %", (0, (6, 2))),
                   (100 / len(CLASSES), "chance", (0, (1, 2))))
     for level, text, linestyle in references:
-        side = clearer_side(cells, level)
+        side, above = clearer_place(cells, level)
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
         axes.annotate(text, (0.015 if side == "left" else 0.985, level), xycoords=("axes fraction", "data"), color=GREY,
-                      xytext=(0, 1.5), textcoords="offset points", fontsize=SMALL_POINTS, va="bottom", ha=side)
+                      xytext=(0, 1.5 if above else -1.5), textcoords="offset points", fontsize=SMALL_POINTS,
+                      va="bottom" if above else "top", ha=side)
     axes.grid(axis="y", linewidth=0.3, color="#DDDDDD")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def clearer_side(cells, level):
-    """Return "left" or "right": where a label just above an accuracy in per cent is farther from the attacks' lines."""
-    distances = (cells["accuracy_percent"] - level - 4).abs()  # 4: half the height of a label
+def clearer_place(cells, level):
+    """Return where a label beside a level in per cent is farthest from the attacks' lines: "left" or "right", and if above."""
     ends = {"left": cells["strength"].min(), "right": cells["strength"].max()}
-    return max(ends, key=lambda side: distances[cells["strength"] == ends[side]].min())
+    places = [(side, above) for above in (True, False) for side in ends]
+
+    def distance(place):
+        middle = level + (4 if place[1] else -4)  # half the height of a label
+        return (cells["accuracy_percent"] - middle).abs()[cells["strength"] == ends[place[0]]].min()
+
+    return max(places, key=distance)
 
 
 def scale_strengths(axes, strengths):

@@ -137,7 +137,9 @@ def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
 
 def test_reference_labels_keep_away_from_the_lines():
     cells = some_cells(["fgsm"], [0.001, 0.01], ["VGG16"]).assign(accuracy_percent=[90.0, 36.0])
-    assert [figures.clearer_side(cells, level) for level in (92.22, 100 / 3)] == ["right", "left"]
+    assert [figures.clearer_place(cells, level) for level in (92.22, 100 / 3)] == [("right", True), ("left", False)]
+    flat = cells.assign(accuracy_percent=[88.0, 86.0])
+    assert figures.clearer_place(flat, 83.33) == ("left", False)
     sides = [text.get_ha() for text in figures.draw_accuracy(cells, CLEAN).get_axes()[0].texts]
     assert sides == ["right", "left"]
 
