@@ -358,17 +358,12 @@ def test_workers_never_exceed_the_cores():
     assert prepare.parse_args(["--covidx", "a", "--chest-xray", "b"]).workers == 15
 
 
-def test_help_answers_at_once_and_loads_nothing_heavy(root):
+def test_help_loads_nothing_heavy(root):
     code = ("import sys\nfrom data_processing import prepare\ntry: prepare.main(['--help'])\n"
             "except SystemExit: print({'PIL', 'keras', 'tensorflow', 'pandas', 'tqdm'} & set(sys.modules))")
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        command = [sys.executable, "-c", code]
-        shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
-        seconds.append(time.perf_counter() - started)
+    command = [sys.executable, "-c", code]
+    shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert shown.endswith("set()\n") and "--covidx" in shown
-    assert min(seconds) < 0.5
 
 
 def test_the_manifest_says_whether_the_films_are_synthetic(phantom_sets, sets, tmp_path):
