@@ -2,7 +2,7 @@
 
     python -m data_processing.download --out data/raw
 
-Needs about 15 GB and, for public sets, no account. Where there is no network it says what to fetch by hand.
+Public sets need no account. Where there is no network it says what to fetch by hand.
 """
 
 import argparse
