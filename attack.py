@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+from nosign.arguments import whole_number
 from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PROTOCOLS, SINGLE_STEP_STRENGTHS
 from nosign.classifiers import BACKBONES
 from nosign.errors import UserError, run
@@ -154,7 +155,8 @@ def run_cells(sweep, out, arguments, todo):
             bar.set_description("gradients at the films")
             without = sweep.first_gradients(out, bar.update)
             if without:
-                bar.write(f"{without} of {len(sweep.films)} films have no gradient to follow: {arguments.source} is saturated there")
+                bar.write(f"{without} of {len(sweep.films)} films have no gradient to follow: {arguments.source} is saturated "
+                          "there")
         for cell in todo:
             bar.set_description(f"{ATTACKS[cell.attack].title} {cell.strength:g}")
             frame = sweep.run(cell, clean, bar.update)
@@ -190,16 +192,6 @@ def parse_args(argv=None):
                                              "digits (a fraction of the grey range, such as 0.01)")
         return number
 
-    def count(text):
-        if not text.isdigit() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-        return int(text)
-
-    def seed(text):
-        if not text.isdigit():
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 0")
-        return int(text)
-
     def names(known):
         return {"nargs": "+", "choices": tuple(known), "default": list(known), "metavar": "NAME",
                 "help": f"any of {', '.join(known)}"}
@@ -216,12 +208,12 @@ def parse_args(argv=None):
                         metavar="STRENGTH", help="of FGSM and FGNM")
     parser.add_argument("--iterative-strengths", nargs="+", type=strength, default=list(ITERATIVE_STRENGTHS),
                         metavar="STRENGTH", help="of the others")
-    parser.add_argument("--steps", type=count, default=STEPS, help="of an iterative attack")
+    parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="of an iterative attack")
     parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0],
                         help="paper: the strength is each step's; budget: it is the whole L-inf budget of every attack")
-    parser.add_argument("--batch", type=count, default=BATCH, help="films attacked at once")
-    parser.add_argument("--films", type=count, help="attack the first so many test films only")
-    parser.add_argument("--seed", type=seed, default=0, help="of the random starts")
+    parser.add_argument("--batch", type=whole_number(1), default=BATCH, help="films attacked at once")
+    parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
     parser.add_argument("--overwrite", action="store_true", help="remove the cells of another run first")
     return parser.parse_args(argv)
 

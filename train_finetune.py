@@ -12,6 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
+from nosign.arguments import whole_number
 from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
 from nosign.errors import UserError, run
 from nosign.provenance import (atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
@@ -257,16 +258,6 @@ def print_table(out):
 
 def parse_args(argv=None):
     """Return the parsed command line."""
-    def count(text):
-        if not text.isdigit() or int(text) < 1:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
-        return int(text)
-
-    def seed(text):
-        if not text.isdigit() or int(text) > LARGEST_SEED:
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0 to {LARGEST_SEED}")
-        return int(text)
-
     def learning_rate(text):
         number = float(text)
         if not 0 < number < 1:
@@ -283,16 +274,16 @@ def parse_args(argv=None):
                         help="of the backbones: downloaded by Keras, from scratch, or a folder with Keras's own files")
     parser.add_argument("--preprocessing", choices=PREPROCESSING, default="paper",
                         help="inside the model: plain [0, 1], each backbone's own, or about zero mean and unit variance")
-    parser.add_argument("--batch", type=count, default=BATCH, help="films a step")
-    parser.add_argument("--head-epochs", type=count, default=HEAD_EPOCHS, help="with the backbone frozen")
+    parser.add_argument("--batch", type=whole_number(1), default=BATCH, help="films a step")
+    parser.add_argument("--head-epochs", type=whole_number(1), default=HEAD_EPOCHS, help="with the backbone frozen")
     parser.add_argument("--head-rate", type=learning_rate, default=HEAD_RATE, help="learning rate of that phase")
-    parser.add_argument("--epochs", type=count,
+    parser.add_argument("--epochs", type=whole_number(1),
                         help=f"with everything trainable; default {FINE_TUNE_EPOCHS}, from scratch {SCRATCH_EPOCHS}")
     parser.add_argument("--rate", type=learning_rate, help=f"learning rate of that phase; default {FINE_TUNE_RATE}, from "
                         f"scratch {', '.join(f'{name} {rate}' for name, rate in SCRATCH_RATES.items())}")
     parser.add_argument("--backbone-batch-norm", choices=("train", "frozen"), default="train",
                         help="whether the backbone's batch normalisation adapts once it is unfrozen")
-    parser.add_argument("--seed", type=seed, default=0, help="of the initial weights and the order of the films")
+    parser.add_argument("--seed", type=whole_number(0, LARGEST_SEED), default=0, help="of the initial weights and the order of the films")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs below the output folder")
     parser.add_argument("--overwrite", action="store_true", help="train again over the models of another run")
     return parser.parse_args(argv)

@@ -35,6 +35,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from nosign.arguments import whole_number
 from nosign.dataset import CLASSES
 from nosign.errors import UserError, run
 from nosign.provenance import MANIFEST, check_settings, read_manifest, write_manifest, write_text
@@ -770,19 +771,6 @@ def next_command(out):
     """Return the command that goes on from here."""
     covidx, chest_xray = shlex.quote(str(out / COVIDX)), shlex.quote(str(out / CHEST_XRAY))
     return f"python -m data_processing.prepare --covidx {covidx} --chest-xray {chest_xray}"
-
-
-def whole_number(least):
-    """Return a parser of whole numbers from `least` on, for argparse."""
-    def parse(text):
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value} is too small; at least {least} expected")
-        return value
-    return parse
 
 
 def parse_args(argv=None):

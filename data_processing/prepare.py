@@ -22,6 +22,7 @@ from pathlib import Path
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import UnreadableFilm, fingerprint, read_pixels, resize
+from nosign.arguments import whole_number
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, SPLITS
 from nosign.errors import UserError, run
 from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, write_manifest
@@ -408,15 +409,6 @@ def print_shapes(drawn, image_size):
     long = sum(max(film.width, film.height) > LONGEST_USUAL_ASPECT * min(film.width, film.height) for film in drawn)
     print(f"  every film is scaled to {image_size} x {image_size} px without keeping its shape, as in the paper; "
           f"{small} were enlarged, {long} are more than twice as long as wide")
-
-
-def whole_number(least):
-    """Return a parser of whole numbers from `least` on, for argparse."""
-    def parse(text):
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
-        return int(text)
-    return parse
 
 
 def parse_args(argv=None):
