@@ -18,7 +18,7 @@ from nosign.classifiers import BACKBONES, HEAD_UNITS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.provenance import atomic_path
-from nosign.tables import PAPER_CONDITION, attack_pairs, ordered, starred, white_box_cells
+from nosign.tables import PAPER_CONDITION, attack_pairs, ordered, starred
 
 WIDTH = 7.16  # inches
 DPI = 300
