@@ -2,8 +2,9 @@
 
     python attack.py --data data --models model --out results
 
-Writes clean.csv, one CSV a cell (attack and strength) below attacks/<SOURCE>/<protocol>/, examples/*.npz for the
-figures, and manifest.json. A run that was stopped goes on from its last finished cell.
+Writes clean.csv, one CSV a cell (attack and strength) below attacks/<SOURCE>/<condition>/, examples/*.npz for the
+figures, and manifest.json. A run that was stopped goes on from its last finished cell. With --rescore it attacks
+nothing: it scores films that --save-films kept, by whatever models are given.
 """
 
 import argparse
@@ -11,77 +12,150 @@ import math
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from nosign.arguments import whole_number
-from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PROTOCOLS, SINGLE_STEP_STRENGTHS
+from nosign.attacks import (ATTACKS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
+                            Condition)
 from nosign.classifiers import BACKBONES
+from nosign.dataset import CLASSES
 from nosign.errors import UserError, run
 from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, sha256_of_model, write_csv,
                                write_manifest)
 
 SOURCE = "VGG16"
+ALL_SOURCES = "all"
+CLEAN = "clean.csv"
+FILMS_ENDING = ".npy"
 STEPS = 10
 # The paper's groups of 64 test films.
 BATCH = 64
 ADVICE = "choose another --out, or give --overwrite to remove them"
 
 
+@dataclass(frozen=True)
+class Job:
+    """The cells of one source model.
+
+    Attributes:
+        source: model whose gradients are followed.
+        condition: `Condition`.
+        folder: pathlib.Path where the cells go.
+        cells: list of `nosign.evaluation.Cell`.
+        settings: what the cells depend on, JSON-ready.
+    """
+
+    source: str
+    condition: Condition
+    folder: Path
+    cells: list
+    settings: dict
+
+    def path(self, cell):
+        """Return the path of a cell's file."""
+        return self.folder / cell.attack / f"{cell.strength:g}.csv"
+
+    def unfinished(self, save_films):
+        """Return the cells that are not there, or whose films are wanted and not there."""
+        return [cell for cell in self.cells if not self.path(cell).is_file()
+                or save_films and not self.path(cell).with_suffix(FILMS_ENDING).is_file()]
+
+
 def attack_all(arguments):
     """Run stage 3; see the module's docstring."""
-    import numpy as np
-
-    from nosign import evaluation
     from nosign.dataset import open_split
 
     started = time.time()
     out = Path(arguments.out)
-    if arguments.source not in arguments.targets:
-        raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
     films = open_split(arguments.data, "test").head(arguments.films)
-    identity, settings = settings_of(arguments, len(films))
-    cells = evaluation.plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
+    identity = identity_of(arguments, len(films))
+    jobs = rescoring_jobs(arguments, identity, films) if arguments.rescore else attack_jobs(arguments, identity)
     # A model that cannot be used must not cost the results that it was to replace.
-    loaded = load_sweep(arguments, films) if arguments.overwrite else None
-    prepare_output(out, identity, settings, arguments, started)
-    todo = [cell for cell in cells if not evaluation.cell_path(out, arguments.source, arguments.protocol, cell).is_file()]
-    wanted = [name for name in evaluation.EXAMPLES if arguments.protocol == "paper" and name in arguments.attacks
-              and not example_path(out, name).is_file()]
-    if not todo and not wanted and (out / evaluation.CLEAN).is_file():
-        print(f"{out}: all {len(cells)} cells are finished; nothing to do")
+    loaded = load_sweep(arguments, films, jobs[0]) if arguments.overwrite else None
+    prepare_output(out, identity, jobs, arguments, started)
+    todo = sum(len(job.unfinished(arguments.save_films)) for job in jobs)
+    count = sum(len(job.cells) for job in jobs)
+    if not todo and not any(examples_wanted(out, job, arguments) for job in jobs) and (out / CLEAN).is_file():
+        print(f"{out}: all {count} cells are finished; nothing to do")
         return
-    sweep, device = loaded or load_sweep(arguments, films)
-    print(f"{len(films)} test films, {len(cells)} cells, {len(cells) - len(todo)} of them finished", flush=True)
-    clean = run_cells(sweep, out, arguments, todo)
-    for name in wanted:
-        with atomic_path(example_path(out, name)) as temporary:
-            np.savez(temporary, **evaluation.find_example(sweep, arguments.source, name, clean))
-    write_manifests(out, identity, settings, arguments, started, device=device, finished=True)
-    print_summary(out, arguments, cells, clean, time.time() - started)
+    sweep, device = loaded or load_sweep(arguments, films, jobs[0])
+    print(f"{len(films)} test films, {count} cells, {count - todo} of them finished", flush=True)
+    clean = score_clean(sweep, out)
+    for job in jobs:
+        job_started = time.time()
+        health = run_job(sweep if job.source == sweep.source else sweep.following(job.source), out, arguments, job, clean)
+        write_manifests(out, identity, job, arguments, job_started, device=device, health=health, finished=True)
+        print_summary(job, clean, health, time.time() - job_started)
+    print(f"wrote {out} in {time.time() - started:.0f} s; next: python data_figure.py")
 
 
-def settings_of(arguments, films):
-    """Return what clean.csv depends on and what the cells depend on besides."""
+def identity_of(arguments, films):
+    """Return what clean.csv depends on."""
     data, models = Path(arguments.data), Path(arguments.models)
-    identity = {"films": films, **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
-                "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets}}
-    return identity, {**identity, "source": arguments.source, "protocol": arguments.protocol, "steps": arguments.steps,
-                      "seed": arguments.seed, "batch": arguments.batch}
+    return {"films": films, **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
+            "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets}}
 
 
-def prepare_output(out, identity, settings, arguments, started):
-    """Make room for this run's cells, or raise `UserError` if those of another run are in the way."""
+def attack_jobs(arguments, identity):
+    """Return the jobs that the command line asks for, a source model each."""
     from nosign import evaluation
 
-    folder = evaluation.sweep_folder(out, arguments.source, arguments.protocol)
-    if arguments.overwrite:
-        remove_cells(out, folder, keep_other_sweeps=same_settings(out, identity))
-    results = [*out.glob(evaluation.CLEAN), *(out / "attacks").rglob("[!.]*.csv")]
-    for place, wanted in ((out, identity), (folder, settings)):
-        if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
-            raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
-    if not (same_settings(out, identity) and same_settings(folder, settings)):
-        write_manifests(out, identity, settings, arguments, started, finished=False)
+    sources = arguments.targets if arguments.source == ALL_SOURCES else [arguments.source]
+    if arguments.source not in (*arguments.targets, ALL_SOURCES):
+        raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
+    condition = Condition(arguments.protocol, arguments.norm, arguments.target)
+    cells = evaluation.plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
+    return [Job(source, condition, evaluation.sweep_folder(arguments.out, source, condition), cells,
+                {**identity, "source": source, "protocol": condition.protocol, "norm": condition.norm,
+                 "target": condition.target, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch})
+            for source in sources]
+
+
+def rescoring_jobs(arguments, identity, films):
+    """Return the jobs that score films which an earlier run kept, a sweep folder each.
+
+    Raises:
+        UserError: no films are there, or they were made from other clean films.
+    """
+    from nosign import evaluation
+
+    kept = Path(arguments.rescore)
+    jobs = []
+    for folder in sorted({path.parent.parent for path in kept.rglob(f"[!.]*{FILMS_ENDING}")}):
+        made = (read_manifest(folder) or {}).get("settings", {})
+        condition = Condition.parse(folder.name)
+        if condition is None or "source" not in made:
+            raise UserError(f"{folder}: holds films but is no sweep of attack.py: no {MANIFEST}, or not named after a protocol")
+        for fact in ("films", "index.csv", "images.npy"):
+            if made[fact] != identity[fact]:
+                raise UserError(f"{folder}: its films were made from others than those of --data {arguments.data} "
+                                f"(--films {made['films']}); name the data and --films of that run")
+        cells = [evaluation.Cell(path.parent.name, float(path.stem))
+                 for path in sorted(folder.glob(f"*/[!.]*{FILMS_ENDING}"), key=lambda path: (path.parent, float(path.stem)))]
+        for cell in cells:
+            evaluation.open_films(kept, folder / cell.attack / f"{cell.strength:g}.csv", films)
+        jobs.append(Job(made["source"], condition, evaluation.sweep_folder(arguments.out, made["source"], condition), cells,
+                        {**made, **identity, "rescored": str(folder)}))
+    if not jobs:
+        raise UserError(f"{kept}: no films; --rescore takes a results folder that attack.py --save-films wrote")
+    if any(job.folder.resolve() == Path(job.settings["rescored"]).resolve() for job in jobs):
+        raise UserError(f"--out {arguments.out} is where the films came from; name another folder for the new scores")
+    return jobs
+
+
+def prepare_output(out, identity, jobs, arguments, started):
+    """Make room for this run's cells, or raise `UserError` if those of another run are in the way."""
+    for job in jobs:
+        if arguments.overwrite:
+            remove_cells(out, job.folder, keep_other_sweeps=same_settings(out, identity))
+        results = [*out.glob(CLEAN), *(out / "attacks").rglob("[!.]*.csv")]
+        for place, wanted in ((out, identity), (job.folder, job.settings)):
+            if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
+                raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
+    for job in jobs:
+        if not (same_settings(out, identity) and same_settings(job.folder, job.settings)):
+            write_manifests(out, identity, job, arguments, started, finished=False)
 
 
 def same_settings(folder, settings):
@@ -94,26 +168,31 @@ def same_settings(folder, settings):
 
 def remove_cells(out, folder, keep_other_sweeps):
     """Remove the cells of this sweep; of all sweeps, if films or models are others."""
-    from nosign import evaluation
-
     shutil.rmtree(folder if keep_other_sweeps else out / "attacks", ignore_errors=True)
     shutil.rmtree(out / "examples", ignore_errors=True)
     if not keep_other_sweeps:
-        (out / evaluation.CLEAN).unlink(missing_ok=True)
+        (out / CLEAN).unlink(missing_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)
 
 
-def write_manifests(out, identity, settings, arguments, started, **facts):
-    """Write the manifests of the results and of this sweep."""
-    from nosign import evaluation
-
-    folder = evaluation.sweep_folder(out, arguments.source, arguments.protocol)
-    write_manifest(folder, stage="attack.py", settings=settings, started=started, seed=arguments.seed,
-                   outputs=sorted(folder.glob("*/[!.]*.csv")), **facts)
-    clean = out / evaluation.CLEAN
+def write_manifests(out, identity, job, arguments, started, **facts):
+    """Write the manifests of the results and of a sweep."""
+    write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed,
+                   outputs=sorted(job.folder.glob("*/[!.]*.*")), **facts)
+    clean = out / CLEAN
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
     write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=[clean] if clean.is_file() else [],
-                   synthetic=synthetic, **facts)
+                   synthetic=synthetic, **{name: fact for name, fact in facts.items() if name != "health"})
+
+
+def examples_wanted(out, job, arguments):
+    """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
+    from nosign import evaluation
+
+    if job.condition != Condition() or arguments.rescore:
+        return []
+    attacks = {cell.attack for cell in job.cells}
+    return [name for name in evaluation.EXAMPLES if name in attacks and not example_path(out, name).is_file()]
 
 
 def example_path(out, attack):
@@ -121,8 +200,8 @@ def example_path(out, attack):
     return out / "examples" / f"{attack}.npz"
 
 
-def load_sweep(arguments, films):
-    """Load the models and return the sweep and the device it runs on."""
+def load_sweep(arguments, films, job):
+    """Load the models and return the sweep of a job and the device it runs on."""
     from nosign import classifiers
     from nosign.evaluation import Sweep
     from nosign.gradients import select_device
@@ -131,55 +210,88 @@ def load_sweep(arguments, films):
     print(f"device: {device['device']} (Keras on {device['backend']})", flush=True)
     targets = {name: classifiers.logits_of(classifiers.load(Path(arguments.models) / f"{name}.keras", films.size))
                for name in arguments.targets}
-    return Sweep(films, arguments.source, targets, protocol=arguments.protocol, steps=arguments.steps, seed=arguments.seed,
+    source = job.source if job.source in targets else next(iter(targets))
+    return Sweep(films, source, targets, condition=job.condition, steps=arguments.steps, seed=arguments.seed,
                  batch=arguments.batch), device
 
 
-def run_cells(sweep, out, arguments, todo):
-    """Run the cells that are not finished, with a progress bar, and return the frame of clean.csv."""
-    import pandas as pd
+def progress_bar(work, what):
+    """Return a progress bar over work counted in forward passes of a film."""
     from tqdm import tqdm
 
-    from nosign import evaluation
-
-    clean_path = out / evaluation.CLEAN
-    work = len(sweep.films) * sum(evaluation.cell_cost(cell, arguments.steps, len(arguments.targets)) for cell in todo)
-    with tqdm(total=work, unit=" passes", unit_scale=True, mininterval=1 if sys.stderr.isatty() else 30) as bar:
-        if not clean_path.is_file():
-            bar.total += len(sweep.films) * len(arguments.targets)
-            bar.set_description("clean films")
-            write_csv(clean_path, sweep.clean(bar.update))
-        clean = pd.read_csv(clean_path)
-        if any(not ATTACKS[cell.attack].random_start for cell in todo):
-            bar.total += len(sweep.films) * evaluation.GRADIENT_COST
-            bar.set_description("gradients at the films")
-            without = sweep.first_gradients(out, bar.update)
-            if without:
-                bar.write(f"{without} of {len(sweep.films)} films have no gradient to follow: {arguments.source} is saturated "
-                          "there")
-        for cell in todo:
-            bar.set_description(f"{ATTACKS[cell.attack].title} {cell.strength:g}")
-            frame = sweep.run(cell, clean, bar.update)
-            evaluation.write_cell(evaluation.cell_path(out, arguments.source, arguments.protocol, cell), frame)
-    return clean
+    return tqdm(total=work, desc=what, unit=" passes", unit_scale=True, mininterval=1 if sys.stderr.isatty() else 30)
 
 
-def print_summary(out, arguments, cells, clean, seconds):
-    """Print the source model's accuracy at the largest strength of each attack."""
+def score_clean(sweep, out):
+    """Return the frame of clean.csv; write it if it is not there."""
     import pandas as pd
 
+    path = out / CLEAN
+    if not path.is_file():
+        with progress_bar(len(sweep.films) * len(sweep.logits), "clean films") as bar:
+            write_csv(path, sweep.clean(bar.update))
+    return pd.read_csv(path)
+
+
+def run_job(sweep, out, arguments, job, clean):
+    """Run the cells of a job that are not finished, with a progress bar, and return its health report."""
+    import numpy as np
+
     from nosign import evaluation
 
-    source = arguments.source
-    right = (clean[source] == clean["label"]).sum()
-    print(f"\n{source}, white-box: {right} of {len(clean)} clean films right ({100 * right / len(clean):.2f} %)")
-    for name in arguments.attacks:
-        cell = max((cell for cell in cells if cell.attack == name), key=lambda cell: cell.strength)
-        frame = pd.read_csv(evaluation.cell_path(out, source, arguments.protocol, cell))
-        right = (frame[source] == frame["label"]).sum()
-        print(f"  {ATTACKS[name].title:<6} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
-    print(f"wrote {evaluation.sweep_folder(out, source, arguments.protocol)} in {seconds:.0f} s; "
-          "next: python data_figure.py")
+    todo = job.unfinished(arguments.save_films)
+    attacks = not arguments.rescore
+    health = (read_manifest(job.folder) or {}).get("health") or {}
+    work = sum(evaluation.cell_cost(cell, arguments.steps, len(sweep.logits), attacked=attacks) for cell in todo)
+    with progress_bar(work * len(sweep.films), job.source) as bar:
+        if attacks and (not health or any(not ATTACKS[cell.attack].random_start for cell in todo)):
+            bar.total += len(sweep.films) * evaluation.GRADIENT_COST
+            bar.set_description(f"gradients of {job.source}")
+            health = {**sweep.first_gradients(out, bar.update), "unbounded_accuracy": sweep.unbounded_accuracy()}
+        for cell in todo:
+            bar.set_description(f"{job.source}: {ATTACKS[cell.attack].title} {cell.strength:g}")
+            run_cell(sweep, job, cell, clean, bar.update, arguments)
+        for name in examples_wanted(out, job, arguments):
+            bar.set_description(f"example of {ATTACKS[name].title}")
+            with atomic_path(example_path(out, name)) as temporary:
+                np.savez(temporary, **evaluation.find_example(sweep, job.source, name, clean))
+    return evaluation.health_report(health, job, clean) if attacks else None
+
+
+def run_cell(sweep, job, cell, clean, advance, arguments):
+    """Run one cell and write its file, and the films if they are wanted."""
+    from nosign import evaluation
+
+    path = job.path(cell)
+    if arguments.rescore:
+        kept = evaluation.open_films(Path(arguments.rescore), Path(job.settings["rescored"]) / path.relative_to(job.folder),
+                                     sweep.films)
+        evaluation.write_cell(path, sweep.run(cell, clean, advance, kept=kept))
+    elif arguments.save_films:
+        # The films go first: the cell's file then vouches for them.
+        with atomic_path(path.with_suffix(FILMS_ENDING)) as temporary:
+            frame = sweep.run(cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films))
+        evaluation.write_cell(path, frame)
+    else:
+        evaluation.write_cell(path, sweep.run(cell, clean, advance))
+
+
+def print_summary(job, clean, health, seconds):
+    """Print the source model's accuracy at the largest strength of each attack, and what is wrong with its gradients."""
+    import pandas as pd
+
+    if job.source in clean:
+        right = (clean[job.source] == clean["label"]).sum()
+        print(f"\n{job.source}, white-box, {job.condition}: {right} of {len(clean)} clean films right "
+              f"({100 * right / len(clean):.2f} %)")
+        for name in dict.fromkeys(cell.attack for cell in job.cells):
+            cell = max((cell for cell in job.cells if cell.attack == name), key=lambda cell: cell.strength)
+            frame = pd.read_csv(job.path(cell))
+            right = (frame[job.source] == frame["label"]).sum()
+            print(f"  {ATTACKS[name].title:<8} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
+    for line in (health or {}).get("warnings", ()):
+        print(f"  warning: {line}")
+    print(f"wrote {job.folder} in {seconds:.0f} s", flush=True)
 
 
 def parse_args(argv=None):
@@ -201,9 +313,10 @@ def parse_args(argv=None):
     parser.add_argument("--data", default="data", metavar="DIR", help="prepared films")
     parser.add_argument("--models", default="model", metavar="DIR", help="trained models")
     parser.add_argument("--out", default="results", metavar="DIR", help="where the results go")
-    parser.add_argument("--source", choices=tuple(BACKBONES), default=SOURCE, help="model whose gradients are followed")
+    parser.add_argument("--source", choices=(*BACKBONES, ALL_SOURCES), default=SOURCE,
+                        help="model whose gradients are followed; all: each target in turn")
     parser.add_argument("--targets", **names(BACKBONES))
-    parser.add_argument("--attacks", **names(ATTACKS))
+    parser.add_argument("--attacks", **{**names(ATTACKS), "default": list(PAPER_ATTACKS)})
     parser.add_argument("--single-step-strengths", nargs="+", type=strength, default=list(SINGLE_STEP_STRENGTHS),
                         metavar="STRENGTH", help="of FGSM and FGNM")
     parser.add_argument("--iterative-strengths", nargs="+", type=strength, default=list(ITERATIVE_STRENGTHS),
@@ -211,6 +324,14 @@ def parse_args(argv=None):
     parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="of an iterative attack")
     parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0],
                         help="paper: the strength is each step's; budget: it is the whole L-inf budget of every attack")
+    parser.add_argument("--norm", choices=NORMS, default=NORMS[0],
+                        help="of the ball; that of l2 has the radius of a change by the strength in every component")
+    parser.add_argument("--target", choices=CLASSES, metavar="CLASS",
+                        help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}")
+    parser.add_argument("--save-films", action="store_true",
+                        help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)")
+    parser.add_argument("--rescore", metavar="DIR",
+                        help="score the films that --save-films kept in this results folder; --models may be others")
     parser.add_argument("--batch", type=whole_number(1), default=BATCH, help="films attacked at once")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")

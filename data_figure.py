@@ -36,9 +36,10 @@ def make_tables(models, cells, clean, results):
     from nosign import tables
     films_are = tables.recorded_films(results)
     made = [tables.models_table(models), tables.paper_table(models, cells)]
-    for (source, protocol), part in cells.groupby(["source", "protocol"], sort=False):
-        steps = tables.recorded_steps(results, source, protocol)
+    for (source, condition), part in cells.groupby(["source", "condition"], sort=False):
+        steps = tables.recorded_steps(results, source, condition)
         made += filter(None, (tables.attack_table(part, clean, iterative, steps, films_are) for iterative in (False, True)))
+    made += filter(None, (tables.transfer_table(part, films_are) for _, part in cells.groupby("condition", sort=False)))
     return made
 
 
@@ -58,8 +59,13 @@ def make_figures(cells, clean, examples, films_are):
     for attack, example in examples.items():
         if example is not None:
             made[figures.EXAMPLE_FIGURES[attack]] = figures.draw_example(example, films_are)
-    for (source, protocol), part in cells.groupby(["source", "protocol"], sort=False):
-        made["figure4" + tables.condition_suffix(source, protocol)] = figures.draw_accuracy(part, clean, films_are)
+    for (source, condition), part in cells.groupby(["source", "condition"], sort=False):
+        made["figure4" + tables.condition_suffix(source, condition)] = figures.draw_accuracy(part, clean, films_are)
+    for condition, part in cells.groupby("condition", sort=False):
+        matrix = tables.transfer_cells(part)
+        if not matrix.empty:
+            name = "transfer" + tables.condition_suffix(tables.PAPER_CONDITION[0], condition)
+            made[name] = figures.draw_transfer(matrix, films_are)
     return made
 
 
@@ -94,21 +100,21 @@ def remove_stale(folder, written):
 def print_summary(cells):
     """Print the white-box accuracies of Table II."""
     from nosign import tables
-    for (source, protocol), part in cells.groupby(["source", "protocol"], sort=False):
+    for (source, condition), part in cells.groupby(["source", "condition"], sort=False):
         pairs = tables.attack_pairs(iterative=False)
         own = part[part["white_box"] & part["attack"].isin(sum(pairs, ()))]
         if own.empty:
             continue
         grid = tables.accuracy_grid(own, pairs, "accuracy_percent").droplevel("target", axis=1)
-        print(f"\nTable II, white-box: accuracy (%) of {source} on {own['films'].iloc[0]} films, protocol '{protocol}'")
+        print(f"\nTable II, white-box: accuracy (%) of {source} on {own['films'].iloc[0]} films, condition '{condition}'")
         print(tables.plain_grid(grid))
 
 
 def print_missing(cells, examples):
     """Say which cells and examples of a full sweep are not there."""
     from nosign import figures, tables
-    for (source, protocol, attack), strengths in tables.missing_cells(cells).items():
-        print(f"not there: {source}/{protocol}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
+    for (source, condition, attack), strengths in tables.missing_cells(cells).items():
+        print(f"not there: {source}/{condition}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
     for attack, example in examples.items():
         if example is None:
             print(f"not there: examples/{attack}.npz, so {figures.EXAMPLE_FIGURES[attack]} is skipped")

@@ -112,6 +112,7 @@ def train(name, splits, out, settings, device, tensorboard):
     import pandas as pd
 
     from nosign import classifiers
+    from nosign.training import predict
 
     started = time.time()
     size = splits["train"].size
@@ -128,8 +129,10 @@ def train(name, splits, out, settings, device, tensorboard):
     if settings["backbone_batch_norm"] == "frozen":
         for layer in backbone.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    phases["all"] = train_everything(model, name, splits, settings, folder, out / "tensorboard" / name if tensorboard else None)
-    row = {"model": name, "parameters": model.count_params(), "correct": count_correct(model, splits["test"]),
+    logits = classifiers.logits_of(model)
+    phases["all"] = train_everything(logits, name, splits, settings, folder, out / "tensorboard" / name if tensorboard else None)
+    seen = predict(logits, splits["test"], settings["batch"]).argmax(-1)
+    row = {"model": name, "parameters": model.count_params(), "correct": int((seen == splits["test"].labels).sum()),
            "films": len(splits["test"]), "imagenet_top1": BACKBONES[name].top1, "imagenet_top5": BACKBONES[name].top5,
            "weights_sha256": classifiers.weights_sha256(model)}
     history = pd.concat(phases, names=["phase"]).reset_index("phase")
@@ -150,55 +153,41 @@ def train_head(model, name, splits, settings, folder):
     import keras
 
     from nosign.classifiers import LOGITS
-    from nosign.training import Batches, fit
+    from nosign.training import Batches, fit, predict
 
     pooled = keras.Model(model.input, model.get_layer("flatten").output)
-    features = {split: pooled_features(pooled, splits[split], settings["batch"], split) for split in ("train", "validation")}
+    features = {split: predict(pooled, splits[split], settings["batch"], f"features of the {split} films")
+                for split in ("train", "validation")}
     x = inputs = keras.Input(features["train"].shape[1:])
     for layer in ("head_batch_norm", "hidden", LOGITS):
         x = model.get_layer(layer)(x)
     head = keras.Model(inputs, x, name=f"{name}_head")
     rate = keras.optimizers.schedules.InverseTimeDecay(settings["head_rate"], decay_steps=1, decay_rate=DECAY)
-    batches = {split: Batches(features[split], splits[split].labels, settings["batch"], settings["seed"], split == "train")
-               for split in features}
-    return fit(head, batches, rate, settings["head_epochs"], folder / "1-head", f"{name}, head")
+    batches = Batches(features["train"], splits["train"].labels, settings["batch"], settings["seed"])
+    return fit(head, batches, (features["validation"], splits["validation"].labels), rate, settings["head_epochs"],
+               folder / "1-head", f"{name}, head")
 
 
-def pooled_features(pooled, films, batch, what):
-    """Return the backbone's pooled features of a split, float32 [films, channels]."""
-    import numpy as np
-    from tqdm import tqdm
+def train_everything(logits, name, splits, settings, folder, tensorboard):
+    """Phase 2: train backbone and head together, at a low rate; from scratch the only phase.
 
-    starts = tqdm(range(0, len(films), batch), f"features of the {what} films", unit=" batches", leave=False)
-    return np.concatenate([pooled.predict_on_batch(films.pixels(slice(start, start + batch))) for start in starts])
-
-
-def train_everything(model, name, splits, settings, folder, tensorboard):
-    """Phase 2: train backbone and head together, at a low rate; from scratch the only phase."""
+    Args:
+        logits: keras.Model from films to logits.
+    """
     import keras
 
-    from nosign.classifiers import logits_of
     from nosign.training import Batches, fit
 
-    batches = {split: Batches(splits[split], splits[split].labels, settings["batch"], settings["seed"], split == "train")
-               for split in ("train", "validation")}
+    batches = Batches(splits["train"], splits["train"].labels, settings["batch"], settings["seed"])
     if settings["weights"] == "none":
-        steps = settings["epochs"] * len(batches["train"])
+        steps = settings["epochs"] * len(batches)
         warm_up = round(steps * WARM_UP_SHARE)
         rate = keras.optimizers.schedules.CosineDecay(settings["rate"] / 10, steps - warm_up, alpha=0.0,
                                                       warmup_target=settings["rate"], warmup_steps=warm_up)
     else:
         rate = keras.optimizers.schedules.InverseTimeDecay(settings["rate"], decay_steps=1, decay_rate=DECAY)
-    return fit(logits_of(model), batches, rate, settings["epochs"], folder / "2-all", name, tensorboard)
-
-
-def count_correct(model, films, batch=BATCH):
-    """Return how many films a classifier gets right."""
-    import numpy as np
-
-    predictions = [model.predict_on_batch(films.pixels(slice(start, start + batch))).argmax(-1)
-                   for start in range(0, len(films), batch)]
-    return int((np.concatenate(predictions) == films.labels).sum())
+    validation = splits["validation"], splits["validation"].labels
+    return fit(logits, batches, validation, rate, settings["epochs"], folder / "2-all", name, tensorboard)
 
 
 def draw_curves(history, name, path):

@@ -1,16 +1,19 @@
 """The attacks: a direction (sign or no-sign), one loop, and the table of named attacks."""
 
+import re
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
+from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.gradients import compiled, compiled_gradient
 
 SINGLE_STEP_STRENGTHS = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03)
 ITERATIVE_STRENGTHS = (0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003)
 PROTOCOLS = ("paper", "budget")
+NORMS = ("linf", "l2")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Attack:
         direction: "sign" or "no-sign".
         iterative: many steps rather than one.
         random_start: starts from a uniform random point around the film.
+        momentum: share of the earlier gradients that a step keeps.
     """
 
     name: str
@@ -30,6 +34,7 @@ class Attack:
     direction: str
     iterative: bool = False
     random_start: bool = False
+    momentum: float = 0.0
 
 
 ATTACKS = {attack.name: attack for attack in (
@@ -39,8 +44,37 @@ ATTACKS = {attack.name: attack for attack in (
     Attack("binm", "BINM", "no-sign", iterative=True),
     Attack("pgd", "PGD", "sign", iterative=True, random_start=True),
     Attack("pgdnm", "PGDNM", "no-sign", iterative=True, random_start=True),
+    # Dong et al., 2018, arXiv:1710.06081, who find a momentum of 1 best; and its no-sign twin.
+    Attack("mifgsm", "MI-FGSM", "sign", iterative=True, momentum=1.0),
+    Attack("mifgnm", "MI-FGNM", "no-sign", iterative=True, momentum=1.0),
 )}
-PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"))
+PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"))
+PAPER_ATTACKS = ("fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What, beside the source model, all cells of a sweep have in common; a folder is named after it.
+
+    Attributes:
+        protocol: one of `PROTOCOLS`.
+        norm: of the ball, one of `NORMS`.
+        target: class that the attacks aim at; None if any wrong class will do.
+    """
+
+    protocol: str = "paper"
+    norm: str = "linf"
+    target: str | None = None
+
+    def __str__(self):
+        """Return the folder's name, such as "paper" or "budget-l2-to-Normal"."""
+        return self.protocol + ("-l2" if self.norm == "l2" else "") + (f"-to-{self.target}" if self.target else "")
+
+    @classmethod
+    def parse(cls, name):
+        """Return the condition that a folder's name states, or None if it states none."""
+        found = re.fullmatch(rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-to-({'|'.join(map(re.escape, CLASSES))}))?", name)
+        return cls(found[1], "l2" if found[2] else "linf", found[3]) if found else None
 
 
 def sign_direction(gradient):
@@ -91,16 +125,17 @@ def finite_or_zero(gradient):
     return ops.where(finite, gradient, ops.zeros_like(gradient))
 
 
-def move(direction, position, films, gradient, step, radius):
+def move(direction, norm, position, films, gradient, step, radius):
     """Take one step: direction, projection onto the ball around the films, clipping to [0, 1].
 
     Args:
         direction: key of `DIRECTIONS`.
+        norm: one of `NORMS`.
         position: float32 [films, height, width, channels], where the attack stands.
         films: the same shape, the centre of the ball.
         gradient: the same shape, d loss / d pixel at `position`.
         step: float32 [films, 1, 1, 1], the step's strength.
-        radius: float32 [films, 1, 1, 1], the ball's L-inf radius.
+        radius: float32 [films, 1, 1, 1], the ball's radius as a change of each component.
 
     Returns:
         The new position, same shape, in [0, 1].
@@ -108,14 +143,45 @@ def move(direction, position, films, gradient, step, radius):
     from keras import ops
 
     moved = position + step * DIRECTIONS[direction](gradient)
-    return ops.clip(project(moved, films, radius), 0.0, 1.0)
+    return ops.clip(PROJECTIONS[norm](moved, films, radius), 0.0, 1.0)
 
 
-def project(position, films, radius):
+def project_linf(position, films, radius):
     """Return the nearest point of the L-inf ball around the films (the paper's equation 2)."""
     from keras import ops
 
     return ops.minimum(ops.maximum(position, films - radius), films + radius)
+
+
+def project_l2(position, films, radius):
+    """Return the nearest point of the L2 ball whose radius is that of a change by `radius` in every component."""
+    from keras import ops
+
+    change = position - films
+    mean_square = ops.mean(ops.square(change), axis=(1, 2, 3), keepdims=True)
+    length = ops.sqrt(ops.where(mean_square > 0, mean_square, 1))
+    return films + change * ops.minimum(radius / length, 1.0)
+
+
+PROJECTIONS = {"linf": project_linf, "l2": project_l2}
+
+
+def accumulate(momentum, earlier, gradient):
+    """Add a gradient, scaled to unit L1 norm, to what is kept of the earlier ones (arXiv:1710.06081, equation 6).
+
+    Args:
+        momentum: share of `earlier` that is kept.
+        earlier: float32 [films, height, width, channels], what this function returned a step before; zeros at first.
+        gradient: the same shape, d loss / d pixel.
+    """
+    from keras import ops
+
+    gradient = finite_or_zero(gradient)
+    largest = ops.max(ops.abs(gradient), axis=(1, 2, 3), keepdims=True)
+    # Relative to the largest component neither the sum overflows nor the quotient underflows.
+    relative = gradient / ops.where(largest > 0, largest, 1)
+    length = ops.sum(ops.abs(relative), axis=(1, 2, 3), keepdims=True)
+    return momentum * earlier + relative / ops.where(length > 0, length, 1)
 
 
 def schedule(attack, strength, protocol, steps):
@@ -173,13 +239,14 @@ def check_batch(films, labels, model_shapes):
                         "by the largest possible one")
 
 
-def check_settings(attack, strength, protocol, steps, noise, shape):
+def check_settings(attack, strength, condition, steps, noise, shape):
     """Refuse settings of an attack on films of a shape that make no sense; see `Attacker.perturb`."""
     strength = np.asarray(strength)
     if strength.shape not in ((), shape[:1]) or not np.all((strength >= 0) & (strength <= np.finfo(np.float32).max)):
         raise UserError(f"strength: expected finite numbers of at least 0, one or one a film, received {strength}")
-    if protocol not in PROTOCOLS:
-        raise UserError(f"protocol: expected one of {', '.join(PROTOCOLS)}, received {protocol!r}")
+    for what, known in (("protocol", PROTOCOLS), ("norm", NORMS)):
+        if getattr(condition, what) not in known:
+            raise UserError(f"{what}: expected one of {', '.join(known)}, received {getattr(condition, what)!r}")
     if not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
     if attack.random_start and np.shape(noise) != shape:
@@ -194,43 +261,57 @@ class Attacker:
         """Compile the gradient of a model from films to logits; the first call of each shape traces it."""
         self.gradient = compiled_gradient(logits_model)
         self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
-        self.moves = {name: compiled(partial(move, name)) for name in DIRECTIONS}
+        self.moves = {(name, norm): compiled(partial(move, name, norm)) for name in DIRECTIONS for norm in NORMS}
+        self.accumulate = compiled(accumulate)
 
-    def perturb(self, attack, films, labels, strength, *, protocol="paper", steps=10, noise=None, first_gradient=None):
+    def perturb(self, attack, films, labels, strength, *, protocol="paper", norm="linf", targeted=False, steps=10, noise=None,
+                first_gradient=None):
         """Attack a batch of films.
 
         Args:
             attack: an `Attack`.
             films: float32 [n, height, width, channels] in [0, 1].
-            labels: float32 one-hot [n, classes].
+            labels: float32 one-hot [n, classes]: the films' classes, or those that a targeted attack aims at.
             strength: float >= 0, or float array [n].
             protocol: one of `PROTOCOLS`.
+            norm: of the ball, one of `NORMS`; the L2 ball has the radius of a change by `strength` in every component.
+            targeted: lower the loss of `labels` instead of raising it.
             steps: steps of an iterative attack.
             noise: output of `unit_noise`, for attacks with a random start.
-            first_gradient: the gradient at `films` if it is already known; it does not depend on attack or strength.
+            first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known.
 
         Returns:
             float32 [n, height, width, channels] in [0, 1], a backend tensor.
 
         Raises:
             UserError: films outside [0, 1], shapes that do not fit the model or each other, a negative or not finite
-                strength, fewer than one step, an unknown protocol, or a random start without noise.
+                strength, fewer than one step, an unknown protocol or norm, or a random start without noise.
         """
         from keras import ops
 
         check_batch(films, labels, self.shapes)
-        check_settings(attack, strength, protocol, steps, noise, tuple(films.shape))
+        check_settings(attack, strength, Condition(protocol, norm), steps, noise, tuple(films.shape))
         strength = np.broadcast_to(np.asarray(strength, np.float32), len(films)).reshape(-1, 1, 1, 1)
         step, radius, steps, start = schedule(attack, strength, protocol, steps)
         step, radius = (np.broadcast_to(np.float32(value), strength.shape) for value in (step, radius))
         films = ops.convert_to_tensor(films, "float32")
-        position = films
+        position, kept = films, None
         if attack.random_start:
             position = ops.clip(films + start * noise, 0.0, 1.0)
             first_gradient = None
-        take_step = self.moves[attack.direction]
         for number in range(steps):
             known = first_gradient if number == 0 else None
-            gradient = self.gradient(position, labels)[0] if known is None else known
-            position = take_step(position, films, gradient, step, radius)
+            gradient = self.gradient_at(position, labels, targeted) if known is None else known
+            if attack.momentum:
+                kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, gradient)
+                gradient = kept
+            position = self.moves[attack.direction, norm](position, films, gradient, step, radius)
         return position
+
+    def gradient_at(self, films, labels, targeted=False):
+        """Return the gradient that attacks follow, float32 of the films' shape; see `perturb`.
+
+        It does not depend on attack, direction or strength.
+        """
+        # The loss is linear in the labels: with their sign turned, following the gradient lowers it.
+        return self.gradient(films, -labels if targeted else labels)[0]

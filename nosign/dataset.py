@@ -1,6 +1,7 @@
 """Opens the prepared films of `data/`: which classes there are, which film is in which split, and their pixels."""
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,16 @@ class FilmSet:
     def head(self, films):
         """Return the set of the first `films` films (all of them if None)."""
         return FilmSet(self.images, self.rows[:films], self.labels[:films], self.files[:films])
+
+
+def prefetched(batches):
+    """Yield what an iterator yields; the next item is prepared in a thread while this one is used."""
+    batches, end = iter(batches), object()
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, end)
+        while (batch := coming.result()) is not end:
+            coming = pool.submit(next, batches, end)
+            yield batch
 
 
 def read_index(folder):

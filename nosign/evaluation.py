@@ -4,6 +4,7 @@ A cell is one attack at one strength on all test films. Its path names the condi
 stopped sweep goes on with the next one.
 """
 
+import copy
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,12 +15,12 @@ import pandas as pd
 from scipy.special import softmax
 
 from nosign import perceptibility
-from nosign.attacks import ATTACKS, PROTOCOLS, Attacker, unit_noise
-from nosign.dataset import CLASSES
+from nosign.attacks import ATTACKS, Attacker, Condition, unit_noise
+from nosign.dataset import CLASSES, prefetched
+from nosign.errors import UserError
 from nosign.gradients import compiled_logits, to_numpy
 from nosign.provenance import write_csv
 
-CLEAN = "clean.csv"
 MEASURES = ("linf", "l2", "ssim")
 
 
@@ -31,14 +32,35 @@ class Cell:
     strength: float
 
 
-def sweep_folder(results, source, protocol):
-    """Return the folder of a sweep's cells."""
-    return Path(results) / "attacks" / source / protocol
+def sweep_folder(results, source, condition):
+    """Return the folder of the cells of a source model and a `Condition`."""
+    return Path(results) / "attacks" / source / str(condition)
 
 
-def cell_path(results, source, protocol, cell):
-    """Return the path of a cell's file; it names the condition."""
-    return sweep_folder(results, source, protocol) / cell.attack / f"{cell.strength:g}.csv"
+def cell_path(results, source, condition, cell):
+    """Return the path of a cell's file; it names source, condition, attack and strength."""
+    return sweep_folder(results, source, condition) / cell.attack / f"{cell.strength:g}.csv"
+
+
+def new_films(path, films):
+    """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
+    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
+
+
+def open_films(results, cell_file, films):
+    """Open the adversarial films that belong to a cell's file, float32 [films, height, width, 3] in [0, 1].
+
+    Raises:
+        UserError: the file is missing, cut off, or holds other films than were attacked.
+    """
+    path = Path(cell_file).with_suffix(".npy")
+    try:
+        kept = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        raise UserError(f"{path}: no complete array of films; run attack.py --save-films --out {results} again") from None
+    if kept.dtype != np.float32 or kept.shape != (len(films), *films.images.shape[1:]):
+        raise UserError(f"{path}: holds {kept.dtype} {kept.shape}, expected float32 {(len(films), *films.images.shape[1:])}")
+    return kept
 
 
 def plan(attacks, single_step_strengths, iterative_strengths):
@@ -71,38 +93,56 @@ class GradientStore:
 class Sweep:
     """Attacks the films of one set with gradients from one model and tests them on several."""
 
-    def __init__(self, films, source, targets, *, protocol="paper", steps=10, seed=0, batch=64, workers=2):
+    def __init__(self, films, source, targets, *, condition=Condition(), steps=10, seed=0, batch=64, workers=2):
         """Compile the models for one batch shape.
 
         Args:
             films: `FilmSet`.
             source: name of the target whose gradients are followed.
             targets: dict from name to a keras.Model from films to logits.
-            protocol: one of `PROTOCOLS`.
+            condition: `Condition`.
             steps: steps of the iterative attacks.
             seed: of the random starts.
             batch: films a batch.
             workers: threads that measure perturbations while the models run.
         """
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"protocol {protocol!r} is none of {PROTOCOLS}")
-        self.films, self.protocol, self.steps, self.seed = films, protocol, steps, seed
+        self.films, self.condition, self.steps, self.seed = films, condition, steps, seed
         self.batch = min(batch, len(films))
+        self.models, self.source = targets, source
         self.attacker = Attacker(targets[source])
         self.logits = {name: compiled_logits(model) for name, model in targets.items()}
         self.pool = ThreadPoolExecutor(workers)
         self.gradients = None
 
+    def following(self, source):
+        """Return a sweep that follows another target's gradients and shares what is compiled."""
+        other = copy.copy(self)
+        other.source, other.attacker, other.gradients = source, Attacker(self.models[source]), None
+        return other
+
     def batches(self):
-        """Yield (start, stop, films, one-hot labels); a short last batch is padded with its last film."""
-        for start in range(0, len(self.films), self.batch):
-            stop = min(start + self.batch, len(self.films))
-            positions = np.minimum(np.arange(start, start + self.batch), stop - 1)
-            yield start, stop, self.films.pixels(positions), one_hot(self.films.labels[positions])
+        """Yield (start, stop, films, one-hot labels to attack); a short last batch is padded with its last film.
+
+        The next batch is read while this one is used.
+        """
+        def read():
+            for start in range(0, len(self.films), self.batch):
+                stop = min(start + self.batch, len(self.films))
+                positions = np.minimum(np.arange(start, start + self.batch), stop - 1)
+                yield start, stop, self.films.pixels(positions), self.attacked_labels(positions)
+
+        return prefetched(read())
+
+    def attacked_labels(self, positions):
+        """Return the labels whose loss the attacks follow, float32 one-hot [n, classes]: the films' own or the target."""
+        labels = self.films.labels[positions]
+        return one_hot(labels if self.condition.target is None else np.full_like(labels, CLASSES.index(self.condition.target)))
 
     def predict(self, films):
         """Return the class that each target sees in a batch, dict from name to int array."""
-        return {name: to_numpy(logits(films)).argmax(-1) for name, logits in self.logits.items()}
+        # All models are started before the first result is waited for.
+        started = {name: logits(films) for name, logits in self.logits.items()}
+        return {name: to_numpy(logits).argmax(-1) for name, logits in started.items()}
 
     def clean(self, advance):
         """Return the frame of `clean.csv`: a row a film, its label and each target's prediction."""
@@ -120,52 +160,80 @@ class Sweep:
         """Compute the gradient at every film, once for all attacks that start there.
 
         Returns:
-            How many films have a gradient of zero or one that is not finite: no attack moves them from where they are.
+            dict: how many films have a gradient of zero, and how many one that is not finite; no attack moves them.
         """
         self.gradients = GradientStore(folder, self.films.images.shape[1:])
-        without = 0
+        found = {"films_with_zero_gradient": 0, "films_with_nan_or_infinite_gradient": 0}
         for start, stop, films, labels in self.batches():
-            gradients = to_numpy(self.attacker.gradient(films, labels)[0])[:stop - start]
+            gradients = to_numpy(self.attacker.gradient_at(films, labels, self.targeted))[:stop - start]
             self.gradients.write(start, gradients)
             largest = np.abs(gradients).max(axis=(1, 2, 3))
-            without += int((~(np.isfinite(largest) & (largest > 0))).sum())
+            found["films_with_zero_gradient"] += int((largest == 0).sum())
+            found["films_with_nan_or_infinite_gradient"] += int((~np.isfinite(largest)).sum())
             advance((stop - start) * GRADIENT_COST)
-        return without
+        return found
+
+    @property
+    def targeted(self):
+        """Whether the attacks aim at one class."""
+        return self.condition.target is not None
+
+    def perturb(self, attack, films, labels, strength, **options):
+        """Attack a batch under the sweep's condition; returns a backend tensor. See `Attacker.perturb`."""
+        return self.attacker.perturb(attack, films, labels, strength, protocol=self.condition.protocol,
+                                     norm=self.condition.norm, targeted=self.targeted, steps=self.steps, **options)
 
     def attack_batch(self, cell, start, stop, films, labels):
-        """Return the adversarial films of a batch, float32 in [0, 1]."""
+        """Return the adversarial films of a batch, a backend tensor, float32 in [0, 1]."""
         attack = ATTACKS[cell.attack]
         first = noise = None
         if attack.random_start:
             noise = padded(unit_noise(self.seed, self.films.rows[start:stop], films.shape[1:]), len(films))
         elif self.gradients:
             first = padded(self.gradients.read(start, stop - start), len(films))
-        return to_numpy(self.attacker.perturb(attack, films, labels, cell.strength, protocol=self.protocol, steps=self.steps,
-                                              noise=noise, first_gradient=first))
+        return self.perturb(attack, films, labels, cell.strength, noise=noise, first_gradient=first)
 
-    def run(self, cell, clean, advance):
+    def run(self, cell, clean, advance, keep=None, kept=None):
         """Attack all films and return the frame of a cell's file.
 
         Args:
             cell: `Cell`.
             clean: frame of `clean.csv`.
             advance: called with the work done, for a progress bar.
+            keep: float32 array [films, height, width, 3] that receives the adversarial films, or None.
+            kept: such an array, whose films are scored instead of attacking anew, or None.
         """
         parts, measures = [], []
         for start, stop, films, labels in self.batches():
-            changed = self.attack_batch(cell, start, stop, films, labels)
-            measures += [self.pool.submit(measure, films[i], changed[i]) for i in range(stop - start)]
-            rounded = perceptibility.rounded_to_8_bits(changed)
+            if kept is None:
+                changed = self.attack_batch(cell, start, stop, films, labels)
+            else:
+                changed = kept[np.minimum(np.arange(start, start + len(films)), stop - 1)]
+            pixels = to_numpy(changed)
+            if keep is not None:
+                keep[start:stop] = pixels[:stop - start]
+            measures += [self.pool.submit(measure, films[i], pixels[i]) for i in range(stop - start)]
             seen = self.predict(changed)
+            rounded = perceptibility.rounded_to_8_bits(pixels)
             if np.array_equal(rounded, films):
                 stored = {name: np.resize(clean[name][start:stop], len(films)) for name in self.logits}
             else:
                 stored = self.predict(rounded)
             seen |= {f"{name}_8bit": classes for name, classes in stored.items()}
             parts.append(pd.DataFrame(seen)[:stop - start])
-            advance((stop - start) * cell_cost(cell, self.steps, len(self.logits)))
+            advance((stop - start) * cell_cost(cell, self.steps, len(self.logits), attacked=kept is None))
         measured = pd.DataFrame([future.result() for future in measures], columns=MEASURES)
         return pd.concat([self.identity(), pd.concat(parts, ignore_index=True), measured], axis=1)
+
+    def unbounded_accuracy(self):
+        """Return the source model's accuracy on a batch of films after an attack without bounds.
+
+        Three sign steps of 0.5 reach every film in [0, 1]: where more than chance is left right, gradients mislead.
+        """
+        start, stop, films, labels = next(self.batches())
+        changed = self.attacker.perturb(ATTACKS["bim"], films, labels, 0.5, targeted=self.targeted, steps=3)
+        seen = to_numpy(self.logits[self.source](changed)).argmax(-1)[:stop - start]
+        return float((seen == self.films.labels[start:stop]).mean())
 
     def attack_film(self, cell, position):
         """Attack one film alone.
@@ -177,10 +245,9 @@ class Sweep:
         Returns:
             The adversarial film, float32 [height, width, 3] in [0, 1].
         """
-        films, labels = self.films.pixels([position]), one_hot(self.films.labels[[position]])
+        films, labels = self.films.pixels([position]), self.attacked_labels([position])
         noise = unit_noise(self.seed, self.films.rows[[position]], films.shape[1:])
-        return to_numpy(self.attacker.perturb(ATTACKS[cell.attack], films, labels, cell.strength, protocol=self.protocol,
-                                              steps=self.steps, noise=noise))[0]
+        return to_numpy(self.perturb(ATTACKS[cell.attack], films, labels, cell.strength, noise=noise))[0]
 
     def probabilities(self, source, films):
         """Return a target's softmax outputs for a few films, float64 [films, classes]."""
@@ -206,15 +273,52 @@ def measure(original, changed):
 GRADIENT_COST = 2
 
 
-def cell_cost(cell, steps, targets):
+def cell_cost(cell, steps, targets, attacked=True):
     """Return a cell's work a film in forward passes: gradients, and the predictions before and after rounding."""
-    gradients = steps - (not ATTACKS[cell.attack].random_start) if ATTACKS[cell.attack].iterative else 0
+    gradients = steps - (not ATTACKS[cell.attack].random_start) if attacked and ATTACKS[cell.attack].iterative else 0
     return gradients * GRADIENT_COST + 2 * targets
 
 
 def write_cell(path, frame):
     """Write a cell's file atomically, measures with six digits."""
     write_csv(path, frame, float_format="%.6g")
+
+
+def health_report(found, job, clean):
+    """Look for the signs of masked gradients (Athalye et al., 2018, arXiv:1802.00420) in a finished sweep.
+
+    Args:
+        found: dict of `Sweep.first_gradients` and `unbounded_accuracy`.
+        job: has `source`, `condition`, `cells` and `path(cell)`.
+        clean: frame of `clean.csv`.
+
+    Returns:
+        dict for the manifest: what was counted, and `warnings`, a sentence each.
+    """
+    source, chance = job.source, 1 / len(CLASSES)
+    wrong = int((clean[source] != clean["label"]).sum())
+    rises = []
+    for attack in dict.fromkeys(cell.attack for cell in job.cells):
+        strengths = sorted(cell.strength for cell in job.cells if cell.attack == attack)
+        right = []
+        for strength in strengths:
+            frame = pd.read_csv(job.path(Cell(attack, strength)), usecols=["label", source])
+            right.append(int((frame[source] == frame["label"]).sum()))
+        rises += [{"attack": attack, "from": low, "to": high, "films": after - before}
+                  for low, high, before, after in zip(strengths, strengths[1:], right, right[1:]) if after > before]
+    warnings = []
+    for what in ("films_with_zero_gradient", "films_with_nan_or_infinite_gradient"):
+        if found[what]:
+            warnings.append(f"{found[what]} of {len(clean)} {what.replace('_', ' ')}: no attack moves them; is {source} saturated?")
+    noise = 2 * np.sqrt(len(clean)) / 2
+    for rise in rises:
+        if rise["films"] > noise and job.condition.target is None:
+            warnings.append(f"{ATTACKS[rise['attack']].title}: {rise['films']} more films right at {rise['to']:g} than at "
+                            f"{rise['from']:g}; a stronger attack should not do less")
+    if found["unbounded_accuracy"] > chance and job.condition.target is None:
+        warnings.append(f"an attack without bounds leaves {100 * found['unbounded_accuracy']:.0f} % right, more than chance: "
+                        f"the gradients of {source} mislead")
+    return {**found, "films_wrong_before_the_attack": wrong, "accuracy_rises_with_strength": rises, "warnings": warnings}
 
 
 # Figures 2 and 3: attack, and the smaller of their two strengths a factor of ten apart.

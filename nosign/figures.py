@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nosign.attacks import ATTACKS, PAIRS
+from nosign.attacks import ATTACKS, PAIRS, Condition
 from nosign.classifiers import BACKBONES, HEAD_UNITS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
@@ -34,7 +34,8 @@ DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00"}
 DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
 PALE = "#EAF3F9"
 ATTACK_MARKS = {"fgsm": ("o", "-"), "fgnm": ("s", "--"), "bim": ("o", "-"), "binm": ("s", "--"),
-                "pgd": ("^", "-."), "pgdnm": ("D", ":")}
+                "pgd": ("^", "-."), "pgdnm": ("D", ":"), "mifgsm": ("v", (0, (8, 2))),
+                "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1)))}
 EXAMPLE_FIGURES = {"fgnm": "figure2", "pgdnm": "figure3"}
 GREY = "#555555"
 
@@ -240,7 +241,7 @@ def draw_accuracy(cells, clean, films_are="test films"):
     """Draw figure 4: accuracy against strength, a row for single-step and one for iterative attacks.
 
     Args:
-        cells: rows of `tables.read_cells` of one source and protocol.
+        cells: rows of `tables.read_cells` of one source and condition.
         clean: what `tables.clean_accuracy` returned.
         films_are: what `tables.recorded_films` returned.
 
@@ -254,15 +255,16 @@ def draw_accuracy(cells, clean, films_are="test films"):
     figure.get_layout_engine().set(wspace=0.03)
     strips = np.atleast_1d(figure.subfigures(len(rows), 1, hspace=0.04))
     clean = clean.set_index("target")["accuracy_percent"]
+    aim = Condition.parse(cells["condition"].iloc[0]).target
     for strip, (iterative, part) in zip(strips, rows):
         panels = strip.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
         for axes, target in zip(panels, targets):
-            draw_panel(axes, part[part["target"] == target], clean[target])
+            draw_panel(axes, part[part["target"] == target], clean[target], aim)
             axes.set_title(f"{starred(target, source)} ({'white' if target == source else 'black'}-box)")
             axes.set_xlabel("strength")
         scale_strengths(panels[0], part["strength"])
         panels[0].set(ylim=(-2, 108), yticks=range(0, 101, 20),
-                      ylabel=f"{'iterative' if iterative else 'single-step'} attacks\naccuracy (%)")
+                      ylabel=f"{'iterative' if iterative else 'single-step'} attacks\n{f'taken for {aim}' if aim else 'accuracy'} (%)")
         handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
         strip.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False,
                      handlelength=3.2)
@@ -270,17 +272,21 @@ def draw_accuracy(cells, clean, films_are="test films"):
     return figure
 
 
-def draw_panel(axes, cells, clean_percent):
-    """Draw one target model's accuracy against strength, one line an attack, with clean accuracy and chance level."""
+def draw_panel(axes, cells, clean_percent, aim):
+    """Draw one target model's accuracy against strength, one line an attack, with clean accuracy and chance level.
+
+    Where the attacks aim at a class, the share of films that reach it is drawn, without these levels.
+    """
+    cells = cells.assign(shown=cells["success_percent" if aim else "accuracy_percent"])
     for name in ordered(cells["attack"], ATTACKS):
         line = cells[cells["attack"] == name].sort_values("strength")
         marker, linestyle = ATTACK_MARKS[name]
-        axes.plot(line["strength"], line["accuracy_percent"], marker=marker, linestyle=linestyle, linewidth=1.2,
+        axes.plot(line["strength"], line["shown"], marker=marker, linestyle=linestyle, linewidth=1.2,
                   color=DIRECTION_COLOURS[ATTACKS[name].direction], label=ATTACKS[name].title, markersize=3.6,
                   markerfacecolor="white" if ATTACKS[name].random_start else None, clip_on=False, zorder=3)
     references = ((clean_percent, f"clean {clean_percent:.2f} %", (0, (6, 2))),
                   (100 / len(CLASSES), "chance", (0, (1, 2))))
-    for level, text, linestyle in references:
+    for level, text, linestyle in () if aim else references:
         side, above = clearer_place(cells, level)
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
         axes.annotate(text, (0.015 if side == "left" else 0.985, level), xycoords=("axes fraction", "data"), color=GREY,
@@ -298,9 +304,46 @@ def clearer_place(cells, level):
 
     def distance(place):
         middle = level + (4 if place[1] else -4)  # half the height of a label
-        return (cells["accuracy_percent"] - middle).abs()[cells["strength"] == ends[place[0]]].min()
+        return (cells["shown"] - middle).abs()[cells["strength"] == ends[place[0]]].min()
 
     return max(places, key=distance)
+
+
+@matplotlib.rc_context(STYLE)
+def draw_transfer(cells, films_are="test films"):
+    """Draw the transfer matrix: a panel an attack, a row a source model, a column a target model.
+
+    Args:
+        cells: what `tables.transfer_cells` returned.
+        films_are: what `tables.recorded_films` returned.
+    """
+    attacks = ordered(cells["attack"], ATTACKS)
+    sources, targets = ordered(cells["source"], BACKBONES), ordered(cells["target"], BACKBONES)
+    aim = Condition.parse(cells["condition"].iloc[0]).target
+    value = "success_percent" if aim else "accuracy_percent"
+    columns = min(2, len(attacks))
+    rows = -(-len(attacks) // columns)
+    figure = Figure(figsize=(WIDTH, 0.6 + rows * (0.55 + 0.36 * len(sources))), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, name in zip(panels, attacks):
+        part = cells[cells["attack"] == name]
+        grid = part.pivot(index="source", columns="target", values=value).loc[sources, targets].to_numpy()
+        image = axes.imshow(grid, vmin=0, vmax=100, cmap="cividis", aspect="auto")
+        for (row, column), percent in np.ndenumerate(grid):
+            star = "*" if sources[row] == targets[column] else ""
+            axes.text(column, row, f"{percent:.1f}{star}", ha="center", va="center", fontsize=SMALL_POINTS + 1,
+                      color="black" if percent > 55 else "white")
+        axes.set_title(f"{ATTACKS[name].title}, strength {part['strength'].iloc[0]:g}")
+        axes.set_xticks(range(len(targets)), targets)
+        axes.set_yticks(range(len(sources)), sources)
+        axes.tick_params(length=0)
+    for axes in panels[len(attacks):]:
+        axes.set_visible(False)
+    bar = figure.colorbar(image, ax=list(panels), aspect=30, pad=0.02)
+    bar.set_label(f"taken for {aim} (%)" if aim else "accuracy (%)")
+    figure.supxlabel(f"target model (*: white-box); {cells['films'].iloc[0]} {films_are}", fontsize=SMALL_POINTS)
+    figure.supylabel("source of the gradients", fontsize=SMALL_POINTS)
+    return figure
 
 
 def scale_strengths(axes, strengths):

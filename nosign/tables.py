@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from tabulate import tabulate
 
-from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAIRS, PROTOCOLS, SINGLE_STEP_STRENGTHS
+from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAIRS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, Condition
 from nosign.classifiers import BACKBONES, PAPER_TEST_FILMS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.provenance import read_manifest, write_csv, write_text
 
-PAPER_CONDITION = ("VGG16", "paper")  # source model and protocol of the paper's Tables II and III
+PAPER_CONDITION = ("VGG16", "paper")  # source model and condition of the paper's Tables II and III
 PAPER_BEST = (("fgsm", 7.67, 0.01), ("fgnm", 7.33, 0.02), ("pgdnm", 6.89, None))  # attack, accuracy in %, strength
 PAPER_GAP = ("fgsm", "fgnm", 30, 0.001, 0.005)  # sign, no-sign, points apart, strengths strictly between
 
@@ -27,6 +27,7 @@ MEASURED_COLUMNS = ("linf", "l2", "ssim")
 ROUNDED = "_8bit"  # ending of the columns with predictions on films rounded to 8 bits
 PROTOCOL_NOTES = {"paper": "each step as long as the strength",
                   "budget": "every attack kept within the strength of the film"}
+NORM_NOTES = {"linf": "", "l2": " (in L2: a change by it in every component)"}
 MISSING = "\N{EM DASH}"
 LATEX_SPECIALS = str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
                                 MISSING: "---", **{sign: f"\\{sign}" for sign in "&%$#_{}"}})
@@ -64,9 +65,9 @@ def attack_pairs(iterative):
     return tuple(pair for pair in PAIRS if ATTACKS[pair[0]].iterative == iterative)
 
 
-def condition_suffix(source, protocol):
+def condition_suffix(source, condition):
     """Return what distinguishes a condition's file names: nothing for the paper's own."""
-    words = [word for word, default in zip((source, protocol), PAPER_CONDITION) if word != default]
+    words = [word for word, default in zip((source, condition), PAPER_CONDITION) if word != default]
     return "".join(f"-{word}" for word in words)
 
 
@@ -158,7 +159,7 @@ def find_cells(results):
     """Find the finished cells below `results/attacks`.
 
     Returns:
-        List of (source, protocol, attack, strength, path), in the order in which tables list them.
+        List of (source, condition, attack, strength, path), in the order in which tables list them.
 
     Raises:
         UserError: there is none, or a path does not name a condition.
@@ -170,16 +171,18 @@ def find_cells(results):
         if any(word.startswith(".") for word in words):  # a file that attack.py has not finished yet
             continue
         cell = (*words[:3], cell_strength(path))
-        if words[1] not in PROTOCOLS or words[2] not in ATTACKS:
-            raise UserError(f"{path}: the path should read SOURCE/PROTOCOL/ATTACK/STRENGTH.csv with a protocol of "
-                            f"{', '.join(PROTOCOLS)} and an attack of {', '.join(ATTACKS)}; move the file away")
+        if Condition.parse(words[1]) is None or words[2] not in ATTACKS:
+            raise UserError(f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH.csv with a condition such as "
+                            f"{Condition()} or {Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the "
+                            "file away")
         if cell in found:
             raise UserError(f"{path}: the same cell as {found[cell]}; remove one of the two")
         found[cell] = path
     if not found:
         raise UserError(f"{folder}: no finished cells; run attack.py, or name its output folder with --results")
     sources = ordered({cell[0] for cell in found}, BACKBONES)
-    place = {word: position for position, word in enumerate([*sources, *PROTOCOLS, *ATTACKS])}
+    conditions = ordered({cell[1] for cell in found}, [str(Condition())])
+    place = {word: position for position, word in enumerate([*sources, *conditions, *ATTACKS])}
     in_order = sorted(found, key=lambda cell: (*map(place.get, cell[:3]), cell[3]))
     return [(*cell, found[cell]) for cell in in_order]
 
@@ -226,26 +229,50 @@ def read_cells(results):
     """Read every finished cell and count right predictions per target model.
 
     Returns:
-        Frame with one row per cell and target: source, protocol, attack, strength, target, white_box, correct, films,
-        accuracy_percent, correct_8bit, accuracy_8bit_percent (after rounding to 8 bits), and the means over films of
-        the perturbation's L-inf and L2 norm (pixels in [0, 1]) and of the SSIM: linf_mean, l2_mean, ssim_mean.
+        Frame with one row per cell and target: source, condition, attack, strength, target, white_box, correct, films,
+        accuracy_percent, correct_8bit, accuracy_8bit_percent (after rounding to 8 bits), the means over films of the
+        perturbation's L-inf and L2 norm (pixels in [0, 1]) and of the SSIM: linf_mean, l2_mean, ssim_mean; and the
+        attack's success: succeeded, attackable, success_percent (see `count_success`).
 
     Raises:
         UserError: there are no cells, or one of them is unusable.
     """
     clean = read_clean(results)
     rows = []
-    for source, protocol, attack, strength, path in find_cells(results):
+    for source, condition, attack, strength, path in find_cells(results):
         cell, targets = read_cell(path, clean)
         means = {f"{column}_mean": cell[column].mean() for column in MEASURED_COLUMNS}
         for target in targets:
             correct, correct_8bit = (int((cell[target + ending] == cell["label"]).sum()) for ending in ("", ROUNDED))
-            rows.append({"source": source, "protocol": protocol, "attack": attack, "strength": strength,
+            succeeded, attackable = count_success(cell[target], clean[target], clean["label"], condition)
+            rows.append({"source": source, "condition": condition, "attack": attack, "strength": strength,
                          "target": target, "white_box": target == source,
                          "correct": correct, "films": len(cell), "accuracy_percent": 100 * correct / len(cell),
                          "correct_8bit": correct_8bit, "accuracy_8bit_percent": 100 * correct_8bit / len(cell),
-                         **means})
+                         **means, "succeeded": succeeded, "attackable": attackable,
+                         "success_percent": 100 * succeeded / attackable if attackable else math.nan})
     return pd.DataFrame(rows)
+
+
+def count_success(predicted, before, labels, condition):
+    """Count on how many films an attack succeeds, and on how many it could.
+
+    A targeted attack could on all films of other classes, and succeeds where the target is seen; any other attack
+    could on the films that were right before, and succeeds where another class is seen.
+
+    Args:
+        predicted, before: classes that a model sees in the adversarial and in the clean films.
+        labels: the films' classes.
+        condition: name of a `Condition`.
+    """
+    target = Condition.parse(condition).target
+    if target is None:
+        attackable = before == labels
+        reached = predicted != labels
+    else:
+        attackable = labels != CLASSES.index(target)
+        reached = predicted == CLASSES.index(target)
+    return int((attackable & reached).sum()), int(attackable.sum())
 
 
 def read_models(folder):
@@ -275,17 +302,19 @@ def missing_cells(cells):
     A full sweep has, for every condition, all attacks at the paper's strengths and at those found beside them.
 
     Returns:
-        Dict from (source, protocol, attack) to the ascending list of absent strengths; complete attacks are left out.
+        Dict from (source, condition, attack) to the ascending list of absent strengths; complete attacks are left out.
     """
     missing = {}
-    for (source, protocol), found in cells.groupby(["source", "protocol"], sort=False):
+    for (source, condition), found in cells.groupby(["source", "condition"], sort=False):
         for attack in ATTACKS.values():
+            if attack.name not in (*PAPER_ATTACKS, *found["attack"]):
+                continue
             pairs = attack_pairs(attack.iterative)
             alike = found["attack"].isin([name for pair in pairs for name in pair])
             paper = ITERATIVE_STRENGTHS if attack.iterative else SINGLE_STEP_STRENGTHS
             wanted = {*paper, *found.loc[alike, "strength"]}
             if absent := sorted(wanted - set(found.loc[found["attack"] == attack.name, "strength"])):
-                missing[source, protocol, attack.name] = absent
+                missing[source, condition, attack.name] = absent
     return missing
 
 
@@ -325,7 +354,7 @@ def accuracy_grid(cells, pairs, value):
     """Lay one condition's cells out as in the paper.
 
     Args:
-        cells: rows of `read_cells` of one source and protocol.
+        cells: rows of `read_cells` of one source and condition.
         pairs: the (sign, no-sign) pairs that make the columns.
         value: name of the column to show.
 
@@ -337,12 +366,13 @@ def accuracy_grid(cells, pairs, value):
     return grid.reindex(columns=[(target, attack) for target in targets for pair in pairs for attack in pair])
 
 
-def better_of_pair(grid, pairs):
+def better_of_pair(grid, pairs, most=False):
     """Mark the attack of each sign/no-sign pair that leaves fewer films right.
 
     Args:
         grid: what `accuracy_grid` returned.
         pairs: its (sign, no-sign) pairs.
+        most: mark the larger number instead: films that reach a target.
 
     Returns:
         Bool frame like `grid`; nothing is marked in a tie or where one of the two is missing.
@@ -350,8 +380,9 @@ def better_of_pair(grid, pairs):
     marks = pd.DataFrame(False, index=grid.index, columns=grid.columns)
     for target in grid.columns.unique(0):
         for sign, no_sign in pairs:
-            marks[target, sign] = grid[target, sign] < grid[target, no_sign]
-            marks[target, no_sign] = grid[target, no_sign] < grid[target, sign]
+            better, worse = (no_sign, sign) if most else (sign, no_sign)
+            marks[target, sign] = grid[target, better] < grid[target, worse]
+            marks[target, no_sign] = grid[target, worse] < grid[target, better]
     return marks
 
 
@@ -359,7 +390,7 @@ def attack_table(cells, clean, iterative, steps, films_are="test films"):
     """Build Table II (single-step attacks) or III (iterative ones) of one condition.
 
     Args:
-        cells: rows of `read_cells` of one source and protocol.
+        cells: rows of `read_cells` of one source and condition.
         clean: what `clean_accuracy` returned.
         iterative: which of the two tables.
         steps: T of the iterative attacks, None if it is not on record.
@@ -372,28 +403,77 @@ def attack_table(cells, clean, iterative, steps, films_are="test films"):
     tidy = cells[cells["attack"].isin([attack for pair in pairs for attack in pair])]
     if tidy.empty:
         return None
-    source, protocol, films = tidy[["source", "protocol", "films"]].iloc[0]
+    source, condition, films = tidy[["source", "condition", "films"]].iloc[0]
     films = f"{films} {films_are}"
-    grid = accuracy_grid(tidy, pairs, "accuracy_percent")
+    aimed = Condition.parse(condition).target is not None
+    grid = accuracy_grid(tidy, pairs, "success_percent" if aimed else "accuracy_percent")
     clean = clean.set_index("target")["accuracy_percent"]
-    rows = [["0 (clean)", *(percent(clean[target]) for target, _ in grid.columns)]]
+    rows = [] if aimed else [["0 (clean)", *(percent(clean[target]) for target, _ in grid.columns)]]
     rows += [[f"{strength:g}", *map(percent, values)] for strength, values in zip(grid.index, grid.to_numpy())]
     columns = [("", "Strength"), *((starred(target, source), ATTACKS[attack].title) for target, attack in grid.columns)]
     bold = np.zeros((len(rows), len(columns)), dtype=bool)
-    bold[1:, 1:] = better_of_pair(accuracy_grid(tidy, pairs, "correct"), pairs)
-    name = ("table3" if iterative else "table2") + condition_suffix(source, protocol)
+    marks = better_of_pair(accuracy_grid(tidy, pairs, "succeeded" if aimed else "correct"), pairs, most=aimed)
+    bold[len(rows) - len(grid):, 1:] = marks
+    name = ("table3" if iterative else "table2") + condition_suffix(source, condition)
     shown = pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))
     return Table(name, "Table III" if iterative else "Table II",
-                 attack_caption(source, protocol, films, pairs, steps if iterative else 1), tidy, shown, bold)
+                 attack_caption(source, condition, films, pairs, steps if iterative else 1), tidy, shown, bold)
 
 
-def attack_caption(source, protocol, films, pairs, steps):
-    """Return the caption of Table II or III: attacks, films, steps T, protocol, and what star and bold mean."""
+def attack_caption(source, condition, films, pairs, steps):
+    """Return the caption of Table II or III: attacks, films, steps T, condition, and what star and bold mean."""
     versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in pair) for pair in pairs)
     steps = "unknown" if steps is None else steps
-    return (f"Accuracy (%) on {films} under {versus}. Gradients from {source} (*: white-box; the others: "
-            f"black-box), T = {steps}, protocol '{protocol}': {PROTOCOL_NOTES[protocol]}. "
-            "Bold: the better attack of a sign/no-sign pair, that which leaves the lower accuracy.")
+    settings = Condition.parse(condition)
+    measured, better = "Accuracy (%)", "leaves the lower accuracy"
+    if settings.target:
+        measured, better = f"Success (% of the films of other classes that are taken for {settings.target})", "succeeds more often"
+    return (f"{measured} on {films} under {versus}. Gradients from {source} (*: white-box; the others: "
+            f"black-box), T = {steps}, condition '{condition}': {PROTOCOL_NOTES[settings.protocol]}"
+            f"{NORM_NOTES[settings.norm]}. Bold: the better attack of a sign/no-sign pair, that which {better}.")
+
+
+def transfer_table(cells, films_are="test films"):
+    """Build the table of all sources against all targets under one condition, at the largest strength that all share.
+
+    Args:
+        cells: rows of `read_cells` of one condition.
+        films_are: what `recorded_films` returned.
+
+    Returns:
+        The table, or None if there are fewer than two sources.
+    """
+    tidy = transfer_cells(cells)
+    if tidy.empty:
+        return None
+    condition, films = tidy[["condition", "films"]].iloc[0]
+    aimed = Condition.parse(condition).target is not None
+    grid = tidy.pivot(index=["attack", "strength", "source"], columns="target",
+                      values="success_percent" if aimed else "accuracy_percent")
+    targets = ordered(tidy["target"], BACKBONES)
+    keys = tidy[["attack", "strength", "source"]].drop_duplicates()
+    rows = [[ATTACKS[attack].title, f"{strength:g}", source,
+             *(percent(grid.loc[(attack, strength, source), target]) + ("*" if source == target else "") for target in targets)]
+            for attack, strength, source in keys.itertuples(index=False)]
+    columns = [("", "Attack"), ("", "Strength"), ("", "Source"), *(("Target", target) for target in targets)]
+    measured = "Success (%)" if aimed else "Accuracy (%)"
+    caption = (f"{measured} on {films} {films_are} of each target model under attacks with gradients from each source "
+               f"model (*: white-box), at the largest strength that was run for all sources, condition '{condition}'.")
+    name = "transfer" + condition_suffix(PAPER_CONDITION[0], condition)
+    return Table(name, "Transfer", caption, tidy, pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)),
+                 np.zeros((len(rows), len(columns)), dtype=bool))
+
+
+def transfer_cells(cells):
+    """Return the rows of `read_cells` of one condition that make the transfer matrix: each attack at the largest strength
+    that was run with gradients from every source; no rows if there is one source only."""
+    sources = cells["source"].nunique()
+    shared = cells.groupby(["attack", "strength"])["source"].nunique()
+    shared = shared[(shared == sources) & (sources > 1)].reset_index()
+    largest = shared.groupby("attack", as_index=False)["strength"].max()
+    found = cells.merge(largest, on=["attack", "strength"])
+    order = {name: place for place, name in enumerate([*ATTACKS, *ordered(cells["source"], BACKBONES)])}
+    return found.sort_values(["attack", "source"], key=lambda column: column.map(order), kind="stable")
 
 
 def recorded_films(results):
@@ -401,15 +481,15 @@ def recorded_films(results):
     return "synthetic test films" if (read_manifest(results) or {}).get("synthetic") else "test films"
 
 
-def recorded_steps(results, source, protocol):
+def recorded_steps(results, source, condition):
     """Return T, the steps of the iterative attacks, from the sweep's manifest; None if it is not there."""
-    manifest = read_manifest(Path(results) / "attacks" / source / protocol) or {}
+    manifest = read_manifest(Path(results) / "attacks" / source / condition) or {}
     return manifest.get("settings", {}).get("steps")
 
 
-def white_box_cells(cells, attack, source=PAPER_CONDITION[0], protocol=PAPER_CONDITION[1]):
+def white_box_cells(cells, attack, source=PAPER_CONDITION[0], condition=PAPER_CONDITION[1]):
     """Return one attack's white-box rows of a condition, the paper's by default, ascending in strength."""
-    wanted = (cells["source"] == source) & (cells["protocol"] == protocol) & (cells["attack"] == attack)
+    wanted = (cells["source"] == source) & (cells["condition"] == condition) & (cells["attack"] == attack)
     return cells[wanted & cells["white_box"]].sort_values("strength")
 
 
@@ -468,7 +548,7 @@ def paper_table(models, cells):
               quantity(row["measured"], row["unit"]), row["measured_note"]) for row in rows]
     columns = [("", "Quantity"), ("Paper", "Value"), ("Paper", "Note"), ("Measured", "Value"), ("Measured", "Note")]
     caption = (f"The numbers that the paper states, beside the same quantities measured here (gradients from "
-               f"{PAPER_CONDITION[0]}, protocol '{PAPER_CONDITION[1]}').")
+               f"{PAPER_CONDITION[0]}, condition '{PAPER_CONDITION[1]}').")
     return Table("paper", "Comparison with the paper", caption, pd.DataFrame(rows),
                  pd.DataFrame(shown, columns=pd.MultiIndex.from_tuples(columns)),
                  np.zeros((len(shown), len(columns)), dtype=bool))
@@ -500,7 +580,7 @@ def plain_grid(grid):
 
 def alignments(table):
     """Return "left" or "right" for each column: numbers to the right, names and notes to the left."""
-    return ["left" if heading in ("Model", "Quantity", "Note") else "right" for _, heading in table.shown.columns]
+    return ["left" if heading in ("Model", "Quantity", "Note", "Attack", "Source") else "right" for _, heading in table.shown.columns]
 
 
 def escape_latex(text):

@@ -1,4 +1,9 @@
-"""Trains a classifier so that a run which is stopped at any moment goes on and ends with the same weights."""
+"""Trains a classifier so that a run which is stopped at any moment goes on and ends with the same weights.
+
+The loop is our own: `keras.Model.fit` serves films through TensorFlow's generator data set, which makes malloc return
+all freed memory at once (VGG16's steps then take 1.4 times as long on a CPU), shuffles with a generator whose state a
+resumed run does not have, and compiles anew for a short last batch.
+"""
 
 import re
 import sys
@@ -7,9 +12,10 @@ import time
 import keras
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax
 from tqdm import tqdm
 
-from nosign.dataset import CLASSES
+from nosign.dataset import CLASSES, prefetched
 from nosign.errors import UserError
 from nosign.provenance import atomic_path, write_csv
 
@@ -17,49 +23,69 @@ HISTORY = "history.csv"
 STATE = re.compile(r"epoch-(\d+)\.weights\.h5")
 
 
-class Batches(keras.utils.PyDataset):
-    """Batches of films or features with one-hot labels, in an order that seed and epoch decide."""
+class Batches:
+    """Training batches of films or features with one-hot labels, in an order that seed and epoch decide."""
 
-    def __init__(self, source, labels, batch, seed, training):
-        """Serve batches.
+    def __init__(self, source, labels, batch, seed):
+        """Serve batches of equal length; a short last one is left out, as it would upset batch normalisation.
 
         Args:
             source: `FilmSet`, or float32 array [films, channels].
             labels: int array [films].
-            batch: films a batch.
+            batch: films a batch; all of them if they are fewer.
             seed: of the order.
-            training: shuffle before each epoch and leave out a short last batch, which would upset batch
-                normalisation; otherwise all films in their own order.
         """
-        super().__init__()
-        self.source, self.batch, self.seed, self.training = source, min(batch, len(labels)), seed, training
+        self.source, self.batch, self.seed = source, min(batch, len(labels)), seed
         self.labels = np.eye(len(CLASSES), dtype=np.float32)[labels]
-        self.order = np.arange(len(labels))
-
-    def shuffle(self, epoch):
-        """Draw the order of an epoch."""
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.labels))
 
     def __len__(self):
-        whole, rest = divmod(len(self.labels), self.batch)
-        return whole + (not self.training and rest > 0)
+        return len(self.labels) // self.batch
 
-    def __getitem__(self, number):
-        chosen = self.order[number * self.batch:(number + 1) * self.batch]
-        films = self.source[chosen] if isinstance(self.source, np.ndarray) else self.source.pixels(chosen)
-        return films, self.labels[chosen]
+    def epoch(self, number):
+        """Yield an epoch's batches: float32 films or features, float32 one-hot labels [batch, classes]."""
+        order = np.random.default_rng([self.seed, number]).permutation(len(self.labels))
+        for start in range(0, len(self) * self.batch, self.batch):
+            chosen = order[start:start + self.batch]
+            yield take(self.source, chosen), self.labels[chosen]
 
 
-class Progress(keras.callbacks.Callback):
-    """Keeps the history, the best weights and all that is needed to go on, and shuffles before each epoch.
+def take(source, positions):
+    """Return chosen films of a `FilmSet` or rows of an array, float32."""
+    return source[positions] if isinstance(source, np.ndarray) else source.pixels(positions)
+
+
+def predict(model, source, batch, progress=None):
+    """Return a model's outputs for all films or features, float32 [n, outputs].
+
+    A short last batch is filled up with its last film: another shape would be compiled anew.
+
+    Args:
+        model: keras.Model.
+        source: `FilmSet`, or float32 array [n, channels].
+        batch: films a batch.
+        progress: what to call the work on a progress bar, or None for no bar.
+    """
+    batch = min(batch, len(source))
+    starts = range(0, len(source), batch)
+    films = prefetched(take(source, np.minimum(np.arange(start, start + batch), len(source) - 1)) for start in starts)
+    films = tqdm(films, progress, len(starts), unit=" batches", leave=False, disable=None if progress else True)
+    return np.concatenate([model.predict_on_batch(part) for part in films])[:len(source)]
+
+
+def score(logits, labels):
+    """Return mean cross-entropy and accuracy of logits [n, classes] against int labels [n]."""
+    losses = -log_softmax(np.float64(logits), axis=-1)[np.arange(len(labels)), labels]
+    return {"val_loss": float(losses.mean()), "val_accuracy": float((logits.argmax(-1) == labels).mean())}
+
+
+class Progress:
+    """Keeps the history, the best weights and all that is needed to go on.
 
     The state of an epoch (weights and optimiser) is moved into place last, so it vouches for the other files.
     """
 
-    def __init__(self, folder, batches, title, epochs):
-        super().__init__()
-        self.title, self.epochs = title, epochs
-        self.folder, self.batches = folder, batches
+    def __init__(self, folder):
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         states = {int(STATE.fullmatch(path.name)[1]): path for path in folder.iterdir() if STATE.fullmatch(path.name)}
         self.epoch = max(states, default=0)
@@ -77,34 +103,16 @@ class Progress(keras.callbacks.Callback):
             model.load_weights(self.state)
         return self.epoch
 
-    def on_train_begin(self, logs=None):
-        self.bar = tqdm(total=self.epochs * len(self.batches), initial=self.epoch * len(self.batches), desc=self.title,
-                        unit=" steps", disable=None, leave=False)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.batches.shuffle(epoch)
-        self.started = time.time()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.bar.update()
-
-    def on_epoch_end(self, epoch, logs=None):
-        row = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
+    def add(self, model, row):
+        """Store the state after an epoch, and the model's weights if they are the best so far."""
         if row["val_loss"] < min((earlier["val_loss"] for earlier in self.rows), default=np.inf):
-            save_weights(self.model, self.best)
+            save_weights(model, self.best)
         self.rows.append(row)
         write_csv(self.folder / HISTORY, pd.DataFrame(self.rows))
-        previous, self.state = self.state, self.folder / f"epoch-{epoch + 1}.weights.h5"
-        save_weights(self.model, self.state)
+        previous, self.state = self.state, self.folder / f"epoch-{row['epoch']}.weights.h5"
+        save_weights(model, self.state)
         if previous:
             previous.unlink()
-        self.bar.write(f"{self.title}: epoch {row['epoch']} of {self.epochs}, loss {row['loss']:.3f}, accuracy "
-                       f"{100 * row['accuracy']:.1f} %, validation loss {row['val_loss']:.3f}, accuracy "
-                       f"{100 * row['val_accuracy']:.1f} %, {time.time() - self.started:.0f} s", file=sys.stdout)
-        sys.stdout.flush()
-
-    def on_train_end(self, logs=None):
-        self.bar.close()
 
 
 def save_weights(model, path):
@@ -113,12 +121,13 @@ def save_weights(model, path):
         model.save_weights(temporary)
 
 
-def fit(model, batches, rate, epochs, folder, title, tensorboard=None):
+def fit(model, batches, validation, rate, epochs, folder, title, tensorboard=None):
     """Fit a model to logits and leave it with the weights of its best validation epoch.
 
     Args:
         model: keras.Model from the batches' inputs to logits.
-        batches: dict of `Batches`, "train" and "validation".
+        batches: `Batches` of the training films.
+        validation: films or features, and their int labels.
         rate: learning rate or schedule for Adam.
         epochs: passes over the training films.
         folder: pathlib.Path where the state of an unfinished training is kept.
@@ -131,18 +140,59 @@ def fit(model, batches, rate, epochs, folder, title, tensorboard=None):
     Raises:
         UserError: no epoch had a finite validation loss.
     """
-    progress = Progress(folder, batches["train"], title, epochs)
-    model.compile(keras.optimizers.Adam(rate), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"],
-                  jit_compile=False)
-    # Built here, the optimiser is not traced twice: for DenseNet201's 604 weights that halves a two-minute wait.
-    model.optimizer.build(model.trainable_variables)
-    callbacks = [progress, *([keras.callbacks.TensorBoard(tensorboard)] if tensorboard else [])]
+    prepare(model, rate)
+    progress = Progress(folder)
     done = progress.restore(model)
     if done < epochs:
-        # Keras would shuffle the batches once more, with a generator whose state a resumed run does not have.
-        model.fit(batches["train"], validation_data=batches["validation"], initial_epoch=done, epochs=epochs,
-                  callbacks=callbacks, shuffle=False, verbose=0)
+        callbacks = keras.callbacks.CallbackList([keras.callbacks.TensorBoard(tensorboard)] if tensorboard else [], model=model)
+        callbacks.on_train_begin()
+        with tqdm(total=epochs * len(batches), initial=done * len(batches), desc=title, unit=" steps", disable=None,
+                  leave=False) as bar:
+            for epoch in range(done, epochs):
+                started = time.time()
+                row = train_epoch(model, batches, validation, epoch, callbacks, bar)
+                progress.add(model, row)
+                bar.write(f"{title}: epoch {epoch + 1} of {epochs}, {describe(row)}, {time.time() - started:.0f} s",
+                          file=sys.stdout)
+                sys.stdout.flush()
+        callbacks.on_train_end()
     if not progress.best.is_file():
         raise UserError(f"{title}: the validation loss was never a number; train anew (--overwrite) with a lower learning rate")
     model.load_weights(progress.best)
     return pd.DataFrame(progress.rows)
+
+
+def prepare(model, rate):
+    """Compile a model to logits for training.
+
+    Optimiser and metrics make their variables here, not inside the first step, which TensorFlow would then trace
+    twice: for DenseNet201 that is a minute.
+    """
+    model.compile(keras.optimizers.Adam(rate), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"],
+                  jit_compile=False)
+    model.optimizer.build(model.trainable_variables)
+    some = np.zeros((1, len(CLASSES)), np.float32)
+    model.compute_metrics(None, some, some)
+
+
+def train_epoch(model, batches, validation, epoch, callbacks, bar):
+    """Train for one epoch and return its row of the history."""
+    callbacks.on_epoch_begin(epoch)
+    steps = []
+    for number, (films, labels) in enumerate(prefetched(batches.epoch(epoch))):
+        callbacks.on_train_batch_begin(number)
+        # Keras gives these numbers of the one batch; batches are equally long, so their mean is that of the epoch.
+        steps.append(model.train_on_batch(films, labels, return_dict=True))
+        callbacks.on_train_batch_end(number, steps[-1])
+        bar.update()
+    source, labels = validation
+    row = {"epoch": epoch + 1, **{key: float(np.mean([step[key] for step in steps])) for key in steps[0]},
+           **score(predict(model, source, batches.batch), labels)}
+    callbacks.on_epoch_end(epoch, row)
+    return row
+
+
+def describe(row):
+    """Return a row of the history as a line for the screen."""
+    return (f"loss {row['loss']:.3f}, accuracy {100 * row['accuracy']:.1f} %, validation loss {row['val_loss']:.3f}, accuracy "
+            f"{100 * row['val_accuracy']:.1f} %")

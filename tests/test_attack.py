@@ -16,7 +16,7 @@ from tiny import LinearSoftmax, random_films, reference_attack, write_data
 
 import attack
 from nosign import classifiers, evaluation
-from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, SINGLE_STEP_STRENGTHS
+from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 from nosign.errors import run
 
 SIZE, FILMS, TRAINING_FILMS = 12, 10, 2
@@ -83,7 +83,7 @@ def test_a_run_writes_one_cell_for_each_attack_and_strength(undisturbed):
 
 def test_every_cells_predictions_equal_a_slow_recomputation(workplace, undisturbed):
     images = np.load(workplace / "data/images.npy")
-    for name in ATTACKS:
+    for name in PAPER_ATTACKS:
         strength = 0.002 if ATTACKS[name].iterative else 0.02
         frame = pd.read_csv(undisturbed / f"{SWEEP}/{name}/{strength}.csv")
         np.testing.assert_array_equal(frame["film"], np.arange(TRAINING_FILMS, len(images)))
@@ -250,6 +250,102 @@ def test_two_protocols_stand_side_by_side_and_each_is_finished_once(workplace, u
     assert contents(copy).items() >= {key: value for key, value in contents(undisturbed).items() if "npz" not in key}.items()
 
 
+def test_all_sources_fill_the_transfer_matrix_as_single_runs_do(workplace, tmp_path):
+    few = ["--attacks", "fgnm", "pgd", "--single-step-strengths", "0.02"]
+    assert run(attack.main, words(workplace, tmp_path / "all", *few, "--source", "all")) == 0
+    for source in MODELS:
+        assert run(attack.main, words(workplace, tmp_path / "one", *few, "--source", source)) == 0
+    together, apart = contents(tmp_path / "all"), contents(tmp_path / "one")
+    assert {path.split("/")[1] for path in together if "/" in path} >= set(MODELS)
+    # The examples for the figures belong to the first sweep of a folder.
+    assert {k: v for k, v in together.items() if "npz" not in k} == {k: v for k, v in apart.items() if "npz" not in k}
+
+
+def test_conditions_have_folders_of_their_own(workplace, copy, undisturbed):
+    for more in (["--target", "Normal"], ["--protocol", "budget", "--norm", "l2"]):
+        assert run(attack.main, words(workplace, copy, "--attacks", "mifgnm", *more)) == 0
+    found = set(contents(copy)) - set(contents(undisturbed))
+    assert found == {"attacks/VGG16/paper-to-Normal/mifgnm/0.002.csv", "attacks/VGG16/budget-l2/mifgnm/0.002.csv"}
+    settings = json.loads((copy / "attacks/VGG16/paper-to-Normal/manifest.json").read_text())["settings"]
+    assert settings["target"] == "Normal" and settings["norm"] == "linf"
+
+
+def test_saved_films_score_the_same_again_and_by_other_models(workplace, tmp_path, capsys):
+    few = ["--attacks", "fgnm", "pgd", "--single-step-strengths", "0.0005", "0.02"]
+    assert run(attack.main, words(workplace, tmp_path / "first", *few, "--save-films")) == 0
+    assert run(attack.main, words(workplace, tmp_path / "again", "--rescore", str(tmp_path / "first"))) == 0
+    first, again = contents(tmp_path / "first"), contents(tmp_path / "again")
+    cells = {path for path in first if path.startswith("attacks")}
+    assert len(cells) == 3 and {path: first[path] for path in cells | {"clean.csv"}} == again
+    films = np.load(tmp_path / "first" / SWEEP / "fgnm/0.02.npy")
+    assert films.shape == (FILMS, SIZE, SIZE, 3) and films.dtype == np.float32
+    shutil.copytree(workplace / "model", tmp_path / "model")
+    other = linear("VGG16", seed=77)
+    classifiers.save(other.classifier(), tmp_path / "model/VGG16.keras")
+    rescore = [*words(workplace, tmp_path / "other", "--rescore", str(tmp_path / "first")), "--models", str(tmp_path / "model")]
+    assert run(attack.main, rescore) == 0
+    frame = pd.read_csv(tmp_path / "other" / SWEEP / "fgnm/0.02.csv")
+    np.testing.assert_array_equal(frame["VGG16"], other.logits(films).argmax(-1))
+    capsys.readouterr()
+    assert run(attack.main, rescore) == 0 and "nothing to do" in capsys.readouterr().out
+
+
+def test_films_are_saved_for_cells_that_were_finished_without(workplace, undisturbed, copy):
+    assert run(attack.main, words(workplace, copy, "--attacks", "fgsm", "--save-films")) == 0
+    assert sorted(path.name for path in (copy / SWEEP).rglob("*.npy")) == ["0.0005.npy", "0.02.npy"]
+    assert contents(copy) == contents(undisturbed)
+
+
+def test_films_that_cannot_be_rescored_are_refused(workplace, undisturbed, tmp_path, capsys):
+    rescore = words(workplace, tmp_path / "out", "--rescore", str(tmp_path / "first"))
+    assert "--save-films" in refusal(capsys, words(workplace, tmp_path / "out", "--rescore", str(undisturbed)))
+    assert run(attack.main, words(workplace, tmp_path / "first", "--attacks", "pgd", "--save-films")) == 0
+    assert "another folder" in refusal(capsys, words(workplace, tmp_path / "first", "--rescore", str(tmp_path / "first")))
+    assert "made from others" in refusal(capsys, [*rescore, "--films", "4"])
+    films = tmp_path / "first" / SWEEP / "pgd/0.002.npy"
+    films.write_bytes(films.read_bytes()[:-1])
+    assert "no complete array" in refusal(capsys, rescore)
+    (tmp_path / "first" / SWEEP / "manifest.json").unlink()
+    assert "is no sweep" in refusal(capsys, rescore)
+
+
+def test_the_health_report_is_in_the_manifest_and_warns(workplace, tmp_path, capsys):
+    # So far on the side of class 0 that its films have no gradient, and that no attack within [0, 1] leaves it.
+    shutil.copytree(workplace, tmp_path / "place")
+    saturated = linear("VGG16", bias=np.float32([1e6, -1e6, -1e6]))
+    classifiers.save(saturated.classifier(), tmp_path / "place/model/VGG16.keras")
+    assert run(attack.main, words(tmp_path / "place", tmp_path / "out", "--attacks", "fgsm")) == 0
+    health = json.loads((tmp_path / "out" / SWEEP / "manifest.json").read_text())["health"]
+    labels = pd.read_csv(tmp_path / "out/clean.csv")["label"]
+    assert health["films_with_zero_gradient"] == (labels == 0).sum() > 0
+    assert health["films_wrong_before_the_attack"] == (labels != 0).sum() > 0
+    assert health["films_with_nan_or_infinite_gradient"] == 0 and health["accuracy_rises_with_strength"] == []
+    printed = capsys.readouterr().out
+    assert all(f"warning: {line}" in printed for line in health["warnings"])
+    assert any("films with zero gradient" in line for line in health["warnings"])
+
+
+def test_a_healthy_run_has_no_warnings(undisturbed):
+    health = json.loads((undisturbed / SWEEP / "manifest.json").read_text())["health"]
+    assert health["warnings"] == [] and health["unbounded_accuracy"] == 0
+    assert health["films_wrong_before_the_attack"] == 0
+
+
+def test_accuracy_that_rises_with_strength_is_reported(workplace, copy):
+    path = copy / SWEEP / "fgsm/0.02.csv"
+    frame = pd.read_csv(path)
+    frame["VGG16"] = frame["label"]
+    evaluation.write_cell(path, frame)
+    weaker = pd.read_csv(copy / SWEEP / "fgsm/0.0005.csv")
+    weaker["VGG16"] = (weaker["label"] + 1) % 3
+    evaluation.write_cell(copy / SWEEP / "fgsm/0.0005.csv", weaker)
+    (copy / SWEEP / "pgdnm/0.002.csv").unlink()
+    assert run(attack.main, words(workplace, copy)) == 0
+    health = json.loads((copy / SWEEP / "manifest.json").read_text())["health"]
+    assert {"attack": "fgsm", "from": 0.0005, "to": 0.02, "films": FILMS} in health["accuracy_rises_with_strength"]
+    assert any(line.startswith(f"FGSM: {FILMS} more films right at 0.02") for line in health["warnings"])
+
+
 def test_missing_things_are_named(workplace, tmp_path, capsys):
     out = tmp_path / "out"
     line = refusal(capsys, words(workplace, out, models="nowhere"))
@@ -266,7 +362,7 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
     ["--single-step-strengths", "nan"], ["--single-step-strengths", "inf"], ["--single-step-strengths", "-0.1"],
     ["--iterative-strengths", "much"], ["--iterative-strengths", "0.12345678"], ["--steps", "0"], ["--steps", "-1"],
     ["--steps", "2.5"], ["--batch", "0"], ["--films", "0"], ["--seed", "-1"], ["--seed", "x"], ["--attacks", "cw"],
-    ["--source", "ResNet"], ["--targets", "ResNet"], ["--protocol", "best"], ["--attacks"], ["--strength", "1"]],
+    ["--norm", "l1"], ["--target", "Flu"], ["--source", "ResNet"], ["--targets", "ResNet"], ["--protocol", "best"], ["--attacks"], ["--strength", "1"]],
     ids=" ".join)
 def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
     with pytest.raises(SystemExit) as caught:
@@ -278,7 +374,7 @@ def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
 def test_defaults_are_the_papers_settings():
     arguments = attack.parse_args([])
     assert arguments.source == "VGG16" and arguments.targets == ["VGG16", "InceptionV3", "DenseNet201"]
-    assert arguments.attacks == list(ATTACKS) and (arguments.steps, arguments.batch) == (10, 64)
+    assert arguments.attacks == list(PAPER_ATTACKS) and (arguments.steps, arguments.batch) == (10, 64)
     assert arguments.single_step_strengths == list(SINGLE_STEP_STRENGTHS) and arguments.protocol == "paper"
     assert (min(SINGLE_STEP_STRENGTHS), max(SINGLE_STEP_STRENGTHS)) == (0.0005, 0.03)
     assert arguments.iterative_strengths == list(ITERATIVE_STRENGTHS)
@@ -291,8 +387,8 @@ def test_the_summary_counts_the_films_that_are_right(workplace, copy, capsys):
     printed = capsys.readouterr().out
     frame = pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")
     right = sum(int(row["VGG16"] == row["label"]) for row in frame.to_dict("records"))
-    assert f"VGG16, white-box: {FILMS} of {FILMS} clean films right (100.00 %)" in printed
-    assert f"FGSM   at 0.02    {right} right ({100 * right / FILMS:.2f} %)" in printed
+    assert f"VGG16, white-box, paper: {FILMS} of {FILMS} clean films right (100.00 %)" in printed
+    assert f"FGSM     at 0.02    {right} right ({100 * right / FILMS:.2f} %)" in printed
 
 
 LIGHT = """

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LinearSoftmax, reference_attack
 
-from nosign.attacks import ATTACKS, PAIRS, PROTOCOLS, Attacker, no_sign_direction, sign_direction, unit_noise
+from nosign.attacks import (ATTACKS, NORMS, PAIRS, PAPER_ATTACKS, PROTOCOLS, Attacker, Condition, accumulate,
+                            no_sign_direction, sign_direction, unit_noise)
+from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.gradients import to_numpy
 
@@ -14,6 +16,7 @@ SHAPE = (7, 5, 3)
 BOTH = [pytest.param(sign_direction, id="sign"), pytest.param(no_sign_direction, id="no-sign")]
 EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)
 EVERY_PROTOCOL = pytest.mark.parametrize("protocol", PROTOCOLS)
+EVERY_NORM = pytest.mark.parametrize("norm", NORMS)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,24 @@ def test_the_table_pairs_each_sign_attack_with_its_no_sign_twin():
     assert sorted(name for pair in PAIRS for name in pair) == sorted(ATTACKS)
     for sign, no_sign in (map(ATTACKS.get, pair) for pair in PAIRS):
         assert (sign.direction, no_sign.direction) == ("sign", "no-sign")
-        assert (sign.iterative, sign.random_start) == (no_sign.iterative, no_sign.random_start)
+        assert (sign.iterative, sign.random_start, sign.momentum) == (no_sign.iterative, no_sign.random_start, no_sign.momentum)
+
+
+def test_the_papers_attacks_are_those_without_momentum():
+    assert set(PAPER_ATTACKS) == {attack.name for attack in ATTACKS.values() if not attack.momentum}
+
+
+@pytest.mark.parametrize("target", [None, *CLASSES])
+@EVERY_PROTOCOL
+@EVERY_NORM
+def test_a_conditions_name_tells_all_of_it(protocol, norm, target):
+    condition = Condition(protocol, norm, target)
+    assert Condition.parse(str(condition)) == condition
+
+
+@pytest.mark.parametrize("name", ["", "free", "paper-l3", "paper-to-Flu", "paper-to-", "budget-l2-l2", "xpaper"])
+def test_names_of_no_condition_are_not_taken_for_one(name):
+    assert Condition.parse(name) is None
 
 
 def test_sign_step_changes_every_pixel_with_a_gradient_by_the_strength(linear):
@@ -136,11 +156,15 @@ def test_a_zero_gradient_gives_a_zero_direction(direction):
 
 @EVERY_ATTACK
 @EVERY_PROTOCOL
-def test_every_attack_follows_the_papers_equations(linear, attacker, name, protocol):
+@EVERY_NORM
+@pytest.mark.parametrize("targeted", [False, True])
+def test_every_attack_follows_the_papers_equations(linear, attacker, name, protocol, norm, targeted):
     model, films, labels = linear
+    labels = np.roll(labels, 1, axis=1) if targeted else labels
     noise = unit_noise(8, range(len(films)), SHAPE)
-    found = perturb(attacker, name, films, labels, 0.02, protocol=protocol, steps=4, noise=noise)
-    expected = [reference_attack(model, name, film, label.argmax(), 0.02, protocol=protocol, steps=4, noise=start)
+    options = {"protocol": protocol, "norm": norm, "targeted": targeted, "steps": 4}
+    found = perturb(attacker, name, films, labels, 0.02, noise=noise, **options)
+    expected = [reference_attack(model, name, film, label.argmax(), 0.02, noise=start, **options)
                 for film, label, start in zip(films, labels, noise)]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -171,6 +195,49 @@ def test_budget_protocol_never_leaves_its_ball(curved, name, strength):
     attacker, _, films, labels = curved
     change = np.abs(perturb(attacker, name, films, labels, strength, protocol="budget") - films)
     assert strength / 2 < change.max() <= strength + 1e-6
+
+
+@EVERY_ATTACK
+@pytest.mark.parametrize("strength", [0.0005, 0.03, 0.3])
+def test_the_l2_ball_reaches_as_far_as_a_change_by_the_strength_everywhere(curved, name, strength):
+    attacker, _, films, labels = curved
+    change = norms(perturb(attacker, name, films, labels, strength, protocol="budget", norm="l2") - films)
+    radius = strength * np.sqrt(films[0].size)
+    # The sum of a film and its change is rounded to float32.
+    assert radius / 2 < change.max() <= radius + 1e-7 * np.sqrt(films[0].size)
+
+
+@given(st.floats(0.001, 1), st.floats(0, 2), st.integers(0, 99))
+@settings(max_examples=40, deadline=None)
+def test_projections_return_the_nearest_point_of_the_ball(radius, spread, seed):
+    from nosign.attacks import project_l2, project_linf
+
+    rng = np.random.default_rng(seed)
+    films = rng.random((2, *SHAPE), dtype=np.float32)
+    moved = films + rng.normal(0, spread, films.shape).astype(np.float32)
+    change = moved - films
+    linf, l2 = (to_numpy(project(moved, films, np.float32(radius))) for project in (project_linf, project_l2))
+    np.testing.assert_allclose(linf, films + np.clip(change, -radius, radius), atol=1e-6)
+    shrink = np.minimum(1, radius * np.sqrt(films[0].size) / np.maximum(norms(change), 1e-30)).reshape(-1, 1, 1, 1)
+    np.testing.assert_allclose(l2, films + change * shrink, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_momentum_adds_gradients_of_unit_l1_norm_whatever_their_scale(scale):
+    rng = np.random.default_rng(5)
+    first, second = rng.normal(size=(2, 3, *SHAPE)).astype(np.float32)
+    unit = [np.float64(g) / np.abs(np.float64(g)).sum((1, 2, 3), keepdims=True) for g in (first, second)]
+    kept = accumulate(0.5, np.zeros_like(first), first * np.float32(scale))
+    np.testing.assert_allclose(to_numpy(accumulate(0.5, kept, second)), 0.5 * unit[0] + unit[1], atol=1e-7)
+    np.testing.assert_array_equal(to_numpy(accumulate(0.5, np.zeros_like(first), 0 * first)), 0)
+
+
+def test_a_targeted_attack_leads_to_the_target_and_an_untargeted_one_away(curved):
+    attacker, model, films, labels = curved
+    aims = np.roll(labels, 1, axis=1)
+    reached = perturb(attacker, "bim", films, aims, 0.05, targeted=True)
+    assert (to_numpy(model(reached)).argmax(-1) == aims.argmax(-1)).mean() > 0.9
+    assert (to_numpy(model(films)).argmax(-1) == aims.argmax(-1)).mean() == 0
 
 
 @EVERY_ATTACK

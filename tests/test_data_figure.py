@@ -67,7 +67,7 @@ def test_writes_every_table_and_figure_and_lists_them(finished):
 
 def test_prints_the_white_box_summary(finished):
     lines = finished[2].splitlines()
-    start = lines.index("Table II, white-box: accuracy (%) of VGG16 on 6 films, protocol 'paper'")
+    start = lines.index("Table II, white-box: accuracy (%) of VGG16 on 6 films, condition 'paper'")
     assert [line.split() for line in lines[start + 1:start + 4:2]] == [["strength", "FGSM", "FGNM"],
                                                                       ["0.001", "66.67", "33.33"]]
 

@@ -6,8 +6,9 @@ import pytest
 from tiny import LinearSoftmax, random_films, reference_attack, reference_ssim, write_data
 
 from nosign import evaluation
-from nosign.attacks import ATTACKS, PROTOCOLS, unit_noise
+from nosign.attacks import ATTACKS, Condition, unit_noise
 from nosign.dataset import CLASSES, open_split
+from nosign.errors import UserError
 from nosign.evaluation import Cell, Sweep
 
 SIZE, FILMS, STEPS = 12, 10, 3
@@ -29,11 +30,14 @@ def films(models, tmp_path_factory):
     return open_split(write_data(tmp_path_factory.mktemp("data"), images, labels, SPLITS), "test")
 
 
-@pytest.fixture(scope="module", params=PROTOCOLS)
+CONDITIONS = [Condition(), Condition("budget"), Condition("budget", "l2"), Condition(target="Normal")]
+
+
+@pytest.fixture(scope="module", params=CONDITIONS, ids=str)
 def sweep(request, models, films, tmp_path_factory):
     """A sweep in batches of 4 (the last holds 2 films) whose gradients at the films are known already."""
     targets = {name: model.logits_model() for name, model in models.items()}
-    sweep = Sweep(films, "VGG16", targets, protocol=request.param, steps=STEPS, seed=5, batch=4)
+    sweep = Sweep(films, "VGG16", targets, condition=request.param, steps=STEPS, seed=5, batch=4)
     sweep.first_gradients(tmp_path_factory.mktemp("gradients"), lambda work: None)
     return sweep
 
@@ -60,8 +64,9 @@ def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep
     for i, row in enumerate(frame.to_dict("records")):
         film, label = films.pixels([i])[0], films.labels[i]
         noise = np.random.default_rng([5, 3 + i]).random((SIZE, SIZE, 3), dtype=np.float32) * 2.0 - 1.0
-        changed = reference_attack(models["VGG16"], name, film, label, strength, protocol=sweep.protocol, steps=STEPS,
-                                   noise=noise)
+        aim = label if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
+        changed = reference_attack(models["VGG16"], name, film, aim, strength, protocol=sweep.condition.protocol, steps=STEPS,
+                                   noise=noise, norm=sweep.condition.norm, targeted=sweep.condition.target is not None)
         stored = np.round(changed * 255) / 255
         assert (row["film"], row["label"]) == (3 + i, label)
         for model in NAMES:
@@ -81,7 +86,7 @@ def test_changes_that_vanish_in_8_bits_leave_the_clean_predictions(sweep, clean)
 
 def test_a_sweep_does_not_depend_on_its_batches(models, films, sweep, clean):
     targets = {name: model.logits_model() for name, model in models.items()}
-    other = Sweep(films, "VGG16", targets, protocol=sweep.protocol, steps=STEPS, seed=5, batch=64)
+    other = Sweep(films, "VGG16", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=64)
     for name in ("fgnm", "pgd"):
         here, there = (s.run(Cell(name, 0.01), clean, lambda work: None) for s in (sweep, other))
         pd.testing.assert_frame_equal(here, there, rtol=1e-4, atol=1e-7)
@@ -100,7 +105,8 @@ def test_batches_have_one_shape_and_hold_each_film_once(sweep, films):
     for start, stop, pixels, labels in sweep.batches():
         assert pixels.shape == (4, SIZE, SIZE, 3) and labels.shape == (4, 3)
         np.testing.assert_array_equal(pixels[:stop - start], films.pixels(slice(start, stop)))
-        np.testing.assert_array_equal(labels[:stop - start].argmax(-1), films.labels[start:stop])
+        aims = films.labels[start:stop] if sweep.condition.target is None else CLASSES.index("Normal")
+        np.testing.assert_array_equal(labels[:stop - start].argmax(-1), aims)
         seen += range(start, stop)
     assert seen == list(range(FILMS))
 
@@ -110,7 +116,8 @@ def test_the_announced_work_is_the_work_done(sweep, clean, name):
     done = []
     sweep.run(Cell(name, 0.001), clean, done.append)
     # A gradient counts two passes; each of three models sees the films before and after rounding.
-    gradients = {"fgsm": 0, "fgnm": 0, "bim": STEPS - 1, "binm": STEPS - 1, "pgd": STEPS, "pgdnm": STEPS}[name]
+    gradients = {"fgsm": 0, "fgnm": 0, "bim": STEPS - 1, "binm": STEPS - 1, "mifgsm": STEPS - 1,
+                 "mifgnm": STEPS - 1, "pgd": STEPS, "pgdnm": STEPS}[name]
     assert sum(done) == FILMS * (2 * gradients + 6) == FILMS * evaluation.cell_cost(Cell(name, 0.001), STEPS, 3)
 
 
@@ -125,7 +132,9 @@ def test_stored_gradients_come_back_bit_for_bit(tmp_path):
 
 
 def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
-    expected = [models["VGG16"].gradient(film, label) for film, label in zip(films.pixels(), films.labels)]
+    target = sweep.condition.target
+    expected = [models["VGG16"].gradient(film, label) if target is None else -models["VGG16"].gradient(film, CLASSES.index(target))
+                for film, label in zip(films.pixels(), films.labels)]
     np.testing.assert_allclose(sweep.gradients.read(0, FILMS), expected, atol=1e-5)
 
 
@@ -133,7 +142,55 @@ def test_films_without_a_gradient_are_counted(films, models, tmp_path):
     # So far on the side of class 0 the softmax is exactly (1, 0, 0): films of class 0 have no gradient left.
     model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([1e6, -1e6, -1e6]))
     sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
-    assert 0 < sweep.first_gradients(tmp_path, lambda work: None) == (films.labels == 0).sum() < FILMS
+    found = sweep.first_gradients(tmp_path, lambda work: None)
+    assert 0 < found["films_with_zero_gradient"] == (films.labels == 0).sum() < FILMS
+    assert found["films_with_nan_or_infinite_gradient"] == 0
+
+
+def test_films_with_a_gradient_that_is_not_finite_are_counted(films, models, tmp_path):
+    model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([np.nan, 0, 0]))
+    sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
+    found = sweep.first_gradients(tmp_path, lambda work: None)
+    assert found == {"films_with_zero_gradient": 0, "films_with_nan_or_infinite_gradient": FILMS}
+
+
+def test_an_attack_without_bounds_turns_an_honest_model_and_not_a_masked_one(films, models, tmp_path):
+    import keras
+
+    honest = Sweep(films, "VGG16", {"VGG16": models["VGG16"].logits_model()}, batch=FILMS)
+    assert honest.unbounded_accuracy() == 0
+    inputs = keras.Input((SIZE, SIZE, 3))
+    # Rounding has no gradient of its own; what is left of it points nowhere.
+    outputs = models["VGG16"].logits_model()(keras.layers.Lambda(lambda x: keras.ops.round(x * 4) / 4)(inputs))
+    masked = Sweep(films, "VGG16", {"VGG16": keras.Model(inputs, outputs)}, batch=FILMS)
+    assert masked.unbounded_accuracy() > 0.5
+
+
+def test_a_sweep_may_follow_another_model_and_share_what_is_compiled(models, films, sweep, clean):
+    other = sweep.following("DenseNet201")
+    assert other.logits is sweep.logits and sweep.source == "VGG16"
+    targets = {name: model.logits_model() for name, model in models.items()}
+    expected = Sweep(films, "DenseNet201", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=4)
+    found = [one.run(Cell("pgdnm", 0.02), clean, lambda work: None) for one in (other, expected)]
+    pd.testing.assert_frame_equal(*found)
+
+
+def test_kept_films_are_the_adversarial_ones_and_score_the_same(films, sweep, clean, tmp_path):
+    keep = evaluation.new_films(tmp_path / "0.02.npy", films)
+    frame = sweep.run(Cell("bim", 0.02), clean, lambda work: None, keep=keep)
+    kept = evaluation.open_films(tmp_path, tmp_path / "0.02.csv", films)
+    np.testing.assert_array_equal(kept[7], sweep.attack_film(Cell("bim", 0.02), 7))
+    pd.testing.assert_frame_equal(sweep.run(Cell("bim", 0.02), clean, lambda work: None, kept=kept), frame)
+
+
+@pytest.mark.parametrize("spoil, message", [
+    (lambda path: path.unlink(), "no complete array"), (lambda path: path.write_bytes(path.read_bytes()[:999]), "no complete array"),
+    (lambda path: np.save(path, np.zeros((2, SIZE, SIZE, 3), np.float32)), "expected float32")], ids=["missing", "cut", "others"])
+def test_kept_films_that_do_not_fit_are_refused(films, tmp_path, spoil, message):
+    evaluation.new_films(tmp_path / "0.02.npy", films).flush()
+    spoil(tmp_path / "0.02.npy")
+    with pytest.raises(UserError, match=message):
+        evaluation.open_films(tmp_path, tmp_path / "0.02.csv", films)
 
 
 def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():
@@ -142,19 +199,14 @@ def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():
 
 
 def test_a_cells_path_names_its_condition():
-    path = evaluation.cell_path("results", "VGG16", "paper", Cell("fgsm", 0.0005))
-    assert path.as_posix() == "results/attacks/VGG16/paper/fgsm/0.0005.csv"
+    path = evaluation.cell_path("results", "VGG16", Condition("budget", "l2", "Normal"), Cell("fgsm", 0.0005))
+    assert path.as_posix() == "results/attacks/VGG16/budget-l2-to-Normal/fgsm/0.0005.csv"
 
 
 def test_a_short_array_is_filled_up_with_zeros():
     array = np.ones((2, 3, 1), np.float32)
     found = evaluation.padded(array, 5)
     assert found.shape == (5, 3, 1) and found.sum() == 6 and found.dtype == np.float32
-
-
-def test_an_unknown_protocol_is_refused(films, models):
-    with pytest.raises(ValueError, match="none of"):
-        Sweep(films, "VGG16", {"VGG16": models["VGG16"].logits_model()}, protocol="best")
 
 
 @pytest.fixture(scope="module")
@@ -213,4 +265,5 @@ def test_a_cells_file_keeps_six_digits(tmp_path):
 
 def test_a_linear_models_strongest_cell_turns_every_film_that_was_right(sweep, clean):
     frame = sweep.run(Cell("fgsm", 0.2), clean, lambda work: None)
-    assert (frame["VGG16"] != frame["label"]).all()
+    aim = sweep.condition.target
+    assert (frame["VGG16"] != frame["label"]).all() if aim is None else (frame["VGG16"] == CLASSES.index(aim)).all()

@@ -21,7 +21,7 @@ CLEAN = pd.DataFrame({"target": list(BACKBONES), "accuracy_percent": [92.22, 90.
 def some_cells(attacks=tuple(ATTACKS), strengths=(0.003, 0.0005), targets=tuple(BACKBONES)):
     """Return cells of VGG16/paper with a different accuracy each, strengths in falling order."""
     rows = itertools.product(attacks, strengths, targets)
-    return pd.DataFrame([{"source": "VGG16", "protocol": "paper", "attack": attack, "strength": strength,
+    return pd.DataFrame([{"source": "VGG16", "condition": "paper", "attack": attack, "strength": strength,
                           "target": target, "accuracy_percent": float(number), "white_box": target == "VGG16",
                           "films": 90}
                          for number, (attack, strength, target) in enumerate(rows)])
@@ -112,9 +112,10 @@ def test_accuracy_lines_carry_the_cells_in_ascending_strength():
     figure = figures.draw_accuracy(cells, CLEAN)
     for axes, (single_step, target) in zip(figure.get_axes(), itertools.product((True, False), BACKBONES), strict=True):
         drawn = lines(axes)
-        assert list(drawn) == (["FGSM", "FGNM"] if single_step else ["BIM", "BINM", "PGD", "PGDNM"])
+        assert list(drawn) == (["FGSM", "FGNM"] if single_step else ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM"])
         for title, line in drawn.items():
-            wanted = cells.query("attack == @title.lower() and target == @target")["accuracy_percent"].tolist()
+            name = title.lower().replace("-", "")
+            wanted = cells.query("attack == @name and target == @target")["accuracy_percent"].tolist()
             assert line.get_xdata().tolist() == [0.0005, 0.003] and line.get_ydata().tolist() == wanted[::-1]
 
 
@@ -129,19 +130,42 @@ def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
     for axes in figures.draw_accuracy(some_cells(), CLEAN).get_axes():
         drawn = lines(axes)
         assert len({line.get_marker() for line in drawn.values()}) == len(drawn)
-        assert len({line.get_linestyle() for line in drawn.values()}) == len(drawn)
-        colours = {ATTACKS[title.lower()].direction: line.get_color() for title, line in drawn.items()}
+        assert len({str(figures.ATTACK_MARKS[title.lower().replace("-", "")][1]) for title in drawn}) == len(drawn)
+        colours = {ATTACKS[title.lower().replace("-", "")].direction: line.get_color() for title, line in drawn.items()}
         greys = [np.dot(matplotlib.colors.to_rgb(colour), [0.299, 0.587, 0.114]) for colour in colours.values()]
         assert len(greys) == 2 and abs(greys[0] - greys[1]) > 0.25
 
 
 def test_reference_labels_keep_away_from_the_lines():
-    cells = some_cells(["fgsm"], [0.001, 0.01], ["VGG16"]).assign(accuracy_percent=[90.0, 36.0])
+    cells = some_cells(["fgsm"], [0.001, 0.01], ["VGG16"]).assign(accuracy_percent=[90.0, 36.0], shown=[90.0, 36.0])
     assert [figures.clearer_place(cells, level) for level in (92.22, 100 / 3)] == [("right", True), ("left", False)]
-    flat = cells.assign(accuracy_percent=[88.0, 86.0])
+    flat = cells.assign(shown=[88.0, 86.0])
     assert figures.clearer_place(flat, 83.33) == ("left", False)
     sides = [text.get_ha() for text in figures.draw_accuracy(cells, CLEAN).get_axes()[0].texts]
     assert sides == ["right", "left"]
+
+
+def test_the_transfer_matrix_shows_every_source_and_target_of_an_attack():
+    cells = pd.concat([some_cells(["fgsm", "pgdnm"], [0.003]).assign(source=source) for source in BACKBONES], ignore_index=True)
+    cells["accuracy_percent"] = np.arange(len(cells)) * 5.0
+    figure = figures.draw_transfer(cells)
+    shown = [axes for axes in figure.get_axes() if axes.get_title()]
+    assert [axes.get_title() for axes in shown] == ["FGSM, strength 0.003", "PGDNM, strength 0.003"]
+    for axes, attack in zip(shown, ("fgsm", "pgdnm")):
+        words = {text.get_position(): text.get_text() for text in axes.texts}
+        for row in cells[cells["attack"] == attack].itertuples():
+            place = list(BACKBONES).index(row.target), list(BACKBONES).index(row.source)
+            assert words.pop(place) == f"{row.accuracy_percent:.1f}" + "*" * (row.source == row.target)
+        assert not words
+
+
+def test_where_attacks_aim_at_a_class_their_success_is_drawn():
+    cells = some_cells(["fgsm"]).assign(condition="paper-to-Normal")
+    cells["success_percent"] = 100 - cells["accuracy_percent"]
+    axes = figures.draw_accuracy(cells, CLEAN).get_axes()[0]
+    wanted = cells.query("target == 'VGG16'").sort_values("strength")["success_percent"].tolist()
+    assert lines(axes)["FGSM"].get_ydata().tolist() == wanted
+    assert "taken for Normal" in axes.get_ylabel() and not axes.texts
 
 
 def test_star_marks_the_white_box_panel():

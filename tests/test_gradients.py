@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny import LinearSoftmax
 
-from nosign.gradients import compiled_gradient, compiled_logits, select_device, to_numpy
+from nosign.errors import UserError
+from nosign.gradients import check_precision, compiled_gradient, compiled_logits, select_device, to_numpy
 
 SHAPE = (6, 5, 3)
 
@@ -126,6 +127,41 @@ def test_the_device_is_set_to_repeatable_true_float32():
     import tensorflow
 
     device = select_device()
-    assert set(device) == {"backend", "device", "precision"} and device["precision"] == "float32"
+    assert set(device) == {"backend", "device", "precision", "precision_error"} and device["precision"] == "float32"
+    assert 0 <= device["precision_error"] < 1e-6
     assert not tensorflow.config.experimental.tensor_float_32_execution_enabled()
     assert select_device() == device
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("operation", ["conv", "matmul"])
+def test_a_device_that_computes_with_fewer_bits_is_refused(monkeypatch, dtype, operation):
+    from keras import ops
+
+    exact = getattr(ops, operation)
+    monkeypatch.setattr(ops, operation, lambda a, b, **options: exact(ops.cast(ops.cast(a, dtype), "float32"), b, **options))
+    with pytest.raises(UserError, match="too coarse for strengths"):
+        check_precision()
+
+
+def test_the_smallest_strength_changes_the_logits_as_float64_says():
+    import keras
+
+    from nosign import classifiers
+
+    select_device()
+    size, strength = 32, 0.0005
+    single = classifiers.logits_of(classifiers.build("VGG16", size, seed=5))
+    keras.config.set_dtype_policy("float64")
+    try:
+        double = classifiers.logits_of(classifiers.build("VGG16", size, seed=5))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    double.set_weights([np.float64(weight) for weight in single.get_weights()])
+    films = np.random.default_rng(61).uniform(0.1, 0.9, (4, size, size, 3)).astype(np.float32)
+    labels = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+    changed = films + strength * np.sign(to_numpy(compiled_gradient(single)(films, labels)[0])).astype(np.float32)
+    found = to_numpy(compiled_logits(single)(changed)) - to_numpy(compiled_logits(single)(films))
+    before, after = (to_numpy(compiled_logits(double)(np.float64(array))) for array in (films, changed))
+    assert after.dtype == np.float64
+    np.testing.assert_allclose(found, after - before, atol=1e-3 * np.abs(after - before).max())

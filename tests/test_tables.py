@@ -1,5 +1,6 @@
 """Counting cells and laying out tables, on small files whose counts are known by hand."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -21,7 +22,7 @@ def write_clean(results):
 
 
 def write_cell(results, name, **predictions):
-    """Write the cell `SOURCE/PROTOCOL/ATTACK/STRENGTH`; its 8-bit predictions are all class 0 (two films right)."""
+    """Write the cell `SOURCE/CONDITION/ATTACK/STRENGTH`; its 8-bit predictions are all class 0 (two films right)."""
     path = results / "attacks" / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     rounded = {f"{model}_8bit": [0] * 4 for model in predictions}
@@ -91,7 +92,7 @@ def test_markdown_and_latex_carry_bold_dash_and_star(results):
     assert r"0.001 & 50.00 & \textbf{25.00} & \textbf{50.00} & 75.00 \\" in latex
     assert r"0.003 & 25.00 & 25.00 & 0.00 & --- \\" in latex
     assert r" & \multicolumn{2}{c}{VGG16*} & \multicolumn{2}{c}{InceptionV3} \\" in latex
-    assert "4 test films" in markdown and "T = 1," in markdown and "protocol 'paper'" in markdown
+    assert "4 test films" in markdown and "T = 1," in markdown and "condition 'paper'" in markdown
 
 
 def test_latex_is_balanced_and_free_of_bare_specials(results):
@@ -179,8 +180,8 @@ def test_a_damaged_cell_is_named_with_its_fault_and_the_cure(results, change, co
 @pytest.mark.parametrize("name, complaint", [
     ("VGG16/paper/fgsm/strong", "should be a strength"), ("VGG16/paper/fgsm/-0.1", "should be a strength"),
     ("VGG16/paper/fgsm/inf", "should be a strength"), ("VGG16/paper/fgsm/0.0010", "the same cell as"),
-    ("VGG16/paper/deepfool/0.001", "should read SOURCE/PROTOCOL"),
-    ("VGG16/free/fgsm/0.001", "should read SOURCE/PROTOCOL")])
+    ("VGG16/paper/deepfool/0.001", "should read SOURCE/CONDITION"),
+    ("VGG16/free/fgsm/0.001", "should read SOURCE/CONDITION")])
 def test_a_path_that_names_no_cell_is_refused(results, name, complaint):
     write_cell(results, name, VGG16=[0, 0, 0, 0])
     with pytest.raises(UserError, match=complaint):
@@ -250,3 +251,39 @@ def test_written_files_hold_the_tidy_rows(results):
     assert [path.name for path in paths] == ["table2.csv", "table2.md", "table2.tex"]
     written = pd.read_csv(paths[0])
     pd.testing.assert_frame_equal(written, tables.read_cells(results), check_dtype=False)
+
+
+def test_success_counts_films_of_other_classes_that_reach_the_target_or_right_ones_that_fall():
+    labels, before, after = (pd.Series(column) for column in ([0, 0, 1, 2, 2], [0, 1, 1, 2, 2], [1, 1, 1, 0, 2]))
+    # Right before: films 0, 2, 3, 4; of them 0 and 3 fall.
+    assert tables.count_success(after, before, labels, "paper") == (2, 4)
+    # Of class 0 or 2: films 0, 1, 3, 4; of them 0 and 1 are taken for class 1.
+    assert tables.count_success(after, before, labels, "budget-to-Normal") == (2, 4)
+
+
+def test_a_table_of_targeted_attacks_shows_success_and_marks_the_larger(results):
+    # Of the four films, labels 0, 1, 0, 0 are class 0 three times: one film of another class or three can reach a target.
+    write_cell(results, "VGG16/paper-to-Normal/fgsm/0.003", VGG16=[1, 1, 0, 0])
+    write_cell(results, "VGG16/paper-to-Normal/fgnm/0.003", VGG16=[1, 1, 1, 0])
+    cells = tables.read_cells(results)
+    part = cells[cells["condition"] == "paper-to-Normal"]
+    labels = tables.read_clean(results)["label"]
+    table = tables.attack_table(part, tables.clean_accuracy(tables.read_clean(results)), False, 1)
+    expected = [100 * ((np.array(seen) == 1) & (labels != 1)).sum() / (labels != 1).sum() for seen in ([1, 1, 0, 0], [1, 1, 1, 0])]
+    assert table.shown.to_numpy()[0].tolist()[:3] == ["0.003", *(f"{value:.2f}" for value in expected)]
+    assert table.bold[0, 1:3].tolist() == [False, expected[1] > expected[0]]
+    assert table.name == "table2-paper-to-Normal" and "taken for Normal" in table.caption
+
+
+def test_the_transfer_table_takes_the_largest_strength_that_all_sources_share(results):
+    assert tables.transfer_table(tables.read_cells(results)[lambda cells: cells["source"] == "VGG16"]) is None
+    for strength in ("0.003", "0.03"):
+        write_cell(results, f"VGG16/budget/fgsm/{strength}", VGG16=[0, 0, 0, 0], InceptionV3=[0, 1, 0, 0])
+    write_cell(results, "InceptionV3/budget/fgsm/0.003", VGG16=[1, 1, 1, 1], InceptionV3=[2, 2, 2, 2])
+    cells = tables.read_cells(results)
+    table = tables.transfer_table(cells[cells["condition"] == "budget"])
+    labels = tables.read_clean(results)["label"]
+    percent = [f"{100 * (np.array(seen) == labels).mean():.2f}" for seen in ([0] * 4, [0, 1, 0, 0], [1] * 4, [2] * 4)]
+    assert table.shown.to_numpy().tolist() == [["FGSM", "0.003", "VGG16", percent[0] + "*", percent[1]],
+                                               ["FGSM", "0.003", "InceptionV3", percent[2], percent[3] + "*"]]
+    assert table.name == "transfer-budget"

@@ -196,7 +196,8 @@ def test_the_first_phase_trains_the_head_alone_on_features_computed_once(head_ph
     changed = {weight.path.split("/")[0] for weight, old in zip(model.weights, before)
                if not np.array_equal(to_numpy(weight), old)}
     assert changed == {"head_batch_norm", "hidden", "logits"}
-    assert sorted(read) == list(range(FILMS["train"] + FILMS["validation"]))
+    # A short last batch is filled up with its last film.
+    assert sorted(set(read)) == list(range(FILMS["train"] + FILMS["validation"]))
 
 
 def test_features_are_the_backbones_pooled_outputs(data):
@@ -205,7 +206,9 @@ def test_features_are_the_backbones_pooled_outputs(data):
     model = classifiers.build("VGG16", SIZE, weights="imagenet")
     films = open_split(data, "validation")
     pooled = keras.Model(model.input, model.get_layer("flatten").output)
-    found = train_finetune.pooled_features(pooled, films, 4, "validation")
+    from nosign.training import predict
+
+    found = predict(pooled, films, 4)
     expected = to_numpy(model.get_layer("VGG16")(films.pixels(), training=False)).mean((1, 2))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -218,7 +221,7 @@ def rates(data, tmp_path, monkeypatch):
     def read_rates(*more):
         captured = {}
 
-        def note(model, batches, rate, epochs, folder, title, tensorboard=None):
+        def note(model, batches, validation, rate, epochs, folder, title, tensorboard=None):
             captured[folder.name] = lambda step: float(to_numpy(rate(step)))
             if folder.name == "2-all":
                 raise KeyboardInterrupt

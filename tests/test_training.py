@@ -25,6 +25,9 @@ class Films:
         self.films[np.arange(films), :, :, self.labels] += brightness
         self.read = []
 
+    def __len__(self):
+        return len(self.films)
+
     def pixels(self, positions):
         self.read.append(list(positions))
         return self.films[positions]
@@ -45,19 +48,18 @@ def small_model(seed=0):
     return keras.Model(films, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
 
 
-def make_batches():
-    from nosign.training import Batches
-
-    films = {"train": Films(TRAINING_FILMS, 1), "validation": Films(VALIDATION_FILMS, 7, brightness=0.05)}
-    return {split: Batches(source, source.labels, BATCH, SEED, split == "train") for split, source in films.items()}
+def make_films():
+    """Return the training films and the validation films."""
+    return Films(TRAINING_FILMS, 1), Films(VALIDATION_FILMS, 7, brightness=0.05)
 
 
 def train(folder, epochs=EPOCHS, rate=RATE):
-    """Train the small model and return it, its history and its batches."""
-    from nosign.training import fit
+    """Train the small model and return it, its history and its films."""
+    from nosign.training import Batches, fit
 
-    model, batches = small_model(), make_batches()
-    return model, fit(model, batches, rate, epochs, Path(folder), "small"), batches
+    model, (films, validation) = small_model(), make_films()
+    batches = Batches(films, films.labels, BATCH, SEED)
+    return model, fit(model, batches, (validation, validation.labels), rate, epochs, Path(folder), "small"), (films, validation)
 
 
 def assert_same(found, expected):
@@ -80,15 +82,15 @@ def test_two_runs_with_one_seed_end_with_the_same_weights(undisturbed, tmp_path)
 def test_weights_and_history_are_those_of_a_plain_loop(undisturbed):
     import keras
 
-    model, batches = small_model(), make_batches()
+    model, (films, validation) = small_model(), make_films()
     model.compile(keras.optimizers.Adam(RATE), keras.losses.CategoricalCrossentropy(from_logits=True), jit_compile=False)
     best, losses = None, []
     for epoch in range(EPOCHS):
         order = np.random.default_rng([SEED, epoch]).permutation(TRAINING_FILMS)
         for start in range(0, TRAINING_FILMS - BATCH + 1, BATCH):
             chosen = order[start:start + BATCH]
-            model.train_on_batch(batches["train"].source.films[chosen], batches["train"].labels[chosen])
-        losses.append(cross_entropy(model, batches["validation"]))
+            model.train_on_batch(films.films[chosen], np.eye(3)[films.labels[chosen]])
+        losses.append(cross_entropy(model, validation))
         if losses[-1] == min(losses):
             best = model.get_weights()
     # Adam makes full steps of gradients at rounding level; another order of the films changes the losses by per cents.
@@ -97,18 +99,18 @@ def test_weights_and_history_are_those_of_a_plain_loop(undisturbed):
         np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def cross_entropy(model, batches):
-    """Return the mean cross-entropy of a model over all films of `Batches`, in float64."""
-    logits = np.float64(model.predict_on_batch(batches.source.films))
-    return (np.log(np.exp(logits).sum(-1)) - (logits * batches.labels).sum(-1)).mean()
+def cross_entropy(model, films):
+    """Return the mean cross-entropy of a model over all films, in float64."""
+    logits = np.float64(model.predict_on_batch(films.films))
+    return (np.log(np.exp(logits).sum(-1)) - logits[np.arange(len(logits)), films.labels]).mean()
 
 
 def test_the_weights_of_the_best_validation_epoch_are_kept(undisturbed):
-    model, history, batches, _ = undisturbed
+    model, history, (_, validation), _ = undisturbed
     # The validation films are harder, so the last epoch is not the best.
     assert 0 < history["val_loss"].idxmin() < len(history) - 1
-    assert cross_entropy(model, batches["validation"]) == pytest.approx(history["val_loss"].min(), rel=1e-5)
-    right = (model.predict_on_batch(batches["validation"].source.films).argmax(-1) == batches["validation"].source.labels)
+    assert cross_entropy(model, validation) == pytest.approx(history["val_loss"].min(), rel=1e-5)
+    right = model.predict_on_batch(validation.films).argmax(-1) == validation.labels
     assert right.mean() == pytest.approx(history["val_accuracy"][history["val_loss"].idxmin()])
 
 
@@ -121,7 +123,7 @@ def test_the_history_has_a_row_an_epoch_and_is_on_disk(undisturbed):
 
 
 def test_each_epoch_reads_whole_batches_in_an_order_of_its_own(undisturbed):
-    read = [rows for rows in undisturbed[2]["train"].source.read if len(rows) == BATCH]
+    read = [rows for rows in undisturbed[2][0].read if len(rows) == BATCH]
     orders = [np.random.default_rng([SEED, epoch]).permutation(TRAINING_FILMS) for epoch in range(EPOCHS)]
     expected = [list(order[start:start + BATCH]) for order in orders for start in (0, 8, 16)]
     assert read[-len(expected):] == expected
@@ -145,11 +147,11 @@ def stop_at(monkeypatch, place, name, call):
 
 
 def test_a_run_that_is_stopped_again_and_again_goes_on_and_ends_with_the_same_weights(undisturbed, tmp_path):
-    from nosign.training import Progress
+    import keras
 
     # An epoch moves the best weights (if they are), the history and the state into place, then removes the old state.
     stops = {
-        "within the second epoch": (Progress, "on_train_batch_end", 5),
+        "within the second epoch": (keras.Model, "train_on_batch", 5),
         "between the second epoch's history and its state": (os, "replace", 3),
         "between its state and the removal of the first one's": (Path, "unlink", 4),
     }
@@ -166,7 +168,7 @@ def test_a_run_that_is_stopped_again_and_again_goes_on_and_ends_with_the_same_we
 def test_a_finished_training_is_not_repeated(undisturbed):
     again = train(undisturbed[3])
     assert_same(again, undisturbed)
-    assert not again[2]["train"].source.read
+    assert not again[2][0].read
 
 
 def test_a_training_that_never_gives_a_number_is_refused(tmp_path):
@@ -174,30 +176,48 @@ def test_a_training_that_never_gives_a_number_is_refused(tmp_path):
         train(tmp_path, epochs=1, rate=1e38)
 
 
-def test_batches_hold_every_film_once_and_leave_out_a_short_one_in_training():
-    batches = make_batches()
-    assert (len(batches["train"]), len(batches["validation"])) == (3, 2)
-    films, labels = zip(*(batches["validation"][i] for i in range(2)))
-    np.testing.assert_array_equal(np.concatenate(films), batches["validation"].source.films)
-    np.testing.assert_array_equal(np.concatenate(labels).argmax(-1), batches["validation"].source.labels)
-    batches["train"].shuffle(0)
-    films, labels = zip(*(batches["train"][i] for i in range(3)))
-    assert len(np.unique(np.concatenate(films).reshape(24, -1), axis=0)) == 24
-    for film, label in zip(np.concatenate(films), np.concatenate(labels)):
-        assert film.mean((0, 1)).argmax() == label.argmax()
+def test_an_epoch_holds_every_film_once_and_leaves_out_a_short_batch():
+    from nosign.training import Batches
+
+    source = Films(TRAINING_FILMS, 1)
+    batches = Batches(source, source.labels, BATCH, SEED)
+    assert len(batches) == 3
+    films, labels = (np.concatenate(parts) for parts in zip(*batches.epoch(0), strict=True))
+    assert films.shape == (24, SIZE, SIZE, 3) and len(np.unique(films.reshape(24, -1), axis=0)) == 24
+    np.testing.assert_array_equal(films.mean((1, 2)).argmax(-1), labels.argmax(-1))
 
 
 def test_fewer_films_than_a_batch_make_one_batch():
     from nosign.training import Batches
 
     films = Films(5, 1)
-    batches = Batches(films, films.labels, 64, 0, True)
-    assert len(batches) == 1 and len(batches[0][0]) == 5
+    batches = Batches(films, films.labels, 64, 0)
+    assert len(batches) == 1 and [len(part) for part, _ in batches.epoch(0)] == [5]
 
 
 def test_features_in_an_array_are_served_like_films():
     from nosign.training import Batches
 
     features = np.random.default_rng(4).random((6, 16), dtype=np.float32)
-    batches = Batches(features, np.arange(6) % 3, 4, 0, False)
-    np.testing.assert_array_equal(np.concatenate([batches[0][0], batches[1][0]]), features)
+    (first, _), (second, _) = Batches(features, np.arange(6) % 3, 3, 0).epoch(0)
+    assert sorted(map(tuple, np.concatenate([first, second]))) == sorted(map(tuple, features))
+
+
+@pytest.mark.parametrize("batch", [3, 5, 10, 64])
+def test_predictions_do_not_depend_on_the_batch_and_one_shape_is_compiled(batch):
+    from nosign.training import predict
+
+    model, films = small_model(), Films(VALIDATION_FILMS, 7)
+    shapes = []
+    model.predict_on_batch = lambda part, run=model.predict_on_batch: shapes.append(part.shape) or run(part)
+    np.testing.assert_allclose(predict(model, films, batch), model.predict_on_batch(films.films), atol=1e-6)
+    assert set(shapes[:-1]) == {(min(batch, VALIDATION_FILMS), SIZE, SIZE, 3)}
+
+
+def test_score_is_the_mean_cross_entropy_and_the_share_of_right_films():
+    from nosign.training import score
+
+    logits = np.log(np.float32([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]]))
+    found = score(logits, np.array([0, 1]))
+    assert found["val_loss"] == pytest.approx(-(np.log(0.5) + np.log(0.2)) / 2, rel=1e-6)
+    assert found["val_accuracy"] == 0.5

@@ -72,14 +72,16 @@ class LinearSoftmax:
         return films, logits
 
 
-def reference_attack(model, name, film, label, strength, *, protocol, steps, noise):
+def reference_attack(model, name, film, label, strength, *, protocol, steps, noise, norm="linf", targeted=False):
     """Attack one film as the paper's equations 1 to 6 say, in float64, one film and one step at a time.
 
     Args:
         model: has `gradient(film, label)`.
-        name: "fgsm", "fgnm", "bim", "binm", "pgd" or "pgdnm".
+        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm" or "mifgnm".
         film: [height, width, channels] in [0, 1].
+        label: the film's class, or the one that a targeted attack aims at.
         noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
+        norm: of the ball; that of "l2" reaches as far as a change by the strength in every component.
 
     Returns:
         float64 film in [0, 1].
@@ -88,12 +90,20 @@ def reference_attack(model, name, film, label, strength, *, protocol, steps, noi
     steps = 1 if name in ("fgsm", "fgnm") else steps
     alpha, radius = (strength, 1.0) if protocol == "paper" else (strength / steps, strength)
     x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
+    velocity = 0
     for _ in range(steps):
-        gradient = model.gradient(x, label)
+        gradient = model.gradient(x, label) * (-1 if targeted else 1)
+        if name.startswith("mi"):
+            velocity = gradient = velocity + gradient / np.abs(gradient).sum()
         direction = np.sign(gradient)
-        if name in ("fgnm", "binm", "pgdnm"):
+        if name in ("fgnm", "binm", "pgdnm", "mifgnm"):
             direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
-        x = np.clip(np.clip(x + alpha * direction, film - radius, film + radius), 0, 1)
+        change = x + alpha * direction - film
+        if norm == "linf":
+            change = np.clip(change, -radius, radius)
+        else:
+            change = change * min(1, radius * np.sqrt(film.size) / max(np.linalg.norm(change), 1e-300))
+        x = np.clip(film + change, 0, 1)
     return x
 
 
