@@ -1,5 +1,6 @@
 # make demo    synthetic films through all four stages to tables and figures
 # make test    the tests
+# make bench   the attacks' speed against the bare gradient and against other libraries
 # make paper   the full reproduction, command by command (wants a GPU and the real films)
 #
 # Each makes .venv by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
@@ -20,7 +21,7 @@ DEMO_TRAIN := --data $(DEMO)/data --out $(DEMO)/model --weights none --preproces
 # Three steps of 0.01 go as far as the paper's ten of 0.003, in a third of the time.
 DEMO_ATTACK := --films 24 --batch 24 --single-step-strengths 0.001 0.003 0.01 0.03 --steps 3 --iterative-strengths 0.003 0.01
 
-.PHONY: demo test paper clean
+.PHONY: demo test bench paper clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: requirements.txt
@@ -53,6 +54,10 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(PY) -m pytest -q
+
+bench: $(VENV)/installed-dev
+	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r benchmarks/requirements.txt
+	$(PY) benchmarks/bench.py
 
 # Every command of the full reproduction with the paper's settings; each goes on where it was stopped.
 paper: $(VENV)/installed
