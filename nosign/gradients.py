@@ -34,6 +34,10 @@ def select_device():
 
             gpus = tensorflow.config.list_physical_devices("GPU")
     if backend == "tensorflow":
+        # With two threads for operations, a sum of four branches' gradients (InceptionV3) starts with the one that comes
+        # first, and its last bits differ from run to run. Once the runtime has started, the number is fixed.
+        with contextlib.suppress(RuntimeError):
+            tensorflow.config.threading.set_inter_op_parallelism_threads(1)
         tensorflow.config.experimental.enable_tensor_float_32_execution(False)
         tensorflow.config.experimental.enable_op_determinism()
         for gpu in gpus:

@@ -1,6 +1,8 @@
 """Training: order of the films, the same weights from the same seed, going on after a stop, the best epoch kept."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +223,24 @@ def test_score_is_the_mean_cross_entropy_and_the_share_of_right_films():
     found = score(logits, np.array([0, 1]))
     assert found["val_loss"] == pytest.approx(-(np.log(0.5) + np.log(0.2)) / 2, rel=1e-6)
     assert found["val_accuracy"] == 0.5
+
+
+REPEATABLE = """
+from nosign.gradients import select_device
+select_device()
+import keras, numpy as np
+from nosign import classifiers
+from nosign.training import prepare
+model = classifiers.logits_of(classifiers.build("InceptionV3", 75, seed=1))
+prepare(model, 1e-3)
+rng = np.random.default_rng(0)
+for _ in range(2):
+    model.train_on_batch(rng.random((8, 75, 75, 3), dtype=np.float32), np.eye(3, dtype=np.float32)[np.arange(8) % 3])
+print(classifiers.weights_sha256(model))
+"""
+
+
+def test_a_backbone_of_many_branches_trains_alike_in_every_process(root):
+    hashes = {subprocess.run([sys.executable, "-c", REPEATABLE], cwd=root, capture_output=True, text=True, check=True).stdout
+              for _ in range(3)}
+    assert len(hashes) == 1
