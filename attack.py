@@ -29,8 +29,6 @@ ALL_SOURCES = "all"
 CLEAN = "clean.csv"
 FILMS_ENDING = ".npy"
 STEPS = 10
-# The paper's groups of 64 test films.
-BATCH = 64
 ADVICE = "choose another --out, or give --overwrite to remove them"
 
 
@@ -204,15 +202,16 @@ def load_sweep(arguments, films, job):
     """Load the models and return the sweep of a job and the device it runs on."""
     from nosign import classifiers
     from nosign.evaluation import Sweep
-    from nosign.gradients import select_device
+    from nosign.gradients import fitting_batch, select_device
 
     device = select_device()
     print(f"device: {device['device']} (Keras on {device['backend']})", flush=True)
     targets = {name: classifiers.logits_of(classifiers.load(Path(arguments.models) / f"{name}.keras", films.size))
                for name in arguments.targets}
     source = job.source if job.source in targets else next(iter(targets))
+    batch = arguments.batch or fitting_batch(targets[source], films.images.shape[1:], device)
     return Sweep(films, source, targets, condition=job.condition, steps=arguments.steps, seed=arguments.seed,
-                 batch=arguments.batch), device
+                 batch=batch), {**device, "batch": batch}
 
 
 def progress_bar(work, what):
@@ -332,7 +331,8 @@ def parse_args(argv=None):
                         help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)")
     parser.add_argument("--rescore", metavar="DIR",
                         help="score the films that --save-films kept in this results folder; --models may be others")
-    parser.add_argument("--batch", type=whole_number(1), default=BATCH, help="films attacked at once")
+    parser.add_argument("--batch", type=whole_number(1),
+                        help="films attacked at once; by itself 8 on a CPU, and on a GPU as many of the paper's 64 as fit")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
     parser.add_argument("--overwrite", action="store_true", help="remove the cells of another run first")

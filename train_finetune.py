@@ -130,7 +130,8 @@ def train(name, splits, out, settings, device, tensorboard):
         for layer in backbone.layers:
             layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     logits = classifiers.logits_of(model)
-    phases["all"] = train_everything(logits, name, splits, settings, folder, out / "tensorboard" / name if tensorboard else None)
+    phases["all"] = train_everything(logits, name, splits, settings, folder,
+                                     out / "tensorboard" / name if tensorboard else None)
     seen = predict(logits, splits["test"], settings["batch"]).argmax(-1)
     row = {"model": name, "parameters": model.count_params(), "correct": int((seen == splits["test"].labels).sum()),
            "films": len(splits["test"]), "imagenet_top1": BACKBONES[name].top1, "imagenet_top5": BACKBONES[name].top5,
@@ -272,7 +273,8 @@ def parse_args(argv=None):
                         f"scratch {', '.join(f'{name} {rate}' for name, rate in SCRATCH_RATES.items())}")
     parser.add_argument("--backbone-batch-norm", choices=("train", "frozen"), default="train",
                         help="whether the backbone's batch normalisation adapts once it is unfrozen")
-    parser.add_argument("--seed", type=whole_number(0, LARGEST_SEED), default=0, help="of the initial weights and the order of the films")
+    parser.add_argument("--seed", type=whole_number(0, LARGEST_SEED), default=0,
+                        help="of the initial weights and the order of the films")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs below the output folder")
     parser.add_argument("--overwrite", action="store_true", help="train again over the models of another run")
     return parser.parse_args(argv)

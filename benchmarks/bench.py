@@ -110,7 +110,8 @@ class Bench:
 
     def rivals(self):
         """Set other libraries against ours, on the same work."""
-        work = {"FGSM": lambda: self.perturb("fgsm"), f"PGD, {self.steps} steps": lambda: self.perturb("pgd", protocol="budget")}
+        work = {"FGSM": lambda: self.perturb("fgsm"),
+                f"PGD, {self.steps} steps": lambda: self.perturb("pgd", protocol="budget")}
         for library, prepare in RIVALS.items():
             try:
                 theirs = prepare(self)
@@ -121,8 +122,8 @@ class Bench:
                 _, ratios = compare(ours, {library: attack}, max(1, self.rounds - 1))
                 self.note(f"{library}: {name}", ratios[library], "ours")
                 if name == "FGSM":
-                    _, ratios = compare(self.table_two, {library: lambda attack=attack: [attack() for _ in SINGLE_STEP_STRENGTHS]},
-                                        1)
+                    half = {library: lambda attack=attack: [attack() for _ in SINGLE_STEP_STRENGTHS]}
+                    _, ratios = compare(self.table_two, half, 1)
                     # Half the work: no other library has FGNM.
                     self.note(f"{library}: Table II's FGSM half", ratios[library], "ours, both halves")
 

@@ -256,6 +256,7 @@ def draw_accuracy(cells, clean, films_are="test films"):
     strips = np.atleast_1d(figure.subfigures(len(rows), 1, hspace=0.04))
     clean = clean.set_index("target")["accuracy_percent"]
     aim = Condition.parse(cells["condition"].iloc[0]).target
+    measured = f"taken for {aim}" if aim else "accuracy"
     for strip, (iterative, part) in zip(strips, rows):
         panels = strip.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
         for axes, target in zip(panels, targets):
@@ -264,7 +265,7 @@ def draw_accuracy(cells, clean, films_are="test films"):
             axes.set_xlabel("strength")
         scale_strengths(panels[0], part["strength"])
         panels[0].set(ylim=(-2, 108), yticks=range(0, 101, 20),
-                      ylabel=f"{'iterative' if iterative else 'single-step'} attacks\n{f'taken for {aim}' if aim else 'accuracy'} (%)")
+                      ylabel=f"{'iterative' if iterative else 'single-step'} attacks\n{measured} (%)")
         handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
         strip.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False,
                      handlelength=3.2)

@@ -12,6 +12,7 @@ from nosign.errors import UserError
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Winograd's convolution loses a few bits of float32; TF32 loses thirteen.
 FLOAT32_ERROR = 1e-5
+CPU_BATCH, LARGEST_BATCH = 8, 64
 
 
 def select_device():
@@ -20,7 +21,7 @@ def select_device():
     TF32 keeps 10 mantissa bits, which is as coarse as the smallest strengths; it is switched off.
 
     Returns:
-        dict for the manifest: backend, device, precision and the error that was found.
+        dict for the manifest: backend, device, whether that is an accelerator, precision and the error that was found.
 
     Raises:
         UserError: the device computes with fewer bits all the same.
@@ -59,7 +60,34 @@ def select_device():
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"backend": backend, "device": ", ".join(names) or f"CPU, {cores} cores", "precision": "float32",
-            "precision_error": check_precision()}
+            "accelerator": bool(names), "precision_error": check_precision()}
+
+
+def fitting_batch(model, film_shape, device):
+    """Return how many films of a shape a logits model can follow the gradient of at once.
+
+    Results do not depend on it. A CPU is as fast with 8 films as with 32, in a fifth of the memory; on an accelerator
+    the paper's 64 are halved until they fit.
+
+    Args:
+        model: keras.Model from films to logits.
+        film_shape: height, width, channels.
+        device: what `select_device` returned.
+    """
+    if not device["accelerator"]:
+        return CPU_BATCH
+    batch = LARGEST_BATCH
+    gradient = compiled_gradient(model)
+    while batch > 1:
+        try:
+            labels = np.zeros((batch, model.output_shape[-1]), np.float32)
+            to_numpy(gradient(np.zeros((batch, *film_shape), np.float32), labels)[0])
+            return batch
+        except Exception as error:  # each backend has a class of its own for this
+            if not any(word in str(error).lower() for word in ("resource_exhausted", "out of memory", "oom")):
+                raise
+            batch //= 2
+    return batch
 
 
 def check_precision():

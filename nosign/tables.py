@@ -427,7 +427,8 @@ def attack_caption(source, condition, films, pairs, steps):
     settings = Condition.parse(condition)
     measured, better = "Accuracy (%)", "leaves the lower accuracy"
     if settings.target:
-        measured, better = f"Success (% of the films of other classes that are taken for {settings.target})", "succeeds more often"
+        measured = f"Success (% of the films of other classes that are taken for {settings.target})"
+        better = "succeeds more often"
     return (f"{measured} on {films} under {versus}. Gradients from {source} (*: white-box; the others: "
             f"black-box), T = {steps}, condition '{condition}': {PROTOCOL_NOTES[settings.protocol]}"
             f"{NORM_NOTES[settings.norm]}. Bold: the better attack of a sign/no-sign pair, that which {better}.")
@@ -580,7 +581,8 @@ def plain_grid(grid):
 
 def alignments(table):
     """Return "left" or "right" for each column: numbers to the right, names and notes to the left."""
-    return ["left" if heading in ("Model", "Quantity", "Note", "Attack", "Source") else "right" for _, heading in table.shown.columns]
+    words = ("Model", "Quantity", "Note", "Attack", "Source")
+    return ["left" if heading in words else "right" for _, heading in table.shown.columns]
 
 
 def escape_latex(text):

@@ -362,7 +362,8 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
     ["--single-step-strengths", "nan"], ["--single-step-strengths", "inf"], ["--single-step-strengths", "-0.1"],
     ["--iterative-strengths", "much"], ["--iterative-strengths", "0.12345678"], ["--steps", "0"], ["--steps", "-1"],
     ["--steps", "2.5"], ["--batch", "0"], ["--films", "0"], ["--seed", "-1"], ["--seed", "x"], ["--attacks", "cw"],
-    ["--norm", "l1"], ["--target", "Flu"], ["--source", "ResNet"], ["--targets", "ResNet"], ["--protocol", "best"], ["--attacks"], ["--strength", "1"]],
+    ["--norm", "l1"], ["--target", "Flu"], ["--source", "ResNet"], ["--targets", "ResNet"], ["--protocol", "best"], ["--attacks"],
+    ["--strength", "1"]],
     ids=" ".join)
 def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
     with pytest.raises(SystemExit) as caught:
@@ -374,7 +375,7 @@ def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
 def test_defaults_are_the_papers_settings():
     arguments = attack.parse_args([])
     assert arguments.source == "VGG16" and arguments.targets == ["VGG16", "InceptionV3", "DenseNet201"]
-    assert arguments.attacks == list(PAPER_ATTACKS) and (arguments.steps, arguments.batch) == (10, 64)
+    assert arguments.attacks == list(PAPER_ATTACKS) and (arguments.steps, arguments.batch) == (10, None)
     assert arguments.single_step_strengths == list(SINGLE_STEP_STRENGTHS) and arguments.protocol == "paper"
     assert (min(SINGLE_STEP_STRENGTHS), max(SINGLE_STEP_STRENGTHS)) == (0.0005, 0.03)
     assert arguments.iterative_strengths == list(ITERATIVE_STRENGTHS)

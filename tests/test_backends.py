@@ -28,7 +28,8 @@ films, labels = given["films"], given["labels"]
 attacker = Attacker(model)
 found = {"films": films, "gradient": attacker.gradient_at(films, labels), "logits": compiled_logits(model)(films)}
 for name, attack in ATTACKS.items():
-    found[name] = attacker.perturb(attack, films, labels, 0.01, steps=2, noise=unit_noise(0, range(len(films)), films.shape[1:]))
+    noise = unit_noise(0, range(len(films)), films.shape[1:])
+    found[name] = attacker.perturb(attack, films, labels, 0.01, steps=2, noise=noise)
     found[f"{name} logits"] = compiled_logits(model)(found[name])
 np.savez(sys.argv[3], backend=device["backend"], **{name: to_numpy(array) for name, array in found.items()})
 """

@@ -132,8 +132,8 @@ def test_stored_gradients_come_back_bit_for_bit(tmp_path):
 
 
 def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
-    target = sweep.condition.target
-    expected = [models["VGG16"].gradient(film, label) if target is None else -models["VGG16"].gradient(film, CLASSES.index(target))
+    target, gradient = sweep.condition.target, models["VGG16"].gradient
+    expected = [gradient(film, label) if target is None else -gradient(film, CLASSES.index(target))
                 for film, label in zip(films.pixels(), films.labels)]
     np.testing.assert_allclose(sweep.gradients.read(0, FILMS), expected, atol=1e-5)
 
@@ -184,8 +184,10 @@ def test_kept_films_are_the_adversarial_ones_and_score_the_same(films, sweep, cl
 
 
 @pytest.mark.parametrize("spoil, message", [
-    (lambda path: path.unlink(), "no complete array"), (lambda path: path.write_bytes(path.read_bytes()[:999]), "no complete array"),
-    (lambda path: np.save(path, np.zeros((2, SIZE, SIZE, 3), np.float32)), "expected float32")], ids=["missing", "cut", "others"])
+    (lambda path: path.unlink(), "no complete array"),
+    (lambda path: path.write_bytes(path.read_bytes()[:999]), "no complete array"),
+    (lambda path: np.save(path, np.zeros((2, SIZE, SIZE, 3), np.float32)), "expected float32")],
+    ids=["missing", "cut", "others"])
 def test_kept_films_that_do_not_fit_are_refused(films, tmp_path, spoil, message):
     evaluation.new_films(tmp_path / "0.02.npy", films).flush()
     spoil(tmp_path / "0.02.npy")

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from tiny import LinearSoftmax
 
+from nosign import gradients
 from nosign.errors import UserError
-from nosign.gradients import check_precision, compiled_gradient, compiled_logits, select_device, to_numpy
+from nosign.gradients import (check_precision, compiled_gradient, compiled_logits, fitting_batch, select_device,
+                              to_numpy)
 
 SHAPE = (6, 5, 3)
 
@@ -127,7 +129,7 @@ def test_the_device_is_set_to_repeatable_true_float32():
     import tensorflow
 
     device = select_device()
-    assert set(device) == {"backend", "device", "precision", "precision_error"} and device["precision"] == "float32"
+    assert set(device) == {"backend", "device", "accelerator", "precision", "precision_error"} and device["precision"] == "float32"
     assert 0 <= device["precision_error"] < 1e-6
     assert not tensorflow.config.experimental.tensor_float_32_execution_enabled()
     assert select_device() == device
@@ -165,3 +167,21 @@ def test_the_smallest_strength_changes_the_logits_as_float64_says():
     before, after = (to_numpy(compiled_logits(double)(np.float64(array))) for array in (films, changed))
     assert after.dtype == np.float64
     np.testing.assert_allclose(found, after - before, atol=1e-3 * np.abs(after - before).max())
+
+
+def test_a_cpu_takes_few_films_and_an_accelerator_as_many_as_fit(monkeypatch):
+    model = LinearSoftmax(SHAPE).logits_model()
+    assert fitting_batch(model, SHAPE, {"accelerator": False}) == 8
+    asked = []
+
+    def small_device(model):
+        def gradient(films, labels):
+            asked.append(len(films))
+            if len(films) > 20:
+                raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate")
+            return films, labels
+
+        return gradient
+
+    monkeypatch.setattr(gradients, "compiled_gradient", small_device)
+    assert fitting_batch(model, SHAPE, {"accelerator": True}) == 16 and asked == [64, 32, 16]

@@ -242,5 +242,5 @@ print(classifiers.weights_sha256(model))
 
 def test_a_backbone_of_many_branches_trains_alike_in_every_process(root):
     hashes = {subprocess.run([sys.executable, "-c", REPEATABLE], cwd=root, capture_output=True, text=True, check=True).stdout
-              for _ in range(3)}
+              for _ in range(2)}
     assert len(hashes) == 1
