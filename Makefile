@@ -53,7 +53,7 @@ demo: $(VENV)/installed
 	@echo "done: look at $(DEMO)/results/figures/figure4.png and $(DEMO)/results/tables/table2.md"
 
 test: $(VENV)/installed-dev
-	$(PY) -m pytest -q
+	$(PY) -m pytest -q -n 2 --dist loadfile
 
 bench: $(VENV)/installed-dev
 	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r benchmarks/requirements.txt
