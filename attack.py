@@ -12,7 +12,6 @@ import math
 import shutil
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from nosign.arguments import whole_number
@@ -27,37 +26,8 @@ from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manif
 SOURCE = "VGG16"
 ALL_SOURCES = "all"
 CLEAN = "clean.csv"
-FILMS_ENDING = ".npy"
 STEPS = 10
 ADVICE = "choose another --out, or give --overwrite to remove them"
-
-
-@dataclass(frozen=True)
-class Job:
-    """The cells of one source model.
-
-    Attributes:
-        source: model whose gradients are followed.
-        condition: `Condition`.
-        folder: pathlib.Path where the cells go.
-        cells: list of `nosign.evaluation.Cell`.
-        settings: what the cells depend on, JSON-ready.
-    """
-
-    source: str
-    condition: Condition
-    folder: Path
-    cells: list
-    settings: dict
-
-    def path(self, cell):
-        """Return the path of a cell's file."""
-        return self.folder / cell.attack / f"{cell.strength:g}.csv"
-
-    def unfinished(self, save_films):
-        """Return the cells that are not there, or whose films are wanted and not there."""
-        return [cell for cell in self.cells if not self.path(cell).is_file()
-                or save_films and not self.path(cell).with_suffix(FILMS_ENDING).is_file()]
 
 
 def attack_all(arguments):
@@ -74,7 +44,7 @@ def attack_all(arguments):
     prepare_output(out, identity, jobs, arguments, started)
     todo = sum(len(job.unfinished(arguments.save_films)) for job in jobs)
     count = sum(len(job.cells) for job in jobs)
-    if not todo and not any(examples_wanted(out, job, arguments) for job in jobs) and (out / CLEAN).is_file():
+    if not todo and not any(examples_wanted(job) for job in jobs) and (out / CLEAN).is_file():
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
     sweep, device = loaded or load_sweep(arguments, films, jobs[0])
@@ -82,7 +52,8 @@ def attack_all(arguments):
     clean = score_clean(sweep, out)
     for job in jobs:
         job_started = time.time()
-        health = run_job(sweep if job.source == sweep.source else sweep.following(job.source), out, arguments, job, clean)
+        follows_already = job.kept or job.source == sweep.source
+        health = run_job(sweep if follows_already else sweep.following(job.source), arguments, job, clean)
         write_manifests(out, identity, job, arguments, job_started, device=device, health=health, finished=True)
         print_summary(job, clean, health, time.time() - job_started)
     print(f"wrote {out} in {time.time() - started:.0f} s; next: python data_figure.py")
@@ -104,41 +75,43 @@ def attack_jobs(arguments, identity):
         raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
     condition = Condition(arguments.protocol, arguments.norm, arguments.target)
     cells = evaluation.plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
-    return [Job(source, condition, evaluation.sweep_folder(arguments.out, source, condition), cells,
-                {**identity, "source": source, "protocol": condition.protocol, "norm": condition.norm,
-                 "target": condition.target, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch})
+    settings = {**identity, "protocol": condition.protocol, "norm": condition.norm, "target": condition.target,
+                "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch}
+    return [evaluation.Job(Path(arguments.out), source, condition, cells, {**settings, "source": source})
             for source in sources]
 
 
 def rescoring_jobs(arguments, identity, films):
-    """Return the jobs that score films which an earlier run kept, a sweep folder each.
+    """Return the jobs that score films which an earlier run kept.
 
     Raises:
-        UserError: no films are there, or they were made from other clean films.
+        UserError: no films are there, they are not whole, or they were made from other clean films.
     """
     from nosign import evaluation
+    from nosign.tables import find_cells
 
-    kept = Path(arguments.rescore)
-    jobs = []
-    for folder in sorted({path.parent.parent for path in kept.rglob(f"[!.]*{FILMS_ENDING}")}):
-        made = (read_manifest(folder) or {}).get("settings", {})
-        condition = Condition.parse(folder.name)
-        if condition is None or "source" not in made:
-            raise UserError(f"{folder}: holds films but is no sweep of attack.py: no {MANIFEST}, or not named after a protocol")
-        for fact in ("films", "index.csv", "images.npy"):
-            if made[fact] != identity[fact]:
-                raise UserError(f"{folder}: its films were made from others than those of --data {arguments.data} "
-                                f"(--films {made['films']}); name the data and --films of that run")
-        cells = [evaluation.Cell(path.parent.name, float(path.stem))
-                 for path in sorted(folder.glob(f"*/[!.]*{FILMS_ENDING}"), key=lambda path: (path.parent, float(path.stem)))]
-        for cell in cells:
-            evaluation.open_films(kept, folder / cell.attack / f"{cell.strength:g}.csv", films)
-        jobs.append(Job(made["source"], condition, evaluation.sweep_folder(arguments.out, made["source"], condition), cells,
-                        {**made, **identity, "rescored": str(folder)}))
-    if not jobs:
+    out, kept = Path(arguments.out), Path(arguments.rescore)
+    if out.resolve() == kept.resolve():
+        raise UserError(f"--out {out} is where the films came from; name another folder for the new scores")
+    found = {}
+    for source, condition, attack, strength, path in find_cells(kept):
+        if path.with_suffix(evaluation.FILMS_ENDING).is_file():
+            found.setdefault((source, condition), []).append(evaluation.Cell(attack, strength))
+    if not found:
         raise UserError(f"{kept}: no films; --rescore takes a results folder that attack.py --save-films wrote")
-    if any(job.folder.resolve() == Path(job.settings["rescored"]).resolve() for job in jobs):
-        raise UserError(f"--out {arguments.out} is where the films came from; name another folder for the new scores")
+    jobs = []
+    for (source, condition), cells in found.items():
+        folder = evaluation.sweep_folder(kept, source, condition)
+        made = (read_manifest(folder) or {}).get("settings")
+        if made is None:
+            raise UserError(f"{folder}: has no {MANIFEST} that says what its films are; run attack.py --save-films again")
+        if any(made[fact] != identity[fact] for fact in ("films", "index.csv", "images.npy")):
+            raise UserError(f"{folder}: its films were made from others than those of --data {arguments.data} "
+                            f"(--films {made['films']}); name the data and --films of that run")
+        jobs.append(evaluation.Job(out, source, Condition.parse(condition), cells,
+                                   {**made, **identity, "rescored": str(kept)}, kept))
+        for cell in cells:
+            evaluation.open_films(jobs[-1].films_path(cell), films)
     return jobs
 
 
@@ -176,21 +149,21 @@ def remove_cells(out, folder, keep_other_sweeps):
 def write_manifests(out, identity, job, arguments, started, **facts):
     """Write the manifests of the results and of a sweep."""
     write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed,
-                   outputs=sorted(job.folder.glob("*/[!.]*.*")), **facts)
+                   outputs=sorted(job.folder.glob("*/[!.]*.csv")), **facts)
     clean = out / CLEAN
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
     write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=[clean] if clean.is_file() else [],
                    synthetic=synthetic, **{name: fact for name, fact in facts.items() if name != "health"})
 
 
-def examples_wanted(out, job, arguments):
+def examples_wanted(job):
     """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
     from nosign import evaluation
 
-    if job.condition != Condition() or arguments.rescore:
+    if job.condition != Condition() or job.kept:
         return []
     attacks = {cell.attack for cell in job.cells}
-    return [name for name in evaluation.EXAMPLES if name in attacks and not example_path(out, name).is_file()]
+    return [name for name in evaluation.EXAMPLES if name in attacks and not example_path(job.results, name).is_file()]
 
 
 def example_path(out, attack):
@@ -232,47 +205,44 @@ def score_clean(sweep, out):
     return pd.read_csv(path)
 
 
-def run_job(sweep, out, arguments, job, clean):
+def run_job(sweep, arguments, job, clean):
     """Run the cells of a job that are not finished, with a progress bar, and return its health report."""
     import numpy as np
 
     from nosign import evaluation
 
     todo = job.unfinished(arguments.save_films)
-    attacks = not arguments.rescore
+    attacks = job.kept is None
     health = (read_manifest(job.folder) or {}).get("health") or {}
     work = sum(evaluation.cell_cost(cell, arguments.steps, len(sweep.logits), attacked=attacks) for cell in todo)
     with progress_bar(work * len(sweep.films), job.source) as bar:
         if attacks and (not health or any(not ATTACKS[cell.attack].random_start for cell in todo)):
             bar.total += len(sweep.films) * evaluation.GRADIENT_COST
             bar.set_description(f"gradients of {job.source}")
-            health = {**sweep.first_gradients(out, bar.update), "unbounded_accuracy": sweep.unbounded_accuracy()}
+            health = {**sweep.first_gradients(job.results, bar.update), "unbounded_accuracy": sweep.unbounded_accuracy()}
         for cell in todo:
             bar.set_description(f"{job.source}: {ATTACKS[cell.attack].title} {cell.strength:g}")
-            run_cell(sweep, job, cell, clean, bar.update, arguments)
-        for name in examples_wanted(out, job, arguments):
+            run_cell(sweep, job, cell, clean, bar.update, arguments.save_films)
+        for name in examples_wanted(job):
             bar.set_description(f"example of {ATTACKS[name].title}")
-            with atomic_path(example_path(out, name)) as temporary:
+            with atomic_path(example_path(job.results, name)) as temporary:
                 np.savez(temporary, **evaluation.find_example(sweep, job.source, name, clean))
     return evaluation.health_report(health, job, clean) if attacks else None
 
 
-def run_cell(sweep, job, cell, clean, advance, arguments):
+def run_cell(sweep, job, cell, clean, advance, save_films):
     """Run one cell and write its file, and the films if they are wanted."""
     from nosign import evaluation
 
-    path = job.path(cell)
-    if arguments.rescore:
-        kept = evaluation.open_films(Path(arguments.rescore), Path(job.settings["rescored"]) / path.relative_to(job.folder),
-                                     sweep.films)
-        evaluation.write_cell(path, sweep.run(cell, clean, advance, kept=kept))
-    elif arguments.save_films:
+    if job.kept:
+        frame = sweep.run(cell, clean, advance, kept=evaluation.open_films(job.films_path(cell), sweep.films))
+    elif save_films:
         # The films go first: the cell's file then vouches for them.
-        with atomic_path(path.with_suffix(FILMS_ENDING)) as temporary:
+        with atomic_path(job.films_path(cell)) as temporary:
             frame = sweep.run(cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films))
-        evaluation.write_cell(path, frame)
     else:
-        evaluation.write_cell(path, sweep.run(cell, clean, advance))
+        frame = sweep.run(cell, clean, advance)
+    evaluation.write_cell(job.path(cell), frame)
 
 
 def print_summary(job, clean, health, seconds):
@@ -330,7 +300,7 @@ def parse_args(argv=None):
     parser.add_argument("--save-films", action="store_true",
                         help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)")
     parser.add_argument("--rescore", metavar="DIR",
-                        help="score the films that --save-films kept in this results folder; --models may be others")
+                        help="score the films that --save-films kept in this results folder; --models may be others, --out must be")
     parser.add_argument("--batch", type=whole_number(1),
                         help="films attacked at once; by itself 8 on a CPU, and on a GPU as many of the paper's 64 as fit")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")

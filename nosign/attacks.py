@@ -106,12 +106,10 @@ def no_sign_direction(gradient):
     from keras import ops
 
     gradient = finite_or_zero(gradient)
-    largest = ops.max(ops.abs(gradient), axis=(1, 2, 3), keepdims=True)
-    # The squares of a gradient near 1e-30 underflow in float32; relative to the largest component they do not.
-    relative = gradient / ops.where(largest > 0, largest, 1)
+    relative = relative_to_largest(gradient)
     length = ops.sqrt(ops.sum(ops.square(relative), axis=(1, 2, 3), keepdims=True))
     sign_length = ops.sqrt(ops.sum(ops.abs(ops.sign(gradient)), axis=(1, 2, 3), keepdims=True))
-    return relative * (sign_length / ops.where(largest > 0, length, 1))
+    return relative * (sign_length / ops.where(length > 0, length, 1))
 
 
 DIRECTIONS = {"sign": sign_direction, "no-sign": no_sign_direction}
@@ -123,6 +121,17 @@ def finite_or_zero(gradient):
 
     finite = ops.all(ops.isfinite(gradient), axis=(1, 2, 3), keepdims=True)
     return ops.where(finite, gradient, ops.zeros_like(gradient))
+
+
+def relative_to_largest(gradient):
+    """Divide each film's gradient by its largest absolute component; a gradient of zeros stays.
+
+    The squares of a gradient near 1e-30 underflow in float32, the sum of one near 1e+38 overflows; so divided, neither.
+    """
+    from keras import ops
+
+    largest = ops.max(ops.abs(gradient), axis=(1, 2, 3), keepdims=True)
+    return gradient / ops.where(largest > 0, largest, 1)
 
 
 def move(direction, norm, position, films, gradient, step, radius):
@@ -176,10 +185,7 @@ def accumulate(momentum, earlier, gradient):
     """
     from keras import ops
 
-    gradient = finite_or_zero(gradient)
-    largest = ops.max(ops.abs(gradient), axis=(1, 2, 3), keepdims=True)
-    # Relative to the largest component neither the sum overflows nor the quotient underflows.
-    relative = gradient / ops.where(largest > 0, largest, 1)
+    relative = relative_to_largest(finite_or_zero(gradient))
     length = ops.sum(ops.abs(relative), axis=(1, 2, 3), keepdims=True)
     return momentum * earlier + relative / ops.where(length > 0, length, 1)
 

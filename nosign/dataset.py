@@ -54,6 +54,16 @@ class FilmSet:
         return FilmSet(self.images, self.rows[:films], self.labels[:films], self.files[:films])
 
 
+def whole_batches(films, batch):
+    """Yield (start, stop, positions [batch]) of batches of one length.
+
+    A short last one is filled up with its last film: another shape would be compiled anew.
+    """
+    for start in range(0, films, batch):
+        stop = min(start + batch, films)
+        yield start, stop, np.minimum(np.arange(start, start + batch), stop - 1)
+
+
 def prefetched(batches):
     """Yield what an iterator yields; the next item is prepared in a thread while this one is used."""
     batches, end = iter(batches), object()

@@ -16,12 +16,13 @@ from scipy.special import softmax
 
 from nosign import perceptibility
 from nosign.attacks import ATTACKS, Attacker, Condition, unit_noise
-from nosign.dataset import CLASSES, prefetched
+from nosign.dataset import CLASSES, prefetched, whole_batches
 from nosign.errors import UserError
 from nosign.gradients import compiled_logits, to_numpy
 from nosign.provenance import write_csv
 
 MEASURES = ("linf", "l2", "ssim")
+FILMS_ENDING = ".npy"
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,60 @@ def cell_path(results, source, condition, cell):
     return sweep_folder(results, source, condition) / cell.attack / f"{cell.strength:g}.csv"
 
 
+@dataclass(frozen=True)
+class Job:
+    """The cells of one source model under one condition.
+
+    Attributes:
+        results: pathlib.Path of the results folder.
+        source: model whose gradients are followed.
+        condition: `Condition`.
+        cells: list of `Cell`.
+        settings: what the cells depend on, JSON-ready.
+        kept: results folder whose adversarial films are scored instead of attacking anew, or None.
+    """
+
+    results: Path
+    source: str
+    condition: Condition
+    cells: list
+    settings: dict
+    kept: Path | None = None
+
+    @property
+    def folder(self):
+        """Where the cells go."""
+        return sweep_folder(self.results, self.source, self.condition)
+
+    def path(self, cell):
+        """Return the path of a cell's file."""
+        return cell_path(self.results, self.source, self.condition, cell)
+
+    def films_path(self, cell):
+        """Return the path of a cell's adversarial films: those to score, or those to keep."""
+        return cell_path(self.kept or self.results, self.source, self.condition, cell).with_suffix(FILMS_ENDING)
+
+    def unfinished(self, save_films):
+        """Return the cells that are not there, or whose films are wanted and not there."""
+        return [cell for cell in self.cells
+                if not self.path(cell).is_file() or save_films and not self.films_path(cell).is_file()]
+
+
 def new_films(path, films):
     """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
 
 
-def open_films(results, cell_file, films):
-    """Open the adversarial films that belong to a cell's file, float32 [films, height, width, 3] in [0, 1].
+def open_films(path, films):
+    """Open the adversarial films of a cell, float32 [films, height, width, 3] in [0, 1].
 
     Raises:
         UserError: the file is missing, cut off, or holds other films than were attacked.
     """
-    path = Path(cell_file).with_suffix(".npy")
     try:
         kept = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
-        raise UserError(f"{path}: no complete array of films; run attack.py --save-films --out {results} again") from None
+        raise UserError(f"{path}: no complete array of films; run attack.py --save-films there again") from None
     if kept.dtype != np.float32 or kept.shape != (len(films), *films.images.shape[1:]):
         raise UserError(f"{path}: holds {kept.dtype} {kept.shape}, expected float32 {(len(films), *films.images.shape[1:])}")
     return kept
@@ -121,17 +160,9 @@ class Sweep:
         return other
 
     def batches(self):
-        """Yield (start, stop, films, one-hot labels to attack); a short last batch is padded with its last film.
-
-        The next batch is read while this one is used.
-        """
-        def read():
-            for start in range(0, len(self.films), self.batch):
-                stop = min(start + self.batch, len(self.films))
-                positions = np.minimum(np.arange(start, start + self.batch), stop - 1)
-                yield start, stop, self.films.pixels(positions), self.attacked_labels(positions)
-
-        return prefetched(read())
+        """Yield (start, stop, films, one-hot labels to attack) of `whole_batches`; the next is read while this one is used."""
+        return prefetched((start, stop, self.films.pixels(positions), self.attacked_labels(positions))
+                          for start, stop, positions in whole_batches(len(self.films), self.batch))
 
     def attacked_labels(self, positions):
         """Return the labels whose loss the attacks follow, float32 one-hot [n, classes]: the films' own or the target."""
@@ -208,7 +239,7 @@ class Sweep:
             if kept is None:
                 changed = self.attack_batch(cell, start, stop, films, labels)
             else:
-                changed = kept[np.minimum(np.arange(start, start + len(films)), stop - 1)]
+                changed = padded(kept[start:stop], len(films))
             pixels = to_numpy(changed)
             if keep is not None:
                 keep[start:stop] = pixels[:stop - start]

@@ -5,10 +5,10 @@ from functools import lru_cache
 import numpy as np
 
 from nosign.attacks import ATTACKS, Attacker, unit_noise
+from nosign.classifiers import logits_of
+from nosign.dataset import whole_batches
 from nosign.errors import UserError
 from nosign.gradients import to_numpy
-
-ADVICE = "give logits=True if the model's outputs are logits, or a model that ends before its softmax"
 
 
 def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="paper", norm="linf", targeted=False, steps=10,
@@ -46,13 +46,11 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
     strengths = np.broadcast_to(np.asarray(strength, np.float32), len(images))
     batch = max(1, min(batch, len(images)))
     parts = [np.empty((0, *images.shape[1:]), np.float32)]
-    for start in range(0, len(images), batch):
-        # A short last batch is filled up with its last image: another shape would be compiled anew.
-        rows = np.minimum(np.arange(start, start + batch), len(images) - 1)
+    for start, stop, rows in whole_batches(len(images), batch):
         noise = unit_noise(seed, rows, images.shape[1:]) if ATTACKS[name].random_start else None
         changed = attacker.perturb(ATTACKS[name], images[rows], labels[rows], strengths[rows], protocol=protocol, norm=norm,
                                    targeted=targeted, steps=steps, noise=noise)
-        parts.append(to_numpy(changed)[:len(images) - start])
+        parts.append(to_numpy(changed)[:stop - start])
     return np.concatenate(parts)
 
 
@@ -60,7 +58,7 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
 @lru_cache(maxsize=1)
 def attacker_of(model, logits=None):
     """Return an `Attacker` of a classifier; see `attack` for the arguments."""
-    return Attacker(model if logits else logits_model(model, logits))
+    return Attacker(model if logits else logits_of(model, logits))
 
 
 def one_hot(labels, images, classes):
@@ -75,52 +73,3 @@ def one_hot(labels, images, classes):
     if images and not (labels.min() >= 0 and labels.max() < classes):
         raise UserError(f"labels: expected classes from 0 to {classes - 1}, received {labels.min()} to {labels.max()}")
     return np.eye(classes, dtype=np.float32)[labels]
-
-
-def logits_model(model, logits=None):
-    """Return a model to logits that shares a classifier's weights.
-
-    The loss is taken on logits, because a saturated softmax has a gradient of exactly zero.
-
-    Args:
-        model: functional or sequential keras.Model whose last layer has a softmax, or no activation.
-        logits: False if the outputs are certainly probabilities, None to find out.
-
-    Raises:
-        UserError: the logits cannot be found.
-    """
-    import keras
-
-    try:
-        last, inputs = model.layers[-1], model.inputs
-    except (AttributeError, ValueError, IndexError):
-        inputs = None
-    if not inputs:
-        raise UserError(f"{getattr(model, 'name', model)}: not a built functional or sequential model, so its logits cannot be "
-                        f"found; {ADVICE}")
-    activation = getattr(getattr(last, "activation", None), "__name__", None)
-    if isinstance(last, keras.layers.Softmax) or isinstance(last, keras.layers.Activation) and activation == "softmax":
-        return keras.Model(inputs, last.input)
-    if isinstance(last, keras.layers.Dense) and activation == "softmax":
-        return keras.Model(inputs, without_activation(last)(last.input))
-    if isinstance(last, keras.layers.Dense) and activation == "linear" and logits is None:
-        return model
-    raise UserError(f"{model.name}: its last layer, {last.name}, is neither a softmax nor a dense layer without activation; "
-                    f"{ADVICE}")
-
-
-def without_activation(dense):
-    """Return a layer that computes what a dense layer does before its activation, with the same weights."""
-    import keras
-
-    class Linear(keras.layers.Layer):
-        def __init__(self):
-            super().__init__(name=f"{dense.name}_logits")
-            self.dense = dense
-            self.built = True
-
-        def call(self, inputs):
-            product = keras.ops.matmul(inputs, self.dense.kernel)
-            return product if self.dense.bias is None else product + self.dense.bias
-
-    return Linear()

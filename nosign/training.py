@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.special import log_softmax
 from tqdm import tqdm
 
-from nosign.dataset import CLASSES, prefetched
+from nosign.dataset import CLASSES, prefetched, whole_batches
 from nosign.errors import UserError
 from nosign.provenance import atomic_path, write_csv
 
@@ -57,8 +57,6 @@ def take(source, positions):
 def predict(model, source, batch, progress=None):
     """Return a model's outputs for all films or features, float32 [n, outputs].
 
-    A short last batch is filled up with its last film: another shape would be compiled anew.
-
     Args:
         model: keras.Model.
         source: `FilmSet`, or float32 array [n, channels].
@@ -66,9 +64,8 @@ def predict(model, source, batch, progress=None):
         progress: what to call the work on a progress bar, or None for no bar.
     """
     batch = min(batch, len(source))
-    starts = range(0, len(source), batch)
-    films = prefetched(take(source, np.minimum(np.arange(start, start + batch), len(source) - 1)) for start in starts)
-    films = tqdm(films, progress, len(starts), unit=" batches", leave=False, disable=None if progress else True)
+    films = prefetched(take(source, positions) for _, _, positions in whole_batches(len(source), batch))
+    films = tqdm(films, progress, -(-len(source) // batch), unit=" batches", leave=False, disable=None if progress else True)
     return np.concatenate([model.predict_on_batch(part) for part in films])[:len(source)]
 
 

@@ -288,6 +288,12 @@ def test_saved_films_score_the_same_again_and_by_other_models(workplace, tmp_pat
     np.testing.assert_array_equal(frame["VGG16"], other.logits(films).argmax(-1))
     capsys.readouterr()
     assert run(attack.main, rescore) == 0 and "nothing to do" in capsys.readouterr().out
+    # The model whose gradients made the films need not be among those that score them.
+    others = [*rescore, "--out", str(tmp_path / "others"), "--targets", "InceptionV3", "DenseNet201"]
+    assert run(attack.main, others) == 0
+    found = pd.read_csv(tmp_path / "others" / SWEEP / "fgnm/0.02.csv")
+    assert "VGG16" not in found
+    np.testing.assert_array_equal(found["DenseNet201"], frame["DenseNet201"])
 
 
 def test_films_are_saved_for_cells_that_were_finished_without(workplace, undisturbed, copy):
@@ -299,6 +305,7 @@ def test_films_are_saved_for_cells_that_were_finished_without(workplace, undistu
 def test_films_that_cannot_be_rescored_are_refused(workplace, undisturbed, tmp_path, capsys):
     rescore = words(workplace, tmp_path / "out", "--rescore", str(tmp_path / "first"))
     assert "--save-films" in refusal(capsys, words(workplace, tmp_path / "out", "--rescore", str(undisturbed)))
+    assert "no finished cells" in refusal(capsys, words(workplace, tmp_path / "out", "--rescore", str(workplace)))
     assert run(attack.main, words(workplace, tmp_path / "first", "--attacks", "pgd", "--save-films")) == 0
     assert "another folder" in refusal(capsys, words(workplace, tmp_path / "first", "--rescore", str(tmp_path / "first")))
     assert "made from others" in refusal(capsys, [*rescore, "--films", "4"])
@@ -306,7 +313,7 @@ def test_films_that_cannot_be_rescored_are_refused(workplace, undisturbed, tmp_p
     films.write_bytes(films.read_bytes()[:-1])
     assert "no complete array" in refusal(capsys, rescore)
     (tmp_path / "first" / SWEEP / "manifest.json").unlink()
-    assert "is no sweep" in refusal(capsys, rescore)
+    assert "has no manifest.json" in refusal(capsys, rescore)
 
 
 def test_the_health_report_is_in_the_manifest_and_warns(workplace, tmp_path, capsys):

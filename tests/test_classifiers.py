@@ -126,8 +126,8 @@ def test_a_model_without_logits_is_refused():
     import keras
 
     films = keras.Input((8, 8, 3))
-    model = keras.Model(films, keras.layers.Dense(3, "softmax")(keras.layers.Flatten()(films)), name="mine")
-    with pytest.raises(UserError, match="mine: has no layer named 'logits'"):
+    model = keras.Model(films, keras.layers.LeakyReLU(name="end")(keras.layers.Flatten()(films)), name="mine")
+    with pytest.raises(UserError, match="mine: its last layer, end, is neither a softmax"):
         classifiers.logits_of(model)
 
 

@@ -178,7 +178,7 @@ def test_a_sweep_may_follow_another_model_and_share_what_is_compiled(models, fil
 def test_kept_films_are_the_adversarial_ones_and_score_the_same(films, sweep, clean, tmp_path):
     keep = evaluation.new_films(tmp_path / "0.02.npy", films)
     frame = sweep.run(Cell("bim", 0.02), clean, lambda work: None, keep=keep)
-    kept = evaluation.open_films(tmp_path, tmp_path / "0.02.csv", films)
+    kept = evaluation.open_films(tmp_path / "0.02.npy", films)
     np.testing.assert_array_equal(kept[7], sweep.attack_film(Cell("bim", 0.02), 7))
     pd.testing.assert_frame_equal(sweep.run(Cell("bim", 0.02), clean, lambda work: None, kept=kept), frame)
 
@@ -192,7 +192,7 @@ def test_kept_films_that_do_not_fit_are_refused(films, tmp_path, spoil, message)
     evaluation.new_films(tmp_path / "0.02.npy", films).flush()
     spoil(tmp_path / "0.02.npy")
     with pytest.raises(UserError, match=message):
-        evaluation.open_films(tmp_path, tmp_path / "0.02.csv", films)
+        evaluation.open_films(tmp_path / "0.02.npy", films)
 
 
 def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():

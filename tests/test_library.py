@@ -10,8 +10,8 @@ from tiny import LinearSoftmax, reference_attack
 import nosign
 from nosign import attack
 from nosign.attacks import ATTACKS
+from nosign.classifiers import logits_of
 from nosign.errors import UserError
-from nosign.library import logits_model
 
 SHAPE = (6, 5, 1)
 
@@ -48,14 +48,14 @@ def keras_models(linear):
 @pytest.mark.parametrize("name", ["dense softmax", "functional", "softmax layer", "activation layer", "logits"])
 def test_the_logits_of_a_classifier_are_found(linear, name):
     model, images, _ = linear
-    found = logits_model(keras_models(model)[name])
+    found = logits_of(keras_models(model)[name])
     np.testing.assert_allclose(found.predict_on_batch(images), model.logits(images), rtol=1e-4, atol=1e-4)
 
 
 def test_found_logits_follow_the_models_weights(linear):
     model, images, _ = linear
     trained = keras_models(model)["dense softmax"]
-    found = logits_model(trained)
+    found = logits_of(trained)
     trained.layers[-1].set_weights([2 * np.float32(model.kernel), 2 * np.float32(model.bias)])
     np.testing.assert_allclose(found.predict_on_batch(images), 2 * model.logits(images), rtol=1e-4, atol=1e-4)
 
