@@ -2,19 +2,20 @@
 
     python attack.py --data data --models model --out results
 
-Writes clean.csv, one CSV a cell (attack and strength) below attacks/<SOURCE>/<condition>/, examples/*.npz for the
-figures, and manifest.json. A run that was stopped goes on from its last finished cell. With --rescore it attacks
+Writes clean.csv, one CSV a cell (attack and strength) and what belongs to it below attacks/<SOURCE>/<condition>/,
+examples/*.npz for the figures, and manifest.json. A run that was stopped goes on from its last finished cell. With --rescore it attacks
 nothing: it scores films that --save-films kept, by whatever models are given.
 """
 
 import argparse
+import dataclasses
 import math
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from nosign.arguments import whole_number
+from nosign.arguments import add_seeds, each_seed, whole_number
 from nosign.attacks import (ATTACKS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
                             Condition)
 from nosign.classifiers import BACKBONES
@@ -25,6 +26,8 @@ from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manif
 
 SOURCE = "VGG16"
 ALL_SOURCES = "all"
+GREY = {"no": (False,), "only": (True,), "both": (False, True)}
+STORING_STRENGTHS = (0.001, 0.003)
 CLEAN = "clean.csv"
 STEPS = 10
 ADVICE = "choose another --out, or give --overwrite to remove them"
@@ -42,9 +45,10 @@ def attack_all(arguments):
     # A model that cannot be used must not cost the results that it was to replace.
     loaded = load_sweep(arguments, films, jobs[0]) if arguments.overwrite else None
     prepare_output(out, identity, jobs, arguments, started)
-    todo = sum(len(job.unfinished(arguments.save_films)) for job in jobs)
+    todo = sum(len(job.unfinished()) for job in jobs)
     count = sum(len(job.cells) for job in jobs)
-    if not todo and not any(examples_wanted(job) for job in jobs) and (out / CLEAN).is_file():
+    extras = any(examples_wanted(job) or job.without_boundary() for job in jobs)
+    if not todo and not extras and (out / CLEAN).is_file():
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
     sweep, device = loaded or load_sweep(arguments, films, jobs[0])
@@ -52,8 +56,8 @@ def attack_all(arguments):
     clean = score_clean(sweep, out)
     for job in jobs:
         job_started = time.time()
-        follows_already = job.kept or job.source == sweep.source
-        health = run_job(sweep if follows_already else sweep.following(job.source), arguments, job, clean)
+        sweep = sweep if job.kept else sweep.following(job.source, job.condition)
+        health = run_job(sweep, job, clean)
         write_manifests(out, identity, job, arguments, job_started, device=device, health=health, finished=True)
         print_summary(job, clean, health, time.time() - job_started)
     print(f"wrote {out} in {time.time() - started:.0f} s; next: python data_figure.py")
@@ -73,12 +77,13 @@ def attack_jobs(arguments, identity):
     sources = arguments.targets if arguments.source == ALL_SOURCES else [arguments.source]
     if arguments.source not in (*arguments.targets, ALL_SOURCES):
         raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
-    condition = Condition(arguments.protocol, arguments.norm, arguments.target)
     cells = evaluation.plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
-    settings = {**identity, "protocol": condition.protocol, "norm": condition.norm, "target": condition.target,
-                "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch}
-    return [evaluation.Job(Path(arguments.out), source, condition, cells, {**settings, "source": source})
-            for source in sources]
+    settings = {**identity, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch}
+    conditions = [Condition(arguments.protocol, arguments.norm, arguments.target, grey) for grey in GREY[arguments.grey]]
+    return [evaluation.Job(Path(arguments.out), source, condition, cells,
+                           {**settings, "source": source, **dataclasses.asdict(condition)},
+                           save_films=arguments.save_films, storing=tuple(arguments.storing_strengths))
+            for condition in conditions for source in sources]
 
 
 def rescoring_jobs(arguments, identity, films):
@@ -147,9 +152,12 @@ def remove_cells(out, folder, keep_other_sweeps):
 
 
 def write_manifests(out, identity, job, arguments, started, **facts):
-    """Write the manifests of the results and of a sweep."""
-    write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed,
-                   outputs=sorted(job.folder.glob("*/[!.]*.csv")), **facts)
+    """Write the manifests of the results and of a sweep; adversarial films, which may be gigabytes, are not hashed."""
+    from nosign.evaluation import FILMS_ENDING
+
+    outputs = [path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS_ENDING]
+    write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed, outputs=outputs,
+                   **facts)
     clean = out / CLEAN
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
     write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=[clean] if clean.is_file() else [],
@@ -184,7 +192,7 @@ def load_sweep(arguments, films, job):
     source = job.source if job.source in targets else next(iter(targets))
     batch = arguments.batch or fitting_batch(targets[source], films.images.shape[1:], device)
     return Sweep(films, source, targets, condition=job.condition, steps=arguments.steps, seed=arguments.seed,
-                 batch=batch), {**device, "batch": batch}
+                 batch=batch, folder=arguments.out), {**device, "batch": batch}
 
 
 def progress_bar(work, what):
@@ -205,24 +213,28 @@ def score_clean(sweep, out):
     return pd.read_csv(path)
 
 
-def run_job(sweep, arguments, job, clean):
+def run_job(sweep, job, clean):
     """Run the cells of a job that are not finished, with a progress bar, and return its health report."""
     import numpy as np
 
     from nosign import evaluation
 
-    todo = job.unfinished(arguments.save_films)
+    todo, unbounded = job.unfinished(), job.without_boundary()
     attacks = job.kept is None
     health = (read_manifest(job.folder) or {}).get("health") or {}
-    work = sum(evaluation.cell_cost(cell, arguments.steps, len(sweep.logits), attacked=attacks) for cell in todo)
-    with progress_bar(work * len(sweep.films), job.source) as bar:
-        if attacks and (not health or any(not ATTACKS[cell.attack].random_start for cell in todo)):
+    with progress_bar(work_of(job, sweep) * len(sweep.films), job.source) as bar:
+        wants_gradients = not health or unbounded or any(not ATTACKS[cell.attack].random_start for cell in todo)
+        if attacks and wants_gradients and sweep.health is None:
             bar.total += len(sweep.films) * evaluation.GRADIENT_COST
             bar.set_description(f"gradients of {job.source}")
-            health = {**sweep.first_gradients(job.results, bar.update), "unbounded_accuracy": sweep.unbounded_accuracy()}
+            sweep.health = {**sweep.first_gradients(bar.update), "unbounded_accuracy": sweep.unbounded_accuracy()}
+        health = sweep.health or health
         for cell in todo:
             bar.set_description(f"{job.source}: {ATTACKS[cell.attack].title} {cell.strength:g}")
-            run_cell(sweep, job, cell, clean, bar.update, arguments.save_films)
+            run_cell(sweep, job, cell, clean, bar.update)
+        for name in unbounded:
+            bar.set_description(f"{job.source}: where {ATTACKS[name].title} becomes visible")
+            evaluation.write_rows(job.boundary_path(name), sweep.find_boundaries(name, bar.update))
         for name in examples_wanted(job):
             bar.set_description(f"example of {ATTACKS[name].title}")
             with atomic_path(example_path(job.results, name)) as temporary:
@@ -230,19 +242,30 @@ def run_job(sweep, arguments, job, clean):
     return evaluation.health_report(health, job, clean) if attacks else None
 
 
-def run_cell(sweep, job, cell, clean, advance, save_films):
-    """Run one cell and write its file, and the films if they are wanted."""
+def work_of(job, sweep):
+    """Return what is left of a job, in forward passes a film."""
+    from nosign import evaluation
+
+    targets = len(sweep.logits)
+    return (sum(evaluation.cell_cost(cell, sweep.steps, targets, attacked=job.kept is None, storing=job.is_stored(cell))
+                for cell in job.unfinished())
+            + len(job.without_boundary()) * evaluation.boundary_cost(targets))
+
+
+def run_cell(sweep, job, cell, clean, advance):
+    """Run one cell and write its files, and the films if they are wanted."""
     from nosign import evaluation
 
     if job.kept:
-        frame = sweep.run(cell, clean, advance, kept=evaluation.open_films(job.films_path(cell), sweep.films))
-    elif save_films:
+        result = sweep.run(cell, clean, advance, kept=evaluation.open_films(job.films_path(cell), sweep.films))
+    elif job.save_films:
         # The films go first: the cell's file then vouches for them.
         with atomic_path(job.films_path(cell)) as temporary:
-            frame = sweep.run(cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films))
+            result = sweep.run(cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films),
+                               storing=job.is_stored(cell))
     else:
-        frame = sweep.run(cell, clean, advance)
-    evaluation.write_cell(job.path(cell), frame)
+        result = sweep.run(cell, clean, advance, storing=job.is_stored(cell))
+    evaluation.write_cell(job.path(cell), result)
 
 
 def print_summary(job, clean, health, seconds):
@@ -297,6 +320,10 @@ def parse_args(argv=None):
                         help="of the ball; that of l2 has the radius of a change by the strength in every component")
     parser.add_argument("--target", choices=CLASSES, metavar="CLASS",
                         help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}")
+    parser.add_argument("--grey", choices=tuple(GREY), nargs="?", const="only", default="no",
+                        help="change all channels alike, so that a grey film stays grey; both: with and without")
+    parser.add_argument("--storing-strengths", nargs="*", type=strength, default=list(STORING_STRENGTHS), metavar="STRENGTH",
+                        help="at these, of those that are run, measure what storing as 8 to 16 bits or JPEG leaves; may be none")
     parser.add_argument("--save-films", action="store_true",
                         help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)")
     parser.add_argument("--rescore", metavar="DIR",
@@ -305,13 +332,15 @@ def parse_args(argv=None):
                         help="films attacked at once; by itself 8 on a CPU, and on a GPU as many of the paper's 64 as fit")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
+    add_seeds(parser, "seed-<n>/ of --data, --models and --out")
     parser.add_argument("--overwrite", action="store_true", help="remove the cells of another run first")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Attack and return the exit status."""
-    attack_all(parse_args(argv))
+    for arguments in each_seed(parse_args(argv), ("data", "models", "out")):
+        attack_all(arguments)
     return 0
 
 

@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from nosign.arguments import whole_number
+from nosign.arguments import LARGEST_SEED, add_seeds, each_seed, whole_number
 from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
 from nosign.errors import UserError, run
 from nosign.provenance import (atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
@@ -28,7 +28,6 @@ SCRATCH_RATES, SCRATCH_EPOCHS = {"VGG16": 1e-4, "InceptionV3": 1e-3, "DenseNet20
 WARM_UP_SHARE = 0.1
 TABLE = "models.csv"
 SETTINGS = "settings.json"
-LARGEST_SEED = 2**32 - 1
 
 
 def train_all(arguments):
@@ -275,6 +274,7 @@ def parse_args(argv=None):
                         help="whether the backbone's batch normalisation adapts once it is unfrozen")
     parser.add_argument("--seed", type=whole_number(0, LARGEST_SEED), default=0,
                         help="of the initial weights and the order of the films")
+    add_seeds(parser, "seed-<n>/ of --data and --out")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs below the output folder")
     parser.add_argument("--overwrite", action="store_true", help="train again over the models of another run")
     return parser.parse_args(argv)
@@ -282,7 +282,8 @@ def parse_args(argv=None):
 
 def main(argv=None):
     """Train the models and return the exit status."""
-    train_all(parse_args(argv))
+    for arguments in each_seed(parse_args(argv), ("data", "out")):
+        train_all(arguments)
     return 0
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import UnreadableFilm, fingerprint, read_pixels, resize
-from nosign.arguments import whole_number
+from nosign.arguments import add_seeds, each_seed, whole_number
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, SPLITS
 from nosign.errors import UserError, run
-from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, write_manifest
+from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, reserve, sha256_of_file, write_manifest
 
 PER_CLASS = 1500
 IMAGE_SIZE = 224
@@ -80,10 +80,7 @@ class FilmStore:
             np.lib.format.write_array_header_1_0(file, header)
             if file.tell() != HEADER_BYTES:
                 raise AssertionError(f"the header of {self.path} has {file.tell()} bytes, not {HEADER_BYTES}")
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, image_bytes(rows, self.size))
-            else:
-                file.truncate(image_bytes(rows, self.size))
+            reserve(file, image_bytes(rows, self.size))
 
     def write(self, row, grey):
         """Write a grey film, PIL image of `size` x `size`, as three equal channels."""
@@ -431,13 +428,15 @@ def parse_args(argv=None):
     parser.add_argument("--workers", type=whole_number(1), default=WORKERS,
                         help="films decoded at once, at most one a core")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of drawing and splitting")
+    add_seeds(parser, "seed-<n>/ of --out")
     parser.add_argument("--overwrite", action="store_true", help="replace the films of another run")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Prepare the films and return the exit status."""
-    prepare(parse_args(argv))
+    for arguments in each_seed(parse_args(argv), ("out",)):
+        prepare(arguments)
     return 0
 
 

@@ -1,6 +1,9 @@
-"""Types of command-line flags that several scripts share."""
+"""Command-line flags that several scripts share."""
 
 import argparse
+from pathlib import Path
+
+LARGEST_SEED = 2**32 - 1
 
 
 def whole_number(least, most=None):
@@ -15,3 +18,24 @@ def whole_number(least, most=None):
             raise argparse.ArgumentTypeError(f"{value} is not {expected}")
         return value
     return parse
+
+
+def add_seeds(parser, folders):
+    """Add the flag --seeds to a script; `folders` says where a run of it reads and writes."""
+    parser.add_argument("--seeds", nargs="+", type=whole_number(0, LARGEST_SEED), metavar="SEED",
+                        help=f"one run a seed, instead of --seed, each in {folders}")
+
+
+def each_seed(arguments, folders):
+    """Yield the arguments of each run: as they are, or one run a seed in folders named after it.
+
+    Args:
+        arguments: argparse.Namespace with `seed` and `seeds`.
+        folders: names of the arguments that are folders with a place for each seed.
+    """
+    if not arguments.seeds:
+        yield arguments
+    for seed in dict.fromkeys(arguments.seeds or ()):
+        own = {name: str(Path(getattr(arguments, name)) / f"seed-{seed}") for name in folders}
+        print(f"seed {seed}", flush=True)
+        yield argparse.Namespace(**{**vars(arguments), "seed": seed, **own})

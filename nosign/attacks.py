@@ -60,21 +60,24 @@ class Condition:
         protocol: one of `PROTOCOLS`.
         norm: of the ball, one of `NORMS`.
         target: class that the attacks aim at; None if any wrong class will do.
+        grey: whether the perturbation is the same in all channels.
     """
 
     protocol: str = "paper"
     norm: str = "linf"
     target: str | None = None
+    grey: bool = False
 
     def __str__(self):
-        """Return the folder's name, such as "paper" or "budget-l2-to-Normal"."""
-        return self.protocol + ("-l2" if self.norm == "l2" else "") + (f"-to-{self.target}" if self.target else "")
+        """Return the folder's name, such as "paper", "paper-grey" or "budget-l2-to-Normal"."""
+        words = [self.protocol, *["l2"] * (self.norm == "l2"), *["grey"] * self.grey]
+        return "-".join(words + (["to", self.target] if self.target else []))
 
     @classmethod
     def parse(cls, name):
         """Return the condition that a folder's name states, or None if it states none."""
-        found = re.fullmatch(rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-to-({'|'.join(map(re.escape, CLASSES))}))?", name)
-        return cls(found[1], "l2" if found[2] else "linf", found[3]) if found else None
+        found = re.fullmatch(rf"({'|'.join(PROTOCOLS)})(-l2)?(-grey)?(?:-to-({'|'.join(map(re.escape, CLASSES))}))?", name)
+        return cls(found[1], "l2" if found[2] else "linf", found[4], bool(found[3])) if found else None
 
 
 def sign_direction(gradient):
@@ -134,6 +137,17 @@ def relative_to_largest(gradient):
     return gradient / ops.where(largest > 0, largest, 1)
 
 
+def one_channel(gradient):
+    """Average the gradient over the channels, so that a step along it leaves a grey film grey; same shape.
+
+    Among the perturbations that are equal in all channels, the loss rises fastest along this one.
+    """
+    from keras import ops
+
+    channels = gradient.shape[-1]
+    return ops.repeat(ops.sum(gradient / channels, axis=-1, keepdims=True), channels, axis=-1)
+
+
 def move(direction, norm, position, films, gradient, step, radius):
     """Take one step: direction, projection onto the ball around the films, clipping to [0, 1].
 
@@ -188,6 +202,28 @@ def accumulate(momentum, earlier, gradient):
     relative = relative_to_largest(finite_or_zero(gradient))
     length = ops.sum(ops.abs(relative), axis=(1, 2, 3), keepdims=True)
     return momentum * earlier + relative / ops.where(length > 0, length, 1)
+
+
+def step_effect(before, after, gradient):
+    """Compare a step with the gradient at the point where it began.
+
+    Args:
+        before, after: float32 [films, height, width, channels], positions.
+        gradient: the same shape, what the attack wants to climb, at `before`.
+
+    Returns:
+        Two float32 tensors [films]: the cosine between step and gradient, NaN where either is zero; and their inner
+        product, the gain that the gradient predicts to first order.
+    """
+    from keras import ops
+
+    every = (1, 2, 3)
+    step, gradient = after - before, finite_or_zero(gradient)
+    relative = relative_to_largest(gradient)
+    product = ops.sum(relative * step, axis=every)
+    lengths = ops.sqrt(ops.sum(ops.square(relative), axis=every)) * ops.sqrt(ops.sum(ops.square(step), axis=every))
+    cosine = ops.where(lengths > 0, product / ops.where(lengths > 0, lengths, 1), float("nan"))
+    return cosine, product * ops.max(ops.abs(gradient), axis=every)
 
 
 def schedule(attack, strength, protocol, steps):
@@ -268,10 +304,10 @@ class Attacker:
         self.gradient = compiled_gradient(logits_model)
         self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
         self.moves = {(name, norm): compiled(partial(move, name, norm)) for name in DIRECTIONS for norm in NORMS}
-        self.accumulate = compiled(accumulate)
+        self.accumulate, self.one_channel = compiled(accumulate), compiled(one_channel)
 
-    def perturb(self, attack, films, labels, strength, *, protocol="paper", norm="linf", targeted=False, steps=10, noise=None,
-                first_gradient=None):
+    def perturb(self, attack, films, labels, strength, *, protocol="paper", norm="linf", targeted=False, grey=False, steps=10,
+                noise=None, first_gradient=None, watch=None):
         """Attack a batch of films.
 
         Args:
@@ -282,9 +318,12 @@ class Attacker:
             protocol: one of `PROTOCOLS`.
             norm: of the ball, one of `NORMS`; the L2 ball has the radius of a change by `strength` in every component.
             targeted: lower the loss of `labels` instead of raising it.
+            grey: change all channels alike.
             steps: steps of an iterative attack.
             noise: output of `unit_noise`, for attacks with a random start.
             first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known.
+            watch: called after each step with the positions before and after it, and the gradient and the logits before
+                it (None where `first_gradient` served), all backend tensors.
 
         Returns:
             float32 [n, height, width, channels] in [0, 1], a backend tensor.
@@ -303,21 +342,47 @@ class Attacker:
         films = ops.convert_to_tensor(films, "float32")
         position, kept = films, None
         if attack.random_start:
+            noise = np.repeat(noise[..., :1], noise.shape[-1], axis=-1) if grey else noise
             position = ops.clip(films + start * noise, 0.0, 1.0)
             first_gradient = None
         for number in range(steps):
-            known = first_gradient if number == 0 else None
-            gradient = self.gradient_at(position, labels, targeted) if known is None else known
+            gradient, logits = first_gradient, None
+            if number or first_gradient is None:
+                gradient, logits = self.gradient_and_logits(position, labels, targeted)
+            followed = self.one_channel(gradient) if grey else gradient
             if attack.momentum:
-                kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, gradient)
-                gradient = kept
-            position = self.moves[attack.direction, norm](position, films, gradient, step, radius)
+                followed = kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, followed)
+            before, position = position, self.moves[attack.direction, norm](position, films, followed, step, radius)
+            if watch:
+                watch(before, position, gradient, logits)
         return position
 
-    def gradient_at(self, films, labels, targeted=False):
-        """Return the gradient that attacks follow, float32 of the films' shape; see `perturb`.
+    def gradient_and_logits(self, films, labels, targeted=False):
+        """Return the gradient that attacks climb, float32 of the films' shape, and the logits, float32 [n, classes].
 
-        It does not depend on attack, direction or strength.
+        They do not depend on attack, direction or strength; see `perturb`.
         """
         # The loss is linear in the labels: with their sign turned, following the gradient lowers it.
-        return self.gradient(films, -labels if targeted else labels)[0]
+        return self.gradient(films, -labels if targeted else labels)
+
+    def gradient_at(self, films, labels, targeted=False):
+        """Return the gradient alone; see `gradient_and_logits`."""
+        return self.gradient_and_logits(films, labels, targeted)[0]
+
+    def unit_step(self, attack, gradient, *, protocol="paper", norm="linf", grey=False):
+        """Return a single-step attack's change at strength 1, before it is clipped to [0, 1].
+
+        The change at any strength is the strength times this.
+
+        Args:
+            attack: a single-step `Attack`.
+            gradient: what `gradient_at` returned.
+            protocol, norm, grey: as for `perturb`.
+
+        Returns:
+            float32 of the gradient's shape, a backend tensor.
+        """
+        from keras import ops
+
+        direction = DIRECTIONS[attack.direction](self.one_channel(gradient) if grey else gradient)
+        return PROJECTIONS[norm](direction, ops.zeros_like(direction), 1.0) if protocol == "budget" else direction

@@ -5,24 +5,29 @@ stopped sweep goes on with the next one.
 """
 
 import copy
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 
 from nosign import perceptibility
-from nosign.attacks import ATTACKS, Attacker, Condition, unit_noise
+from nosign.attacks import ATTACKS, Attacker, Condition, step_effect, unit_noise
 from nosign.dataset import CLASSES, prefetched, whole_batches
 from nosign.errors import UserError
-from nosign.gradients import compiled_logits, to_numpy
-from nosign.provenance import write_csv
+from nosign.gradients import compiled, compiled_logits, to_numpy
+from nosign.provenance import atomic_path, reserve, write_csv
 
-MEASURES = ("linf", "l2", "ssim")
-FILMS_ENDING = ".npy"
+MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio")
+# What may lie beside a cell's file; BOUNDARY lies there once a single-step attack.
+FILMS_ENDING, STEPS_ENDING, STORED_ENDING, SHOWN_ENDING = ".npy", ".steps.csv", ".stored.csv", ".shown.npz"
+BOUNDARY = "boundary.csv"
+SHOWN_A_CLASS = 2
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,8 @@ class Job:
         cells: list of `Cell`.
         settings: what the cells depend on, JSON-ready.
         kept: results folder whose adversarial films are scored instead of attacking anew, or None.
+        save_films: whether the adversarial films are kept.
+        storing: strengths at which it is measured what storing leaves of the attacks.
     """
 
     results: Path
@@ -62,6 +69,8 @@ class Job:
     cells: list
     settings: dict
     kept: Path | None = None
+    save_films: bool = False
+    storing: tuple = ()
 
     @property
     def folder(self):
@@ -76,15 +85,35 @@ class Job:
         """Return the path of a cell's adversarial films: those to score, or those to keep."""
         return cell_path(self.kept or self.results, self.source, self.condition, cell).with_suffix(FILMS_ENDING)
 
-    def unfinished(self, save_films):
-        """Return the cells that are not there, or whose films are wanted and not there."""
-        return [cell for cell in self.cells
-                if not self.path(cell).is_file() or save_films and not self.films_path(cell).is_file()]
+    def is_stored(self, cell):
+        """Tell whether it is measured what storing leaves of a cell's attack."""
+        return cell.strength in self.storing and self.kept is None
+
+    def unfinished(self):
+        """Return the cells that are not there, or lack the files beside them that are wanted."""
+        def is_finished(cell):
+            wanted = [self.path(cell), *[self.films_path(cell)] * self.save_films]
+            wanted += [self.path(cell).with_suffix(STORED_ENDING)] * self.is_stored(cell)
+            return all(path.is_file() for path in wanted)
+
+        return [cell for cell in self.cells if not is_finished(cell)]
+
+    def without_boundary(self):
+        """Return the single-step attacks whose visibility boundary is still to be found."""
+        names = dict.fromkeys(cell.attack for cell in self.cells if not ATTACKS[cell.attack].iterative)
+        return [name for name in names if self.kept is None and not self.boundary_path(name).is_file()]
+
+    def boundary_path(self, attack):
+        """Return the path of a single-step attack's visibility boundaries."""
+        return self.folder / attack / BOUNDARY
 
 
 def new_films(path, films):
     """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
-    return np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
+    with open(path, "r+b") as file:
+        reserve(file, os.path.getsize(path))
+    return array
 
 
 def open_films(path, films):
@@ -109,30 +138,57 @@ def plan(attacks, single_step_strengths, iterative_strengths):
     return list(dict.fromkeys(cells))
 
 
-class GradientStore:
-    """The gradients at the test films, which attacks and strengths share: on disk, so memory does not grow."""
+class FilmCache:
+    """An array a film, float32, on disk: what all attacks and strengths share does not fill the memory."""
 
-    def __init__(self, folder, film_shape):
-        """Open an unnamed file in a folder; it vanishes when it is closed, or with the process."""
-        self.file = tempfile.TemporaryFile(dir=folder)
-        self.film_shape = film_shape
-        self.film_bytes = int(np.prod(film_shape)) * 4
+    def __init__(self, folder, shape):
+        """Prepare for arrays of a shape, in an unnamed file in a folder (None: where temporary files go)."""
+        self.folder, self.shape = folder, tuple(shape)
+        self.film_bytes = int(np.prod(shape)) * 4
 
-    def write(self, start, gradients):
-        """Store float32 gradients [films, ...] of the films from `start` on."""
-        self.file.seek(start * self.film_bytes)
-        self.file.write(np.ascontiguousarray(gradients).data)
+    @cached_property
+    def file(self):
+        """The file; it vanishes with the process."""
+        return tempfile.TemporaryFile(dir=self.folder)
+
+    def write(self, start, arrays):
+        """Store float32 arrays [films, ...] of the films from `start` on."""
+        # Unlike seek and write, safe from several threads.
+        data = memoryview(np.ascontiguousarray(arrays, np.float32)).cast("B")
+        offset = start * self.film_bytes
+        while data:
+            written = os.pwrite(self.file.fileno(), data, offset)
+            data, offset = data[written:], offset + written
 
     def read(self, start, films):
-        """Return float32 gradients [films, ...] of the films from `start` on."""
-        self.file.seek(start * self.film_bytes)
-        return np.frombuffer(self.file.read(films * self.film_bytes), np.float32).reshape(films, *self.film_shape)
+        """Return float32 arrays [films, ...] of the films from `start` on."""
+        data = os.pread(self.file.fileno(), films * self.film_bytes, start * self.film_bytes)
+        return np.frombuffer(data, np.float32).reshape(films, *self.shape)
+
+
+@dataclass
+class Result:
+    """What a cell gives.
+
+    Attributes:
+        rows: frame of the cell's file, a row a film.
+        steps: frame of the steps, a row a film and step: the cosine between the step and the gradient, the gain in loss
+            that the gradient predicts, and the gain that happened; None for films that were kept.
+        stored: frame of the predictions after storing, a row a film and way of storing, or None.
+        shown: dict of arrays for `numpy.savez`, a few films for the report, or None.
+    """
+
+    rows: pd.DataFrame
+    steps: pd.DataFrame | None = None
+    stored: pd.DataFrame | None = None
+    shown: dict | None = None
 
 
 class Sweep:
     """Attacks the films of one set with gradients from one model and tests them on several."""
 
-    def __init__(self, films, source, targets, *, condition=Condition(), steps=10, seed=0, batch=64, workers=2):
+    def __init__(self, films, source, targets, *, condition=Condition(), steps=10, seed=0, batch=64, workers=2,
+                 folder=None):
         """Compile the models for one batch shape.
 
         Args:
@@ -144,19 +200,26 @@ class Sweep:
             seed: of the random starts.
             batch: films a batch.
             workers: threads that measure perturbations while the models run.
+            folder: where an unnamed file holds what cells share; None: where temporary files go.
         """
         self.films, self.condition, self.steps, self.seed = films, condition, steps, seed
         self.batch = min(batch, len(films))
         self.models, self.source = targets, source
         self.attacker = Attacker(targets[source])
         self.logits = {name: compiled_logits(model) for name, model in targets.items()}
-        self.pool = ThreadPoolExecutor(workers)
-        self.gradients = None
+        self.pool, self.step_effect = ThreadPoolExecutor(workers), compiled(step_effect)
+        self.folder, self.gradients, self.clean_logits, self.health, self.shown_clean = folder, None, None, None, None
+        self.limits = FilmCache(folder, (2, *films.images.shape[1:3]))
+        self.has_limits = np.zeros(len(films), bool)
 
-    def following(self, source):
-        """Return a sweep that follows another target's gradients and shares what is compiled."""
+    def following(self, source, condition):
+        """Return a sweep that follows a target's gradients under a condition and shares what need not be done again."""
         other = copy.copy(self)
-        other.source, other.attacker, other.gradients = source, Attacker(self.models[source]), None
+        other.source, other.condition = source, condition
+        if source != self.source:
+            other.attacker = Attacker(self.models[source])
+        if (source, condition.target) != (self.source, self.condition.target):
+            other.gradients = other.clean_logits = other.health = None
         return other
 
     def batches(self):
@@ -170,16 +233,20 @@ class Sweep:
         return one_hot(labels if self.condition.target is None else np.full_like(labels, CLASSES.index(self.condition.target)))
 
     def predict(self, films):
-        """Return the class that each target sees in a batch, dict from name to int array."""
+        """Return each target's logits on a batch, dict from name to float32 array [films, classes]."""
         # All models are started before the first result is waited for.
         started = {name: logits(films) for name, logits in self.logits.items()}
-        return {name: to_numpy(logits).argmax(-1) for name, logits in started.items()}
+        return {name: to_numpy(logits) for name, logits in started.items()}
+
+    def classes(self, films):
+        """Return the class that each target sees in a batch, dict from name to int array."""
+        return {name: logits.argmax(-1) for name, logits in self.predict(films).items()}
 
     def clean(self, advance):
         """Return the frame of `clean.csv`: a row a film, its label and each target's prediction."""
         parts = []
         for start, stop, films, _ in self.batches():
-            parts.append(pd.DataFrame(self.predict(films))[:stop - start])
+            parts.append(pd.DataFrame(self.classes(films))[:stop - start])
             advance((stop - start) * len(self.logits))
         return pd.concat([self.identity(), pd.concat(parts, ignore_index=True)], axis=1)
 
@@ -187,17 +254,20 @@ class Sweep:
         """Return the columns that say which film a row describes."""
         return pd.DataFrame({"film": self.films.rows, "label": self.films.labels})
 
-    def first_gradients(self, folder, advance):
+    def first_gradients(self, advance):
         """Compute the gradient at every film, once for all attacks that start there.
 
         Returns:
             dict: how many films have a gradient of zero, and how many one that is not finite; no attack moves them.
         """
-        self.gradients = GradientStore(folder, self.films.images.shape[1:])
+        self.gradients = FilmCache(self.folder, self.films.images.shape[1:])
+        self.clean_logits = np.empty((len(self.films), len(CLASSES)), np.float32)
         found = {"films_with_zero_gradient": 0, "films_with_nan_or_infinite_gradient": 0}
         for start, stop, films, labels in self.batches():
-            gradients = to_numpy(self.attacker.gradient_at(films, labels, self.targeted))[:stop - start]
+            gradients, logits = (to_numpy(tensor)[:stop - start]
+                                 for tensor in self.attacker.gradient_and_logits(films, labels, self.targeted))
             self.gradients.write(start, gradients)
+            self.clean_logits[start:stop] = logits
             largest = np.abs(gradients).max(axis=(1, 2, 3))
             found["films_with_zero_gradient"] += int((largest == 0).sum())
             found["films_with_nan_or_infinite_gradient"] += int((~np.isfinite(largest)).sum())
@@ -211,10 +281,15 @@ class Sweep:
 
     def perturb(self, attack, films, labels, strength, **options):
         """Attack a batch under the sweep's condition; returns a backend tensor. See `Attacker.perturb`."""
-        return self.attacker.perturb(attack, films, labels, strength, protocol=self.condition.protocol,
-                                     norm=self.condition.norm, targeted=self.targeted, steps=self.steps, **options)
+        return self.attacker.perturb(attack, films, labels, strength, targeted=self.targeted, steps=self.steps,
+                                     **self.geometry, **options)
 
-    def attack_batch(self, cell, start, stop, films, labels):
+    @property
+    def geometry(self):
+        """The part of the condition that says what a step may look like."""
+        return {"protocol": self.condition.protocol, "norm": self.condition.norm, "grey": self.condition.grey}
+
+    def attack_batch(self, cell, start, stop, films, labels, watch=None):
         """Return the adversarial films of a batch, a backend tensor, float32 in [0, 1]."""
         attack = ATTACKS[cell.attack]
         first = noise = None
@@ -222,10 +297,10 @@ class Sweep:
             noise = padded(unit_noise(self.seed, self.films.rows[start:stop], films.shape[1:]), len(films))
         elif self.gradients:
             first = padded(self.gradients.read(start, stop - start), len(films))
-        return self.perturb(attack, films, labels, cell.strength, noise=noise, first_gradient=first)
+        return self.perturb(attack, films, labels, cell.strength, noise=noise, first_gradient=first, watch=watch)
 
-    def run(self, cell, clean, advance, keep=None, kept=None):
-        """Attack all films and return the frame of a cell's file.
+    def run(self, cell, clean, advance, *, keep=None, kept=None, storing=False):
+        """Attack all films and return the cell's `Result`.
 
         Args:
             cell: `Cell`.
@@ -233,28 +308,100 @@ class Sweep:
             advance: called with the work done, for a progress bar.
             keep: float32 array [films, height, width, 3] that receives the adversarial films, or None.
             kept: such an array, whose films are scored instead of attacking anew, or None.
+            storing: whether the films are scored after each of `perceptibility.STORAGES` too.
         """
-        parts, measures = [], []
+        rows, steps, stored, measures, shown = [], [], [], [], Shown(self, clean)
         for start, stop, films, labels in self.batches():
+            seen_steps = []
             if kept is None:
-                changed = self.attack_batch(cell, start, stop, films, labels)
+                changed = self.attack_batch(cell, start, stop, films, labels, watch=self.watch(seen_steps))
             else:
                 changed = padded(kept[start:stop], len(films))
             pixels = to_numpy(changed)
             if keep is not None:
                 keep[start:stop] = pixels[:stop - start]
-            measures += [self.pool.submit(measure, films[i], pixels[i]) for i in range(stop - start)]
-            seen = self.predict(changed)
-            rounded = perceptibility.rounded_to_8_bits(pixels)
-            if np.array_equal(rounded, films):
-                stored = {name: np.resize(clean[name][start:stop], len(films)) for name in self.logits}
-            else:
-                stored = self.predict(rounded)
-            seen |= {f"{name}_8bit": classes for name, classes in stored.items()}
-            parts.append(pd.DataFrame(seen)[:stop - start])
-            advance((stop - start) * cell_cost(cell, self.steps, len(self.logits), attacked=kept is None))
+            measures += [self.pool.submit(self.measure, start + i, films[i], pixels[i]) for i in range(stop - start)]
+            logits = self.predict(changed)
+            shown.add(start, stop, films, pixels, logits)
+            rounded = self.after_rounding(films, pixels, {name: clean[name][start:stop] for name in self.logits})
+            seen = {name: outputs.argmax(-1) for name, outputs in logits.items()}
+            rows.append(pd.DataFrame({**seen, **{f"{name}_8bit": classes for name, classes in rounded.items()}})[:stop - start])
+            if seen_steps:
+                steps.append(self.step_rows(start, stop, labels, seen_steps, logits[self.source]))
+            if storing:
+                stored += self.stored_rows(start, stop, pixels, rounded)
+            advance((stop - start) * cell_cost(cell, self.steps, len(self.logits), attacked=kept is None, storing=storing))
         measured = pd.DataFrame([future.result() for future in measures], columns=MEASURES)
-        return pd.concat([self.identity(), pd.concat(parts, ignore_index=True), measured], axis=1)
+        return Result(pd.concat([self.identity(), pd.concat(rows, ignore_index=True), measured], axis=1),
+                      in_order(steps, "step"), in_order(stored, "storage", list(perceptibility.STORAGES)),
+                      None if kept is not None else shown.arrays())
+
+    def measure(self, position, original, changed):
+        """Return the measures of a film's perturbation, in the order of `MEASURES`."""
+        sizes = tuple(getattr(perceptibility, name)(original, changed) for name in MEASURES[:4])
+        return sizes + perceptibility.visibility(changed - original, self.limits_of(position, original))
+
+    def limits_of(self, position, film):
+        """Return `perceptibility.thresholds` of a film of the set, computed once."""
+        if not self.has_limits[position]:
+            self.limits.write(position, perceptibility.thresholds(film))
+            self.has_limits[position] = True
+        return self.limits.read(position, 1)[0]
+
+    def after_rounding(self, films, pixels, clean):
+        """Return the class that each target sees after rounding to 8 bits; `clean` is what it sees in the films."""
+        rounded = perceptibility.STORAGES["8 bits"](pixels)
+        if np.array_equal(rounded, films):
+            return {name: np.resize(classes, len(films)) for name, classes in clean.items()}
+        return self.classes(rounded)
+
+    def watch(self, steps):
+        """Return a function for `Attacker.perturb` that keeps each step's effect and the logits before it."""
+        return lambda before, after, gradient, logits: steps.append((self.step_effect(before, after, gradient), logits))
+
+    def step_rows(self, start, stop, labels, steps, last_logits):
+        """Return the frame of a batch's steps; see `Result`."""
+        logits = [padded(self.clean_logits[start:stop], len(labels)) if before is None else to_numpy(before)
+                  for _, before in steps]
+        side = -1 if self.targeted else 1  # what targeted attacks climb is minus the loss
+        losses = [side * cross_entropy(labels, outputs) for outputs in (*logits, last_logits)]
+        parts = [pd.DataFrame({"film": self.films.rows[start:stop], "step": number + 1,
+                               "cosine": to_numpy(cosine)[:stop - start], "predicted": to_numpy(predicted)[:stop - start],
+                               "gained": (losses[number + 1] - losses[number])[:stop - start]})
+                 for number, ((cosine, predicted), _) in enumerate(steps)]
+        return pd.concat(parts, ignore_index=True)
+
+    def stored_rows(self, start, stop, pixels, rounded):
+        """Return the frames of a batch's predictions after storing, one a way of storing; `rounded` are those at 8 bits."""
+        found = {name: rounded if name == "8 bits" else self.classes(store(pixels))
+                 for name, store in perceptibility.STORAGES.items()}
+        identity = self.identity()[start:stop].reset_index(drop=True)
+        return [pd.concat([identity.assign(storage=name), pd.DataFrame(seen)[:stop - start]], axis=1)
+                for name, seen in found.items()]
+
+    def find_boundaries(self, name, advance):
+        """Find the strength at which a single-step attack becomes visible on each film; needs `first_gradients`.
+
+        Returns:
+            Frame of `BOUNDARY`: a row a film and criterion, the largest invisible strength, each target's prediction at it.
+        """
+        def read():
+            for start, stop, films, _ in self.batches():
+                gradients = padded(self.gradients.read(start, stop - start), len(films))
+                units = to_numpy(self.attacker.unit_step(ATTACKS[name], gradients, **self.geometry))
+                found = self.pool.map(lambda i: perceptibility.boundaries(films[i], units[i], self.limits_of(start + i, films[i])),
+                                      range(stop - start))
+                yield start, stop, films, units, pd.DataFrame(found)
+
+        parts = []
+        for start, stop, films, units, found in prefetched(read()):
+            identity = self.identity()[start:stop].reset_index(drop=True)
+            for criterion in perceptibility.CRITERIA:
+                strengths = padded(found[criterion].to_numpy(np.float32), len(films)).reshape(-1, 1, 1, 1)
+                seen = pd.DataFrame(self.classes(np.clip(films + strengths * units, 0, 1)))[:stop - start]
+                parts.append(pd.concat([identity.assign(criterion=criterion, strength=found[criterion]), seen], axis=1))
+            advance((stop - start) * boundary_cost(len(self.logits)))
+        return in_order(parts, "criterion", list(perceptibility.CRITERIA))
 
     def unbounded_accuracy(self):
         """Return the source model's accuracy on the first films after an attack without bounds.
@@ -284,6 +431,16 @@ class Sweep:
         noise = unit_noise(self.seed, self.films.rows[[position]], films.shape[1:])
         return to_numpy(self.perturb(ATTACKS[cell.attack], films, labels, cell.strength, noise=noise))[0]
 
+    def clean_probabilities(self, positions):
+        """Return each target's softmax outputs on some films of the set, list of float64 [films, classes]; computed once."""
+        if self.shown_clean is None or self.shown_clean[0] != positions:
+            found = {name: [] for name in self.logits}
+            for start, stop, rows in whole_batches(len(positions), self.batch):
+                for name, logits in self.predict(self.films.pixels(np.array(positions)[rows])).items():
+                    found[name] += list(softmax(logits[:stop - start].astype(np.float64), -1))
+            self.shown_clean = positions, list(found.values())
+        return self.shown_clean[1]
+
     def probabilities(self, source, films):
         """Return a target's softmax outputs for a few films, float64 [films, classes]."""
         return softmax(np.concatenate([to_numpy(self.logits[source](film[None])) for film in films]).astype(np.float64), -1)
@@ -299,9 +456,47 @@ def padded(array, length):
     return np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
 
 
-def measure(original, changed):
-    """Return a perturbation's measures, in the order of `MEASURES`."""
-    return tuple(getattr(perceptibility, name)(original, changed) for name in MEASURES)
+def cross_entropy(labels, logits):
+    """Return each film's cross-entropy, float64 [n], of one-hot labels and logits [n, classes]."""
+    return -(labels * log_softmax(logits.astype(np.float64), axis=-1)).sum(-1)
+
+
+def in_order(parts, column, order=None):
+    """Join batches' frames and sort the rows by a column, in a given order or its own; None if there are none."""
+    if not parts:
+        return None
+    place = order.index if order else int
+    return pd.concat(parts, ignore_index=True).sort_values(column, key=lambda names: names.map(place), kind="stable",
+                                                           ignore_index=True)
+
+
+class Shown:
+    """Collects what the report shows of a few films: the change of each pixel and what each model makes of it."""
+
+    def __init__(self, sweep, clean):
+        """Choose the films: the first of each class that the source model gets right, or the first if it gets none right."""
+        right = (clean[sweep.source] == clean["label"]).to_numpy()
+        positions = []
+        for label in range(len(CLASSES)):
+            of_class = np.flatnonzero(sweep.films.labels == label)
+            positions += list(np.concatenate([of_class[right[of_class]], of_class[~right[of_class]]])[:SHOWN_A_CLASS])
+        self.sweep, self.positions, self.changes, self.probabilities = sweep, sorted(map(int, positions)), [], []
+
+    def add(self, start, stop, films, pixels, logits):
+        """Keep those of a batch's films that are shown."""
+        for position in self.positions:
+            if start <= position < stop:
+                i = position - start
+                self.changes.append((pixels[i] - films[i]).astype(np.float16))
+                self.probabilities.append([softmax(outputs[i].astype(np.float64)) for outputs in logits.values()])
+
+    def arrays(self):
+        """Return the arrays for `numpy.savez`: a few films [k, ...], models [m], probabilities [m, k, classes]."""
+        sweep, rows = self.sweep, self.sweep.films.rows[self.positions]
+        return {"films": rows, "labels": sweep.films.labels[self.positions], "original": sweep.films.images[rows],
+                "change": np.stack(self.changes), "models": np.array(list(sweep.logits)),
+                "probabilities": np.float32(self.probabilities).swapaxes(0, 1),
+                "clean_probabilities": np.float32(sweep.clean_probabilities(tuple(self.positions)))}
 
 
 # So many films, or a batch more, show whether an attack without bounds reaches chance.
@@ -310,14 +505,30 @@ UNBOUNDED_FILMS = 20
 GRADIENT_COST = 2
 
 
-def cell_cost(cell, steps, targets, attacked=True):
+def cell_cost(cell, steps, targets, attacked=True, storing=False):
     """Return a cell's work a film in forward passes: gradients, and the predictions before and after rounding."""
     gradients = steps - (not ATTACKS[cell.attack].random_start) if attacked and ATTACKS[cell.attack].iterative else 0
-    return gradients * GRADIENT_COST + 2 * targets
+    return gradients * GRADIENT_COST + (1 + (len(perceptibility.STORAGES) if storing else 1)) * targets
 
 
-def write_cell(path, frame):
-    """Write a cell's file atomically, measures with six digits."""
+def boundary_cost(targets):
+    """Return the work a film of finding a single-step attack's boundaries, in forward passes."""
+    return len(perceptibility.CRITERIA) * targets
+
+
+def write_cell(path, result):
+    """Write a cell's files, each atomically, numbers with six digits; the cell's own comes last and vouches for the others."""
+    for ending, frame in ((STEPS_ENDING, result.steps), (STORED_ENDING, result.stored)):
+        if frame is not None:
+            write_rows(path.with_suffix(ending), frame)
+    if result.shown is not None:
+        with atomic_path(path.with_suffix(SHOWN_ENDING)) as temporary:
+            np.savez(temporary, **result.shown)
+    write_rows(path, result.rows)
+
+
+def write_rows(path, frame):
+    """Write a frame as CSV atomically, numbers with six digits."""
     write_csv(path, frame, float_format="%.6g")
 
 

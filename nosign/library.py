@@ -11,8 +11,8 @@ from nosign.errors import UserError
 from nosign.gradients import to_numpy
 
 
-def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="paper", norm="linf", targeted=False, steps=10,
-           seed=0, batch=64, logits=None):
+def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="paper", norm="linf", targeted=False, grey=False,
+           steps=10, seed=0, batch=64, logits=None):
     """Attack images with gradients from a classifier.
 
     Args:
@@ -25,6 +25,7 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
         protocol: "paper": each step has the strength; "budget": the whole attack has.
         norm: of the ball that "budget" keeps to, "linf" or "l2" (of the radius of a change by `strength` everywhere).
         targeted: make the model see `labels` instead of anything else.
+        grey: change all channels alike, so that a grey image stays grey.
         steps: of an iterative attack.
         seed: of the random starts; an image starts at the same point in every call and batch.
         batch: images attacked at once.
@@ -49,7 +50,7 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
     for start, stop, rows in whole_batches(len(images), batch):
         noise = unit_noise(seed, rows, images.shape[1:]) if ATTACKS[name].random_start else None
         changed = attacker.perturb(ATTACKS[name], images[rows], labels[rows], strengths[rows], protocol=protocol, norm=norm,
-                                   targeted=targeted, steps=steps, noise=noise)
+                                   targeted=targeted, grey=grey, steps=steps, noise=noise)
         parts.append(to_numpy(changed)[:stop - start])
     return np.concatenate(parts)
 

@@ -1,18 +1,61 @@
-"""How large and how visible a perturbation is: norms and structural similarity."""
+"""How large and how visible a perturbation is, what storing leaves of it, and where it becomes visible."""
+
+import io
+import math
+from functools import partial
 
 import numpy as np
 
+# The paper's proposal: a perturbation is invisible while its local mean stays below a share of the local mean of the grey
+# levels, here Weber's fraction of luminance, and in any case below half a grey level.
+LOCAL_WINDOW, LOCAL_SHARE, LOCAL_FLOOR = 11, 0.02, 0.5 / 255
+SSIM_INVISIBLE = 0.99
+CRITERIA = {
+    "local mean": f"the mean perturbation in every window of {LOCAL_WINDOW} x {LOCAL_WINDOW} pixels is at most "
+                  f"{100 * LOCAL_SHARE:g} % of the mean grey level there (or half of one grey level of 255)",
+    "JND": "at every pixel the luminance changes by at most the just noticeable difference of Chou and Li (1995)",
+    "SSIM": f"the structural similarity is at least {SSIM_INVISIBLE:g}"}
+# Rec. ITU-R BT.601, as Pillow converts to grey.
+LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
+STRONGEST = 1.0  # no strength beyond reaches more of [0, 1]
 
-def rounded_to_8_bits(films):
-    """Return films as they come back from 8-bit storage.
+
+def rounded(bits, films):
+    """Return films as they come back from storage with so many bits a channel.
 
     Args:
+        bits: from 1 to 16.
         films: float32 array in [0, 1].
 
     Returns:
-        float32 array of the same shape, multiples of 1/255; a film that was 8-bit stays bit for bit.
+        float32 array of the same shape, multiples of 1 / (2^bits - 1); a film that was stored so stays bit for bit.
     """
-    return np.rint(films * np.float32(255)).astype(np.uint8).astype(np.float32) / np.float32(255)
+    levels = np.float32(2**bits - 1)
+    return np.rint(films * levels) / levels
+
+
+def through_jpeg(quality, films):
+    """Return films as they come back from JPEG files, with Pillow's defaults (chroma at half the resolution).
+
+    Args:
+        quality: Pillow's, from 1 to 95.
+        films: float32 array [films, height, width, 3] in [0, 1].
+
+    Returns:
+        float32 array of the same shape, multiples of 1/255.
+    """
+    from PIL import Image
+
+    back = np.empty_like(films)
+    for position, film in enumerate(np.rint(films * np.float32(255)).astype(np.uint8)):
+        file = io.BytesIO()
+        Image.fromarray(film).save(file, "JPEG", quality=quality)
+        back[position] = np.asarray(Image.open(file), np.float32) / np.float32(255)
+    return back
+
+
+STORAGES = {**{f"{bits} bits": partial(rounded, bits) for bits in (8, 10, 12, 16)},
+            **{f"JPEG {quality}": partial(through_jpeg, quality) for quality in (95, 90, 75)}}
 
 
 def linf(original, changed):
@@ -34,3 +77,110 @@ def ssim(original, changed):
     from skimage.metrics import structural_similarity
 
     return float(structural_similarity(original, changed, data_range=1.0, channel_axis=-1))
+
+
+def psnr(original, changed):
+    """Return the peak signal-to-noise ratio in dB, a peak being 1; infinite for an unchanged film."""
+    from skimage.metrics import peak_signal_noise_ratio
+
+    with np.errstate(divide="ignore"):
+        return float(peak_signal_noise_ratio(original, changed, data_range=1.0))
+
+
+def thresholds(film):
+    """Return the largest invisible perturbation around and at each pixel.
+
+    Args:
+        film: float32 [height, width, 3] in [0, 1].
+
+    Returns:
+        float32 [2, height, width], fractions of the grey range: of the local mean, and of the luminance (JND).
+    """
+    local = np.maximum(LOCAL_SHARE * local_mean(film), LOCAL_FLOOR)
+    return np.stack([local, just_noticeable_difference(255 * (film @ LUMINANCE)) / 255]).astype(np.float32)
+
+
+def local_mean(film):
+    """Return the mean over channels and a window around each pixel, float [height, width]; the edge is mirrored."""
+    from scipy.ndimage import uniform_filter
+
+    return uniform_filter(film.mean(axis=-1), LOCAL_WINDOW, mode="reflect")
+
+
+BACKGROUND = np.array([[1, 1, 1, 1, 1], [1, 2, 2, 2, 1], [1, 2, 0, 2, 1], [1, 2, 2, 2, 1], [1, 1, 1, 1, 1]]) / 32
+DOWNWARD = np.array([[0, 0, 0, 0, 0], [1, 3, 8, 3, 1], [0, 0, 0, 0, 0], [-1, -3, -8, -3, -1], [0, 0, 0, 0, 0]]) / 16
+DIAGONAL = np.array([[0, 0, 1, 0, 0], [0, 8, 3, 0, 0], [1, 3, 0, -3, -1], [0, 0, -3, -8, 0], [0, 0, -1, 0, 0]]) / 16
+
+
+def just_noticeable_difference(luminance):
+    """Return how much each pixel may change unseen (Chou and Li, 1995, IEEE Trans. CSVT 5(6), equations 1 to 9).
+
+    The larger of two thresholds: contrast hides changes beside edges, and dark or bright surroundings hide them anywhere.
+
+    Args:
+        luminance: float array [height, width] in [0, 255].
+
+    Returns:
+        float array [height, width], grey levels of 255.
+    """
+    from scipy.ndimage import correlate
+
+    luminance = np.asarray(luminance, np.float64)
+    background = correlate(luminance, BACKGROUND, mode="mirror")
+    edges = (DOWNWARD, DIAGONAL, DIAGONAL[:, ::-1], DOWNWARD.T)
+    gradient = np.max([np.abs(correlate(luminance, edge, mode="mirror")) for edge in edges], axis=0)
+    masking = gradient * (background * 0.0001 + 0.115) + 0.5 - background * 0.01
+    adaptation = np.where(background <= 127, 17 * (1 - np.sqrt(background / 127)) + 3, 3 / 128 * (background - 127) + 3)
+    return np.maximum(masking, adaptation)
+
+
+def visibility(change, limits):
+    """Set a perturbation against the thresholds of its film; above 1 it is visible.
+
+    Args:
+        change: float32 [height, width, 3], the perturbation, or a single-step attack's change at strength 1.
+        limits: what `thresholds` returned.
+
+    Returns:
+        The largest ratio of the local mean, and that of the luminance.
+    """
+    return (float((local_mean(np.abs(change)) / limits[0]).max()), float((np.abs(change @ LUMINANCE) / limits[1]).max()))
+
+
+def boundaries(film, unit, limits):
+    """Return the largest strength at which a single-step attack stays invisible on a film, by each of `CRITERIA`.
+
+    The change at a strength is the strength times `unit`: the first two criteria are linear in it and solved in closed
+    form, leaving out that clipping to [0, 1] makes a change smaller; SSIM by bracketing.
+
+    Args:
+        film: float32 [height, width, 3] in [0, 1].
+        unit: float32, the same shape, the change at strength 1.
+        limits: what `thresholds` returned for the film.
+
+    Returns:
+        dict from criterion to a strength in [0, 1].
+    """
+    local, noticeable = (min(STRONGEST, 1 / ratio if ratio else STRONGEST) for ratio in visibility(unit, limits))
+    return {"local mean": local, "JND": noticeable, "SSIM": ssim_boundary(film, unit)}
+
+
+def ssim_boundary(film, unit, weakest=1e-5, precision=1e-3):
+    """Return the largest strength at which the SSIM is at least `SSIM_INVISIBLE`.
+
+    Args:
+        film, unit: as for `boundaries`.
+        weakest: strength below which it is not looked for.
+        precision: relative, of the strength.
+    """
+    from scipy.optimize import brentq
+
+    def excess(log_strength):
+        # The dissimilarity grows about with the square of the strength: on logarithmic scales, along a line.
+        changed = np.clip(film + np.float32(math.exp(log_strength)) * unit, 0, 1)
+        return math.log(max(1 - ssim(film, changed), 1e-12) / (1 - SSIM_INVISIBLE))
+
+    low, high = math.log(weakest), math.log(STRONGEST)
+    if excess(high) <= 0:
+        return STRONGEST
+    return weakest if excess(low) > 0 else math.exp(brentq(excess, low, high, xtol=precision))

@@ -41,6 +41,20 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
+def reserve(file, length):
+    """Make an open binary file `length` bytes long and take its space from the disk now.
+
+    Whoever writes into a mapped file without space on the disk is killed by the system, without a message.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, length)
+    else:
+        file.truncate(length)
+
+
 def write_text(path, text):
     """Write a UTF-8 text file atomically."""
     with atomic_path(path) as temporary:

@@ -52,6 +52,12 @@ def contents(out):
             if path.suffix in (".csv", ".npz") and not path.name.startswith(".")}
 
 
+def cells_of(names):
+    """Return those of some paths that are cells' own files."""
+    return {name for name in names if name.startswith("attacks") and name.count(".csv") and
+            name.rsplit("/", 1)[1].removesuffix(".csv").replace(".", "", 1).isdigit()}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(workplace, tmp_path_factory):
     """The results of a run that nothing disturbs; not to be changed."""
@@ -78,7 +84,11 @@ def refusal(capsys, argv):
 def test_a_run_writes_one_cell_for_each_attack_and_strength(undisturbed):
     single = {f"{SWEEP}/{name}/{strength}.csv" for name in ("fgsm", "fgnm") for strength in ("0.0005", "0.02")}
     iterative = {f"{SWEEP}/{name}/0.002.csv" for name in ("bim", "binm", "pgd", "pgdnm")}
-    assert set(contents(undisturbed)) == {"clean.csv", "examples/fgnm.npz", "examples/pgdnm.npz", *single, *iterative}
+    found = set(contents(undisturbed))
+    assert cells_of(found) == single | iterative
+    beside = {cell.replace(".csv", ending) for cell in single | iterative for ending in (".steps.csv", ".shown.npz")}
+    boundaries = {f"{SWEEP}/{name}/boundary.csv" for name in ("fgsm", "fgnm")}
+    assert found - cells_of(found) == {"clean.csv", "examples/fgnm.npz", "examples/pgdnm.npz", *beside, *boundaries}
 
 
 def test_every_cells_predictions_equal_a_slow_recomputation(workplace, undisturbed):
@@ -102,7 +112,8 @@ def test_the_manifests_say_what_was_run(workplace, undisturbed):
     assert set(whole["settings"]["models"]) == set(MODELS) and whole["settings"]["films"] == FILMS
     assert sweep["settings"].items() >= {"source": "VGG16", "protocol": "paper", "steps": 3, "seed": 0, "batch": 4}.items()
     assert whole["finished"] is True and sweep["finished"] is True
-    assert set(whole["outputs"]) == {"clean.csv"} and len(sweep["outputs"]) == 8
+    assert set(whole["outputs"]) == {"clean.csv"} and set(sweep["outputs"]) == {name.removeprefix(SWEEP + "/") for name in contents(undisturbed)
+                                                                       if name.startswith(SWEEP)}
     assert sweep["packages"]["keras"] and sweep["device"]["precision"] == "float32"
 
 
@@ -112,7 +123,7 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(workplace, undisturb
     expected = contents(undisturbed)
     for name in gone:
         (copy / name).unlink()
-    kept = {path: path.stat().st_mtime_ns for path in copy.rglob("*.csv")}
+    kept = {copy / name: (copy / name).stat().st_mtime_ns for name in cells_of(contents(copy))}
     assert run(attack.main, words(workplace, copy)) == 0
     assert contents(copy) == expected
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
@@ -120,22 +131,43 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(workplace, undisturb
     assert f"8 cells, {8 - cells} of them finished" in capsys.readouterr().out
 
 
-def test_a_run_that_is_killed_leaves_whole_files_only_and_goes_on(root, workplace, tmp_path):
+def test_a_run_that_is_killed_several_times_leaves_whole_files_only_and_goes_on(root, workplace, tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    more = ["--attacks", "pgd", "--iterative-strengths", *map(str, np.arange(1, 11) / 1000), "--steps", "20"]
-    process = subprocess.Popen([sys.executable, "attack.py", *words(workplace, killed, *more)], cwd=root,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.time() + 120
-    while len(list(killed.glob(f"{SWEEP}/*/[!.]*.csv"))) < 3 and process.poll() is None and time.time() < deadline:
-        time.sleep(0.005)
-    time.sleep(random.random() / 5)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    left = contents(killed)
-    for out in (killed, whole):
-        assert run(attack.main, words(workplace, out, *more)) == 0
-    assert 3 < len(left) < len(contents(whole)) and left.items() <= contents(whole).items()
-    assert contents(killed) == contents(whole)
+    more = ["--attacks", "fgnm", "pgd", "--single-step-strengths", *map(str, np.arange(1, 11) / 1000),
+            "--iterative-strengths", *map(str, np.arange(1, 21) / 1000), "--steps", "20", "--save-films",
+            "--storing-strengths", "0.003"]
+    assert run(attack.main, words(workplace, whole, *more)) == 0
+    expected = contents(whole)
+    for _ in range(3):
+        before = len(contents(killed))
+        process = subprocess.Popen([sys.executable, "attack.py", *words(workplace, killed, *more)], cwd=root,
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.time() + 120
+        while len(contents(killed)) <= before and process.poll() is None and time.time() < deadline:
+            time.sleep(0.005)
+        time.sleep(random.random() / 4)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert before < len(contents(killed)) and contents(killed).items() <= expected.items()
+    assert len(contents(killed)) < len(expected)
+    assert run(attack.main, words(workplace, killed, *more)) == 0
+    assert contents(killed) == expected
+
+
+# Too small for the manifest, for the gradients of ten films, and for the films of a cell.
+@pytest.mark.parametrize("room", [800, 6000, 17300])
+def test_a_full_disk_ends_with_one_line_and_nothing_corrupt(root, workplace, undisturbed, tmp_path, room):
+    # No file may grow beyond so many bytes; as on a full disk, the write that would fails.
+    limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); " \
+              "sys.argv = sys.argv[1:]; runpy.run_path('attack.py', run_name='__main__')"
+    command = [sys.executable, "-c", limited, "attack.py", *words(workplace, tmp_path / "out", "--save-films")]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line and "passes" not in line]
+    assert done.returncode == 1 and len(lines) == 1 and lines[0].startswith("error: File too large"), done.stderr
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".part")]
+    assert contents(tmp_path / "out").items() <= contents(undisturbed).items()
+    assert run(attack.main, words(workplace, tmp_path / "out")) == 0
+    assert contents(tmp_path / "out") == contents(undisturbed)
 
 
 def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undisturbed, tmp_path, monkeypatch):
@@ -143,10 +175,10 @@ def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undi
     (tmp_path / SWEEP).mkdir(parents=True)
     write_cell = evaluation.write_cell
 
-    def write_one_cell(path, frame):
+    def write_one_cell(path, result):
         if list(tmp_path.rglob("0.0005.csv")):
             raise KeyboardInterrupt
-        write_cell(path, frame)
+        write_cell(path, result)
 
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "write_cell", write_one_cell)
@@ -213,8 +245,9 @@ def test_overwrite_replaces_this_sweep_and_keeps_the_others(workplace, undisturb
     other.parent.mkdir(parents=True)
     other.write_text("another sweep of the same films and models\n")
     assert run(attack.main, words(workplace, copy, "--attacks", "fgnm", "--seed", "1", "--overwrite")) == 0
-    assert set(contents(copy)) == {"clean.csv", "examples/fgnm.npz", "attacks/InceptionV3/paper/fgsm/0.02.csv",
-                                   f"{SWEEP}/fgnm/0.0005.csv", f"{SWEEP}/fgnm/0.02.csv"}
+    assert cells_of(contents(copy)) == {"attacks/InceptionV3/paper/fgsm/0.02.csv", f"{SWEEP}/fgnm/0.0005.csv",
+                                        f"{SWEEP}/fgnm/0.02.csv"}
+    assert not list((copy / SWEEP).glob("fgsm*")) and not (copy / "examples/pgdnm.npz").exists()
     assert (copy / "clean.csv").read_bytes() == (undisturbed / "clean.csv").read_bytes()
     # The seed moves random starts alone, so these cells come out as before.
     assert (copy / SWEEP / "fgnm/0.02.csv").read_bytes() == (undisturbed / SWEEP / "fgnm/0.02.csv").read_bytes()
@@ -226,7 +259,7 @@ def test_overwrite_with_other_films_removes_all_sweeps(workplace, copy):
     other.parent.mkdir(parents=True)
     other.write_text("a sweep of other films\n")
     assert run(attack.main, words(workplace, copy, "--attacks", "fgsm", "--films", "6", "--overwrite")) == 0
-    assert set(contents(copy)) == {"clean.csv", f"{SWEEP}/fgsm/0.0005.csv", f"{SWEEP}/fgsm/0.02.csv"}
+    assert cells_of(contents(copy)) == {f"{SWEEP}/fgsm/0.0005.csv", f"{SWEEP}/fgsm/0.02.csv"}
     assert len(pd.read_csv(copy / "clean.csv")) == len(pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")) == 6
 
 
@@ -265,9 +298,39 @@ def test_conditions_have_folders_of_their_own(workplace, copy, undisturbed):
     for more in (["--target", "Normal"], ["--protocol", "budget", "--norm", "l2"]):
         assert run(attack.main, words(workplace, copy, "--attacks", "mifgnm", *more)) == 0
     found = set(contents(copy)) - set(contents(undisturbed))
-    assert found == {"attacks/VGG16/paper-to-Normal/mifgnm/0.002.csv", "attacks/VGG16/budget-l2/mifgnm/0.002.csv"}
+    assert cells_of(found) == {"attacks/VGG16/paper-to-Normal/mifgnm/0.002.csv", "attacks/VGG16/budget-l2/mifgnm/0.002.csv"}
     settings = json.loads((copy / "attacks/VGG16/paper-to-Normal/manifest.json").read_text())["settings"]
     assert settings["target"] == "Normal" and settings["norm"] == "linf"
+
+
+def test_grey_attacks_have_a_folder_of_their_own_and_change_all_channels_alike(workplace, copy):
+    grey = ["--grey", "--attacks", "fgnm", "pgd", "--save-films"]
+    assert run(attack.main, words(workplace, copy, *grey)) == 0
+    images = np.load(workplace / "data/images.npy")[TRAINING_FILMS:] / np.float32(255)
+    inside = (images > 0.1).all(-1) & (images < 0.9).all(-1)
+    for name in ("fgnm/0.02", "pgd/0.002"):
+        changes = (np.load(copy / f"{SWEEP}-grey/{name}.npy") - images)[inside]
+        assert np.abs(changes - changes[:, :1]).max() < 1e-6 < np.abs(changes).max()
+
+
+def test_storing_is_measured_at_the_strengths_that_are_asked_for_also_later(workplace, undisturbed, copy):
+    few = ["--attacks", "fgsm", "bim", "--storing-strengths", "0.02"]
+    assert run(attack.main, words(workplace, copy, *few)) == 0
+    assert set(contents(copy)) - set(contents(undisturbed)) == {f"{SWEEP}/fgsm/0.02.stored.csv"}
+    found = contents(copy)
+    assert all(found[name] == before for name, before in contents(undisturbed).items())
+    stored, cell = pd.read_csv(copy / SWEEP / "fgsm/0.02.stored.csv"), pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")
+    np.testing.assert_array_equal(stored.loc[stored["storage"] == "8 bits", "VGG16"], cell["VGG16_8bit"])
+
+
+def test_several_seeds_run_in_folders_of_their_own(workplace, undisturbed, tmp_path):
+    for seed in (0, 5):
+        for part in ("data", "model"):
+            shutil.copytree(workplace / part, tmp_path / part / f"seed-{seed}")
+    assert run(attack.main, words(tmp_path, tmp_path / "results", "--seeds", "5", "0")) == 0
+    assert contents(tmp_path / "results/seed-0") == contents(undisturbed)
+    manifest = json.loads((tmp_path / "results/seed-5" / SWEEP / "manifest.json").read_text())
+    assert manifest["settings"]["seed"] == 5
 
 
 def test_saved_films_score_the_same_again_and_by_other_models(workplace, tmp_path, capsys):
@@ -275,7 +338,7 @@ def test_saved_films_score_the_same_again_and_by_other_models(workplace, tmp_pat
     assert run(attack.main, words(workplace, tmp_path / "first", *few, "--save-films")) == 0
     assert run(attack.main, words(workplace, tmp_path / "again", "--rescore", str(tmp_path / "first"))) == 0
     first, again = contents(tmp_path / "first"), contents(tmp_path / "again")
-    cells = {path for path in first if path.startswith("attacks")}
+    cells = cells_of(first)
     assert len(cells) == 3 and {path: first[path] for path in cells | {"clean.csv"}} == again
     films = np.load(tmp_path / "first" / SWEEP / "fgnm/0.02.npy")
     assert films.shape == (FILMS, SIZE, SIZE, 3) and films.dtype == np.float32
@@ -342,10 +405,10 @@ def test_accuracy_that_rises_with_strength_is_reported(workplace, copy):
     path = copy / SWEEP / "fgsm/0.02.csv"
     frame = pd.read_csv(path)
     frame["VGG16"] = frame["label"]
-    evaluation.write_cell(path, frame)
+    evaluation.write_rows(path, frame)
     weaker = pd.read_csv(copy / SWEEP / "fgsm/0.0005.csv")
     weaker["VGG16"] = (weaker["label"] + 1) % 3
-    evaluation.write_cell(copy / SWEEP / "fgsm/0.0005.csv", weaker)
+    evaluation.write_rows(copy / SWEEP / "fgsm/0.0005.csv", weaker)
     (copy / SWEEP / "pgdnm/0.002.csv").unlink()
     assert run(attack.main, words(workplace, copy)) == 0
     health = json.loads((copy / SWEEP / "manifest.json").read_text())["health"]

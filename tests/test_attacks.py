@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tiny import LinearSoftmax, reference_attack
 
 from nosign.attacks import (ATTACKS, NORMS, PAIRS, PAPER_ATTACKS, PROTOCOLS, Attacker, Condition, accumulate,
-                            no_sign_direction, sign_direction, unit_noise)
+                            no_sign_direction, sign_direction, step_effect, unit_noise)
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.gradients import to_numpy
@@ -79,12 +79,13 @@ def test_the_papers_attacks_are_those_without_momentum():
 @pytest.mark.parametrize("target", [None, *CLASSES])
 @EVERY_PROTOCOL
 @EVERY_NORM
-def test_a_conditions_name_tells_all_of_it(protocol, norm, target):
-    condition = Condition(protocol, norm, target)
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey):
+    condition = Condition(protocol, norm, target, grey)
     assert Condition.parse(str(condition)) == condition
 
 
-@pytest.mark.parametrize("name", ["", "free", "paper-l3", "paper-to-Flu", "paper-to-", "budget-l2-l2", "xpaper"])
+@pytest.mark.parametrize("name", ["", "free", "paper-l3", "paper-to-Flu", "paper-to-", "budget-l2-l2", "paper-grey-l2", "xpaper"])
 def test_names_of_no_condition_are_not_taken_for_one(name):
     assert Condition.parse(name) is None
 
@@ -448,3 +449,52 @@ def test_a_model_that_does_not_tell_its_shapes_can_be_attacked():
 
     found = perturb(Attacker(Subclassed()), "fgsm", GOOD["films"], GOOD["labels"], 0.01)
     np.testing.assert_allclose(np.abs(found - GOOD["films"]), 0.01, atol=1e-6)
+
+
+@EVERY_ATTACK
+@EVERY_PROTOCOL
+def test_a_grey_attack_leaves_grey_films_grey_and_equals_the_slow_reference(linear, name, protocol):
+    model, films, labels = linear
+    films = films[..., :1].repeat(3, axis=-1)
+    found = perturb(Attacker(model.logits_model()), name, films, labels, 0.02, protocol=protocol, steps=3, grey=True)
+    assert np.ptp(found, axis=-1).max() < 1e-7 < np.abs(found - films).max()
+    noise = unit_noise(0, range(len(films)), SHAPE)
+    expected = [reference_attack(model, name, film, label.argmax(), 0.02, protocol=protocol, steps=3, noise=start, grey=True)
+                for film, label, start in zip(films, labels, noise)]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "fgnm"])
+@EVERY_PROTOCOL
+@EVERY_NORM
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_single_step_attack_is_its_strength_times_its_unit_step(linear, attacker, name, protocol, norm, grey):
+    _, films, labels = linear
+    geometry = {"protocol": protocol, "norm": norm, "grey": grey}
+    unit = to_numpy(attacker.unit_step(ATTACKS[name], attacker.gradient_at(films, labels), **geometry))
+    for strength in (0.001, 0.01):
+        found = perturb(attacker, name, films, labels, strength, **geometry)
+        np.testing.assert_allclose(found - films, np.float32(strength) * unit, atol=2e-7)
+
+
+@settings(deadline=None)
+@given(scale=st.sampled_from([1e-30, 1e-10, 1.0, 1e10, 1e30]), seed=st.integers(0, 99))
+def test_a_steps_effect_is_exact_for_gradients_of_any_scale(scale, seed):
+    rng = np.random.default_rng(seed)
+    before = rng.uniform(0.2, 0.8, (3, 4, 5, 3)).astype(np.float32)
+    after = before + rng.uniform(-0.1, 0.1, before.shape).astype(np.float32)
+    gradient = (scale * rng.normal(size=before.shape)).astype(np.float32)
+    cosine, predicted = map(to_numpy, step_effect(before, after, gradient))
+    step, exact = (after - before).astype(np.float64), gradient.astype(np.float64)
+    product = (step * exact).sum((1, 2, 3))
+    np.testing.assert_allclose(cosine, product / norms(step) / norms(exact), atol=1e-5)
+    np.testing.assert_allclose(predicted, product, rtol=1e-3, atol=1e-5 * scale)
+
+
+def test_a_step_of_nothing_or_without_gradient_has_no_cosine_and_no_gain():
+    films, gradient = np.full((3, 2, 2, 3), 0.5, np.float32), np.ones((3, 2, 2, 3), np.float32)
+    gradient[1], gradient[2, 0, 0, 0] = 0, np.nan
+    moved = films.copy()
+    moved[1:] += np.float32(0.1)
+    cosine, predicted = map(to_numpy, step_effect(films, moved, gradient))
+    assert np.isnan(cosine).all() and (predicted == 0).all()

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 from tiny import LinearSoftmax, random_films, reference_attack, reference_ssim, write_data
 
-from nosign import evaluation
+from nosign import evaluation, perceptibility
 from nosign.attacks import ATTACKS, Condition, unit_noise
 from nosign.dataset import CLASSES, open_split
 from nosign.errors import UserError
 from nosign.evaluation import Cell, Sweep
+from nosign.perceptibility import SSIM_INVISIBLE, STORAGES
 
 SIZE, FILMS, STEPS = 12, 10, 3
 SPLITS = ["train"] * 3 + ["test"] * FILMS
@@ -30,7 +31,8 @@ def films(models, tmp_path_factory):
     return open_split(write_data(tmp_path_factory.mktemp("data"), images, labels, SPLITS), "test")
 
 
-CONDITIONS = [Condition(), Condition("budget"), Condition("budget", "l2"), Condition(target="Normal")]
+CONDITIONS = [Condition(), Condition("budget"), Condition("budget", "l2"), Condition(target="Normal"),
+              Condition(grey=True), Condition("budget", grey=True)]
 
 
 @pytest.fixture(scope="module", params=CONDITIONS, ids=str)
@@ -38,7 +40,7 @@ def sweep(request, models, films, tmp_path_factory):
     """A sweep in batches of 4 (the last holds 2 films) whose gradients at the films are known already."""
     targets = {name: model.logits_model() for name, model in models.items()}
     sweep = Sweep(films, "VGG16", targets, condition=request.param, steps=STEPS, seed=5, batch=4)
-    sweep.first_gradients(tmp_path_factory.mktemp("gradients"), lambda work: None)
+    sweep.first_gradients(lambda work: None)
     return sweep
 
 
@@ -59,14 +61,15 @@ def test_clean_predictions_are_the_models_own(models, films, clean):
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("strength", [0.0005, 0.02])
 def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep, clean, name, strength):
-    frame = sweep.run(Cell(name, strength), clean, lambda work: None)
-    assert list(frame) == ["film", "label", *NAMES, *(f"{model}_8bit" for model in NAMES), "linf", "l2", "ssim"]
+    frame = sweep.run(Cell(name, strength), clean, lambda work: None).rows
+    assert list(frame) == ["film", "label", *NAMES, *(f"{model}_8bit" for model in NAMES), *evaluation.MEASURES]
     for i, row in enumerate(frame.to_dict("records")):
         film, label = films.pixels([i])[0], films.labels[i]
         noise = np.random.default_rng([5, 3 + i]).random((SIZE, SIZE, 3), dtype=np.float32) * 2.0 - 1.0
         aim = label if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
         changed = reference_attack(models["VGG16"], name, film, aim, strength, protocol=sweep.condition.protocol, steps=STEPS,
-                                   noise=noise, norm=sweep.condition.norm, targeted=sweep.condition.target is not None)
+                                   noise=noise, norm=sweep.condition.norm, targeted=sweep.condition.target is not None,
+                                   grey=sweep.condition.grey)
         stored = np.round(changed * 255) / 255
         assert (row["film"], row["label"]) == (3 + i, label)
         for model in NAMES:
@@ -75,10 +78,91 @@ def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep
         assert row["linf"] == pytest.approx(np.abs(changed - film).max(), abs=3e-7)
         assert row["l2"] == pytest.approx(np.linalg.norm(changed - film), rel=1e-3)
         assert row["ssim"] == pytest.approx(reference_ssim(film, changed), abs=1e-5)
+        assert row["psnr"] == pytest.approx(-10 * np.log10(np.mean((changed - film)**2)), abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["fgnm", "bim", "pgdnm", "mifgsm"])
+def test_every_number_of_the_steps_equals_a_slow_recomputation(models, films, sweep, clean, name):
+    model, condition = models["VGG16"], sweep.condition
+    steps = sweep.run(Cell(name, 0.02), clean, lambda work: None).steps
+    taken = STEPS if ATTACKS[name].iterative else 1
+    assert list(steps) == ["film", "step", "cosine", "predicted", "gained"]
+    np.testing.assert_array_equal(steps["step"], np.repeat(np.arange(1, taken + 1), FILMS))
+    side = 1 if condition.target is None else -1
+    for i, rows in enumerate(steps.groupby("film")):
+        aim = films.labels[i] if condition.target is None else CLASSES.index(condition.target)
+        noise, path = unit_noise(5, [3 + i], (SIZE, SIZE, 3))[0], []
+        last = reference_attack(model, name, films.pixels([i])[0], aim, 0.02, protocol=condition.protocol, steps=STEPS,
+                                noise=noise, norm=condition.norm, targeted=side < 0, grey=condition.grey, path=path)
+        ends = [*(x for x, _ in path[1:]), last]
+        for row, (start, gradient), end in zip(rows[1].to_dict("records"), path, ends):
+            step = end - start
+            assert row["predicted"] == pytest.approx((gradient * step).sum(), rel=1e-3)
+            assert row["cosine"] == pytest.approx((gradient * step).sum() / np.linalg.norm(gradient) / np.linalg.norm(step),
+                                                  abs=1e-3)
+            logits = model.logits(np.stack([start, end]))
+            loss = np.log(np.exp(logits).sum(-1)) - logits[:, aim]
+            assert row["gained"] == pytest.approx(side * (loss[1] - loss[0]), rel=1e-3, abs=1e-5)
+
+
+def test_a_step_without_gradient_has_no_cosine(films):
+    flat = LinearSoftmax((SIZE, SIZE, 3), kernel=np.zeros((SIZE * SIZE * 3, 3)), bias=np.float32([9, 0, 0]))
+    sweep = Sweep(films, "VGG16", {"VGG16": flat.logits_model()}, batch=4)
+    steps = sweep.run(Cell("fgsm", 0.02), sweep.clean(lambda work: None), lambda work: None).steps
+    assert steps["cosine"].isna().all() and len(steps) == FILMS
+    assert (steps["predicted"] == 0).all()
+
+
+def test_stored_predictions_are_those_of_the_stored_films(models, films, sweep, clean, tmp_path):
+    keep = evaluation.new_films(tmp_path / "films.npy", films)
+    done = []
+    result = sweep.run(Cell("fgnm", 0.02), clean, done.append, keep=keep, storing=True)
+    assert sum(done) == FILMS * 3 * (1 + len(STORAGES))
+    assert list(dict.fromkeys(result.stored["storage"])) == list(STORAGES)
+    for storage, rows in result.stored.groupby("storage"):
+        np.testing.assert_array_equal(rows["film"], films.rows)
+        for name in NAMES:
+            np.testing.assert_array_equal(rows[name], models[name].logits(STORAGES[storage](np.array(keep))).argmax(-1))
+
+
+def test_shown_films_are_two_a_class_with_the_change_and_what_the_models_make_of_it(models, films, sweep, clean):
+    shown = sweep.run(Cell("bim", 0.02), clean, lambda work: None).shown
+    labels, counts = np.unique(shown["labels"], return_counts=True)
+    assert (counts == np.minimum(2, np.bincount(films.labels, minlength=3)[labels])).all()
+    assert list(shown["models"]) == list(NAMES)
+    for i, row in enumerate(shown["films"]):
+        position = list(films.rows).index(row)
+        assert shown["labels"][i] == films.labels[position] and clean["VGG16"][position] == films.labels[position]
+        film, changed = films.pixels([position])[0], sweep.attack_film(Cell("bim", 0.02), position)
+        np.testing.assert_array_equal(shown["original"][i], np.round(film * 255))
+        np.testing.assert_allclose(shown["change"][i], changed - film, atol=1e-4)
+        for name, clean_one, one in zip(NAMES, shown["clean_probabilities"], shown["probabilities"]):
+            for pixels, found in ((film, clean_one[i]), (changed, one[i])):
+                logits = models[name].logits(pixels[None])[0]
+                np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fgsm", "fgnm"])
+def test_boundaries_are_where_an_attack_becomes_visible_and_carry_the_predictions_there(models, films, sweep, name):
+    done = []
+    frame = sweep.find_boundaries(name, done.append)
+    assert sum(done) == FILMS * 3 * 3
+    assert list(frame) == ["film", "label", "criterion", "strength", *NAMES]
+    for row in frame.to_dict("records"):
+        position = list(films.rows).index(row["film"])
+        film, changed = films.pixels([position])[0], sweep.attack_film(Cell(name, row["strength"]), position)
+        for model in NAMES:
+            assert row[model] == models[model].logits(changed[None]).argmax()
+        if row["criterion"] == "SSIM":
+            assert perceptibility.ssim(film, changed) == pytest.approx(SSIM_INVISIBLE, abs=1e-4)
+        else:
+            ratio = perceptibility.visibility(changed - film, perceptibility.thresholds(film))
+            # Clipping to [0, 1] may leave less than the closed form allows.
+            assert 0.5 < ratio[row["criterion"] == "JND"] <= 1 + 1e-3
 
 
 def test_changes_that_vanish_in_8_bits_leave_the_clean_predictions(sweep, clean):
-    frame = sweep.run(Cell("fgsm", 0.0015), clean, lambda work: None)
+    frame = sweep.run(Cell("fgsm", 0.0015), clean, lambda work: None).rows
     for name in NAMES:
         np.testing.assert_array_equal(frame[f"{name}_8bit"], clean[name])
     assert (frame["linf"] > 0.001).all()
@@ -88,7 +172,7 @@ def test_a_sweep_does_not_depend_on_its_batches(models, films, sweep, clean):
     targets = {name: model.logits_model() for name, model in models.items()}
     other = Sweep(films, "VGG16", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=64)
     for name in ("fgnm", "pgd"):
-        here, there = (s.run(Cell(name, 0.01), clean, lambda work: None) for s in (sweep, other))
+        here, there = (s.run(Cell(name, 0.01), clean, lambda work: None).rows for s in (sweep, other))
         pd.testing.assert_frame_equal(here, there, rtol=1e-4, atol=1e-7)
 
 
@@ -122,7 +206,7 @@ def test_the_announced_work_is_the_work_done(sweep, clean, name):
 
 
 def test_stored_gradients_come_back_bit_for_bit(tmp_path):
-    store = evaluation.GradientStore(tmp_path, (4, 4, 3))
+    store = evaluation.FilmCache(tmp_path, (4, 4, 3))
     gradients = np.random.default_rng(12).normal(size=(7, 4, 4, 3)).astype(np.float32)
     for start in (4, 0):
         store.write(start, gradients[start:start + 4])
@@ -142,7 +226,7 @@ def test_films_without_a_gradient_are_counted(films, models, tmp_path):
     # So far on the side of class 0 the softmax is exactly (1, 0, 0): films of class 0 have no gradient left.
     model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([1e6, -1e6, -1e6]))
     sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
-    found = sweep.first_gradients(tmp_path, lambda work: None)
+    found = sweep.first_gradients(lambda work: None)
     assert 0 < found["films_with_zero_gradient"] == (films.labels == 0).sum() < FILMS
     assert found["films_with_nan_or_infinite_gradient"] == 0
 
@@ -150,7 +234,7 @@ def test_films_without_a_gradient_are_counted(films, models, tmp_path):
 def test_films_with_a_gradient_that_is_not_finite_are_counted(films, models, tmp_path):
     model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([np.nan, 0, 0]))
     sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
-    found = sweep.first_gradients(tmp_path, lambda work: None)
+    found = sweep.first_gradients(lambda work: None)
     assert found == {"films_with_zero_gradient": 0, "films_with_nan_or_infinite_gradient": FILMS}
 
 
@@ -167,20 +251,20 @@ def test_an_attack_without_bounds_turns_an_honest_model_and_not_a_masked_one(fil
 
 
 def test_a_sweep_may_follow_another_model_and_share_what_is_compiled(models, films, sweep, clean):
-    other = sweep.following("DenseNet201")
+    other = sweep.following("DenseNet201", sweep.condition)
     assert other.logits is sweep.logits and sweep.source == "VGG16"
     targets = {name: model.logits_model() for name, model in models.items()}
     expected = Sweep(films, "DenseNet201", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=4)
-    found = [one.run(Cell("pgdnm", 0.02), clean, lambda work: None) for one in (other, expected)]
+    found = [one.run(Cell("pgdnm", 0.02), clean, lambda work: None).rows for one in (other, expected)]
     pd.testing.assert_frame_equal(*found)
 
 
 def test_kept_films_are_the_adversarial_ones_and_score_the_same(films, sweep, clean, tmp_path):
     keep = evaluation.new_films(tmp_path / "0.02.npy", films)
-    frame = sweep.run(Cell("bim", 0.02), clean, lambda work: None, keep=keep)
+    frame = sweep.run(Cell("bim", 0.02), clean, lambda work: None, keep=keep).rows
     kept = evaluation.open_films(tmp_path / "0.02.npy", films)
     np.testing.assert_array_equal(kept[7], sweep.attack_film(Cell("bim", 0.02), 7))
-    pd.testing.assert_frame_equal(sweep.run(Cell("bim", 0.02), clean, lambda work: None, kept=kept), frame)
+    pd.testing.assert_frame_equal(sweep.run(Cell("bim", 0.02), clean, lambda work: None, kept=kept).rows, frame)
 
 
 @pytest.mark.parametrize("spoil, message", [
@@ -201,8 +285,8 @@ def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():
 
 
 def test_a_cells_path_names_its_condition():
-    path = evaluation.cell_path("results", "VGG16", Condition("budget", "l2", "Normal"), Cell("fgsm", 0.0005))
-    assert path.as_posix() == "results/attacks/VGG16/budget-l2-to-Normal/fgsm/0.0005.csv"
+    path = evaluation.cell_path("results", "VGG16", Condition("budget", "l2", "Normal", grey=True), Cell("fgsm", 0.0005))
+    assert path.as_posix() == "results/attacks/VGG16/budget-l2-grey-to-Normal/fgsm/0.0005.csv"
 
 
 def test_a_short_array_is_filled_up_with_zeros():
@@ -261,11 +345,11 @@ def test_probabilities_are_the_softmax_of_the_logits(models, films, sweep):
 
 def test_a_cells_file_keeps_six_digits(tmp_path):
     frame = pd.DataFrame({"film": [3], "label": [0], "linf": [0.00050000003], "l2": [1 / 3], "ssim": [1.0]})
-    evaluation.write_cell(tmp_path / "a/b.csv", frame)
+    evaluation.write_cell(tmp_path / "a/b.csv", evaluation.Result(frame))
     assert (tmp_path / "a/b.csv").read_text() == "film,label,linf,l2,ssim\n3,0,0.0005,0.333333,1\n"
 
 
 def test_a_linear_models_strongest_cell_turns_every_film_that_was_right(sweep, clean):
-    frame = sweep.run(Cell("fgsm", 0.2), clean, lambda work: None)
+    frame = sweep.run(Cell("fgsm", 0.2), clean, lambda work: None).rows
     aim = sweep.condition.target
     assert (frame["VGG16"] != frame["label"]).all() if aim is None else (frame["VGG16"] == CLASSES.index(aim)).all()

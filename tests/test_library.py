@@ -82,6 +82,13 @@ def test_strengths_an_image_norm_protocol_and_target_are_passed_on(linear):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_grey_is_passed_on():
+    model = LinearSoftmax((4, 4, 3), seed=8)
+    images = np.full((2, 4, 4, 3), 0.5, np.float32)
+    change = attack(model.logits_model(), images, [0, 1], "fgnm", 0.01, grey=True) - images
+    assert np.ptp(change, axis=-1).max() < 1e-7 < np.abs(change).max()
+
+
 def test_a_model_trained_further_between_two_calls_is_attacked_as_it_is(linear):
     model, images, labels = linear
     trained = keras_models(model)["dense softmax"]

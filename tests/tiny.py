@@ -72,7 +72,8 @@ class LinearSoftmax:
         return films, logits
 
 
-def reference_attack(model, name, film, label, strength, *, protocol, steps, noise, norm="linf", targeted=False):
+def reference_attack(model, name, film, label, strength, *, protocol, steps, noise, norm="linf", targeted=False,
+                     grey=False, path=None):
     """Attack one film as the paper's equations 1 to 6 say, in float64, one film and one step at a time.
 
     Args:
@@ -82,6 +83,8 @@ def reference_attack(model, name, film, label, strength, *, protocol, steps, noi
         label: the film's class, or the one that a targeted attack aims at.
         noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
         norm: of the ball; that of "l2" reaches as far as a change by the strength in every component.
+        grey: whether all channels change alike.
+        path: list that receives (position, gradient there) for each step, or None.
 
     Returns:
         float64 film in [0, 1].
@@ -90,9 +93,15 @@ def reference_attack(model, name, film, label, strength, *, protocol, steps, noi
     steps = 1 if name in ("fgsm", "fgnm") else steps
     alpha, radius = (strength, 1.0) if protocol == "paper" else (strength / steps, strength)
     x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
+    if grey and name.startswith("pgd"):
+        x = np.clip(film + strength * noise[..., :1], 0, 1)
     velocity = 0
     for _ in range(steps):
         gradient = model.gradient(x, label) * (-1 if targeted else 1)
+        if path is not None:
+            path.append((x, gradient))
+        if grey:
+            gradient = np.broadcast_to(gradient.mean(-1, keepdims=True), gradient.shape)
         if name.startswith("mi"):
             velocity = gradient = velocity + gradient / np.abs(gradient).sum()
         direction = np.sign(gradient)
