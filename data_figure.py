@@ -2,14 +2,48 @@
 
     python data_figure.py --results results --models model
 
-Writes `tables/` (CSV, Markdown, LaTeX) and `figures/` (PNG, PDF). An unfinished sweep gives tables with gaps.
+Writes `tables/` (CSV, Markdown, LaTeX; what the tests say in words: summary.md), `figures/` (PNG, PDF) and `report.html`,
+which holds them all and a viewer of single films. An unfinished sweep gives tables with gaps. Where the results hold runs with several seeds, `seed-*/`, each run gets its own tables and
+figures in its folder, and the results folder gets the spread over the runs.
 """
 
 import argparse
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nosign.errors import run
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The results of one run, read: what tables, figures and sentences derive from.
+
+    Attributes:
+        results, models_folder: what `attack.py` and `train_finetune.py` wrote.
+        out: where `tables/`, `figures/` and the report go.
+        films_are: what `nosign.tables.recorded_films` returned.
+        models, clean_films, sweep: what `read_models`, `read_clean` and `read_films` of `nosign.tables` returned.
+        clean, cells: what its `clean_accuracy` and `count_cells` made of them.
+        comparison, confusion: what `compare_directions` and `count_confusion` of `nosign.statistics` made of them.
+        examples: dict from attack to `nosign.figures.Example` or None.
+        files: paths of what was read.
+    """
+
+    results: Path
+    models_folder: Path
+    out: Path
+    films_are: str
+    models: Any
+    clean_films: Any
+    sweep: list
+    clean: Any
+    cells: Any
+    comparison: Any
+    confusion: Any
+    examples: dict
+    files: list
 
 
 def parse_args(argv=None):
@@ -23,58 +57,170 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def make_tables(models, cells, clean, results):
-    """Build every table: Table I, the comparison with the paper, Tables II and III of each condition.
+def find_runs(results):
+    """Return the folders of the runs below a results folder: itself if it holds one, then `seed-*` in ascending order."""
+    seeds = sorted((path.parent for path in results.glob("seed-*/clean.csv")), key=lambda path: (len(path.name), path.name))
+    own = [results] if not seeds or (results / "clean.csv").exists() else []
+    return own + seeds
+
+
+def read_inputs(results, models, out):
+    """Read one run.
 
     Args:
-        models, cells, clean: what `read_models`, `read_cells` and `clean_accuracy` of `nosign.tables` returned.
-        results: the results folder, for the sweeps' manifests.
+        results, models: its folders.
+        out: where its `tables/` and `figures/` go.
 
     Returns:
-        List of `nosign.tables.Table`.
+        `Inputs`.
+
+    Raises:
+        nosign.errors.UserError: a file is missing or unusable.
     """
+    from nosign import figures, statistics, tables
+    table_one, clean_films = tables.read_models(models), tables.read_clean(results)
+    sweep = tables.read_films(results, clean_films)
+    examples = {attack: figures.read_example(results, attack) for attack in figures.EXAMPLE_FIGURES}
+    return Inputs(
+        results, models, out, tables.recorded_films(results), table_one, clean_films, sweep,
+        clean=tables.clean_accuracy(clean_films), cells=tables.count_cells(sweep, clean_films),
+        comparison=statistics.compare_directions(sweep), confusion=statistics.count_confusion(sweep, clean_films),
+        examples=examples,
+        files=[models / "models.csv", results / "clean.csv", *(cell.path for cell in sweep),
+               *(results / "examples" / f"{attack}.npz" for attack, example in examples.items() if example)])
+
+
+def make_tables(inputs):
+    """Return the list of a run's tables, `nosign.tables.Table`."""
     from nosign import tables
-    films_are = tables.recorded_films(results)
-    made = [tables.models_table(models), tables.paper_table(models, cells)]
-    for (source, condition), part in cells.groupby(["source", "condition"], sort=False):
-        steps = tables.recorded_steps(results, source, condition)
-        made += filter(None, (tables.attack_table(part, clean, iterative, steps, films_are) for iterative in (False, True)))
-    made += filter(None, (tables.transfer_table(part, films_are) for _, part in cells.groupby("condition", sort=False)))
-    return made
+    films_are = inputs.films_are
+    made = [tables.models_table(inputs.models), tables.paper_table(inputs.models, inputs.cells),
+            tables.clean_table(inputs.clean, films_are)]
+    for (source, condition), part in inputs.cells.groupby(["source", "condition"], sort=False):
+        steps = tables.recorded_steps(inputs.results, source, condition)
+        made += [tables.attack_table(part, inputs.clean, iterative, steps, inputs.comparison, films_are)
+                 for iterative in (False, True)]
+        made += [tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
+                 tables.confusion_table(of_sweep(inputs.confusion, source, condition), films_are)]
+    made += [tables.transfer_table(part, films_are) for _, part in inputs.cells.groupby("condition", sort=False)]
+    return [table for table in made if table is not None]
 
 
-def make_figures(cells, clean, examples, films_are):
-    """Draw every figure.
+def of_sweep(frame, source, condition):
+    """Return a frame's rows of one source and condition."""
+    return frame[(frame["source"] == source) & (frame["condition"] == condition)]
 
-    Args:
-        cells, clean: as for `make_tables`.
-        examples: dict from attack to `nosign.figures.Example` or None.
-        films_are: what `nosign.tables.recorded_films` returned.
 
-    Returns:
-        Dict from the figure's file name, without ending, to the matplotlib figure.
-    """
+def make_figures(inputs):
+    """Return a run's figures, a dict from the file's name, without ending, to the matplotlib figure."""
     from nosign import figures, tables
     made = {"figure1": figures.draw_workflow()}
-    for attack, example in examples.items():
+    for attack, example in inputs.examples.items():
         if example is not None:
-            made[figures.EXAMPLE_FIGURES[attack]] = figures.draw_example(example, films_are)
-    for (source, condition), part in cells.groupby(["source", "condition"], sort=False):
-        made["figure4" + tables.condition_suffix(source, condition)] = figures.draw_accuracy(part, clean, films_are)
-    for condition, part in cells.groupby("condition", sort=False):
+            made[figures.EXAMPLE_FIGURES[attack]] = figures.draw_example(example, inputs.films_are)
+    for (source, condition), part in inputs.cells.groupby(["source", "condition"], sort=False):
+        suffix = tables.condition_suffix(source, condition)
+        made["figure4" + suffix] = figures.draw_accuracy(part, inputs.clean, inputs.films_are)
+        made["confusion" + suffix] = figures.draw_confusion(of_sweep(inputs.confusion, source, condition), inputs.films_are)
+    for condition, part in inputs.cells.groupby("condition", sort=False):
         matrix = tables.transfer_cells(part)
         if not matrix.empty:
             name = "transfer" + tables.condition_suffix(tables.PAPER_CONDITION[0], condition)
-            made[name] = figures.draw_transfer(matrix, films_are)
+            made[name] = figures.draw_transfer(matrix, inputs.films_are)
     return made
 
 
-def input_files(results, models):
-    """Return the paths of the files that tables and figures derive from."""
-    from nosign import figures, tables
-    examples = (results / "examples" / f"{attack}.npz" for attack in figures.EXAMPLE_FIGURES)
-    return [models / "models.csv", results / "clean.csv", *(cell[-1] for cell in tables.find_cells(results)),
-            *(path for path in examples if path.exists())]
+def make_sentences(inputs):
+    """Return what a run's tests and confusion matrices say, two groups: (heading, list of sentences)."""
+    from nosign import statistics
+    return [("Sign against no-sign", list(statistics.summarise(inputs.comparison)["sentence"])),
+            ("What COVID-19 turns into", list(statistics.turned_sentences(inputs.confusion)))]
+
+
+def make_everything(out, runs):
+    """Return what one folder gets: (list of tables, dict of figures, list of groups of sentences).
+
+    Args:
+        out: the folder.
+        runs: list of `Inputs`: the folder's own run, if it has one, and those of the seeds below it.
+    """
+    parts = [make_own(inputs) for inputs in runs if inputs.out == out]
+    seeds = [inputs for inputs in runs if inputs.out != out]
+    if seeds:
+        parts.append(make_spread(seeds))
+    made, drawn, sentences = zip(*parts)
+    return sum(made, []), {name: figure for part in drawn for name, figure in part.items()}, sum(sentences, [])
+
+
+def make_own(inputs):
+    """Return what a run gives: (list of tables, dict of figures, list of groups of sentences)."""
+    from nosign import effort
+    made, drawn = make_tables(inputs), make_figures(inputs)
+    tested, turned = make_sentences(inputs)
+    more, more_drawn, told = effort.everything(inputs.results, inputs.sweep)
+    mark_boundaries(drawn, more, inputs.cells)
+    return made + more, drawn | more_drawn, [tested, *told, turned]
+
+
+def mark_boundaries(drawn, made, cells):
+    """Mark in every Figure 4 where its attacks become visible.
+
+    Args:
+        drawn: dict of figures.
+        made: list of tables that may hold the boundary tables.
+        cells: what `count_cells` of `nosign.tables` returned.
+    """
+    import matplotlib
+
+    from nosign import figures, tables, visibility
+    from nosign.attacks import ATTACKS
+    for source, condition in cells[["source", "condition"]].drop_duplicates().itertuples(index=False):
+        medians = visibility.median_boundaries(made, source, condition)
+        figure = drawn["figure4" + tables.condition_suffix(source, condition)]
+        for axes in figure.get_axes() if len(medians) else ():
+            steps = medians["attack"].map(lambda name: "iterative" if ATTACKS[name].iterative else "single-step")
+            with matplotlib.rc_context(figures.STYLE):
+                visibility.mark_boundaries(axes, medians[steps == axes.get_label().split(" ")[0]])
+        if len(medians):
+            figure.supxlabel(f"{figure.get_supxlabel()}\n{visibility.MARKS_NOTE}", fontsize=figures.SMALL_POINTS)
+
+
+def make_spread(runs):
+    """Return what `make_own` does, on how several runs, a list of `Inputs`, differ."""
+    from nosign import figures, statistics, tables
+    spread = statistics.spread_over_runs([(inputs.cells, inputs.clean) for inputs in runs])
+    made, drawn = [], {}
+    for (source, condition), part in spread.groupby(["source", "condition"], sort=False):
+        made.append(tables.seeds_table(part, runs[0].films_are))
+        drawn[made[-1].name] = figures.draw_seeds(part, runs[0].films_are)
+    return made, drawn, [("Over several seeds", list(statistics.spread_sentences(spread)))]
+
+
+def publish(out, runs, products, settings, started, elsewhere=()):
+    """Write what one folder gets and its manifest, and remove what went stale.
+
+    Args:
+        out: the folder; `tables/`, `figures/` and `report.html` are written there.
+        runs, products: what `make_everything` took and returned.
+        settings, started: for the manifest.
+        elsewhere: paths written below the folders of seeds; the manifest lists them too, so that they can go stale.
+
+    Returns:
+        (written paths, removed paths).
+    """
+    from nosign import figures, provenance, report, statistics, tables
+    made, drawn, sentences = products
+    written = [path for table in made for path in tables.write_table(out / "tables", table)]
+    counts = [statistics.summarise(inputs.comparison) for inputs in runs if inputs.out == out]
+    written += tables.write_summary(out / "tables", sentences, counts[0] if counts else None)
+    written += figures.save_figures(drawn, out / "figures")
+    pictures = [(name, figures.figure_caption(name), out / "figures" / f"{name}.png") for name in drawn]
+    written.append(report.write_report(out / "report.html", out if elsewhere else runs[0].results, made, pictures, sentences,
+                                       runs[0].models_folder))
+    removed = remove_stale(out / "tables", [*written, *elsewhere])
+    provenance.write_manifest(out / "tables", stage="data_figure.py", settings=settings, started=started,
+                              inputs=[path for inputs in runs for path in inputs.files], outputs=[*elsewhere, *written])
+    return written, removed
 
 
 def remove_stale(folder, written):
@@ -97,6 +243,16 @@ def remove_stale(folder, written):
     return removed
 
 
+def print_missing(inputs):
+    """Say which cells and examples of a full sweep are not there."""
+    from nosign import figures, tables
+    for (source, condition, attack), strengths in tables.missing_cells(inputs.cells).items():
+        print(f"not there: {source}/{condition}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
+    for attack, example in inputs.examples.items():
+        if example is None:
+            print(f"not there: examples/{attack}.npz, so {figures.EXAMPLE_FIGURES[attack]} is skipped")
+
+
 def print_summary(cells):
     """Print the white-box accuracies of Table II."""
     from nosign import tables
@@ -110,41 +266,36 @@ def print_summary(cells):
         print(tables.plain_grid(grid))
 
 
-def print_missing(cells, examples):
-    """Say which cells and examples of a full sweep are not there."""
-    from nosign import figures, tables
-    for (source, condition, attack), strengths in tables.missing_cells(cells).items():
-        print(f"not there: {source}/{condition}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
-    for attack, example in examples.items():
-        if example is None:
-            print(f"not there: examples/{attack}.npz, so {figures.EXAMPLE_FIGURES[attack]} is skipped")
+def print_paths(written, removed):
+    """Print what was removed and what was written."""
+    for path in removed:
+        print(f"removed {path}: nothing to make it from any more")
+    for path in written:
+        print(path)
 
 
 def main(argv=None):
     """Write tables and figures; return 0."""
     args = parse_args(argv)
     started = time.time()
-    from nosign import figures, provenance, tables
     out = args.out or args.results
-    models, cells = tables.read_models(args.models), tables.read_cells(args.results)
-    clean = tables.clean_accuracy(tables.read_clean(args.results))
-    examples = {attack: figures.read_example(args.results, attack) for attack in figures.EXAMPLE_FIGURES}
-    written = []
-    for table in make_tables(models, cells, clean, args.results):
-        written += tables.write_table(out / "tables", table)
-    for name, figure in make_figures(cells, clean, examples, tables.recorded_films(args.results)).items():
-        written += figures.save_figure(figure, out / "figures", name)
-    removed = remove_stale(out / "tables", written)
-    provenance.write_manifest(
-        out / "tables", stage="data_figure.py", settings={"results": str(args.results), "models": str(args.models)},
-        inputs=input_files(args.results, args.models), outputs=written, started=started)
-    print_missing(cells, examples)
-    print_summary(cells)
-    print()
-    for path in removed:
-        print(f"removed {path}: nothing to make it from any more")
-    for path in written:
-        print(path)
+    settings = {"results": str(args.results), "models": str(args.models)}
+    places = [folder.relative_to(args.results) for folder in find_runs(args.results)]
+    # All is read before anything is written: a damaged file leaves the earlier tables as they are.
+    runs = [read_inputs(args.results / place, args.models / place, out / place) for place in places]
+    written, removed = [], []
+    for folder, behind in [*((inputs.out, [inputs]) for inputs in runs if inputs.out != out), (out, runs)]:
+        products = make_everything(folder, behind)
+        for inputs in behind:
+            if inputs.out == folder:
+                if len(runs) > 1:
+                    print(f"{inputs.results}:")
+                print_missing(inputs)
+                print_summary(inputs.cells)
+        print("", *products[-1][0][1], f"more of this: {folder / 'tables' / 'summary.md'}", "", sep="\n")
+        done = publish(folder, behind, products, settings, started, written if folder == out else ())
+        written, removed = written + done[0], removed + done[1]
+    print_paths(written, removed)
     return 0
 
 

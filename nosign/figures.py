@@ -1,10 +1,12 @@
-"""The figures: the workflow, what an attack does to a film, and accuracy against strength.
+"""The figures: the workflow, what an attack does to a film, accuracy against strength, and what is taken for what.
 
 Each `draw_*` function returns a figure 7.16 inches wide (two columns of an IEEE page) that `save_figure` writes.
 """
 
 import zipfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import matplotlib
@@ -18,7 +20,8 @@ from nosign.classifiers import BACKBONES, HEAD_UNITS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.provenance import atomic_path
-from nosign.tables import PAPER_CONDITION, attack_pairs, ordered, starred
+from nosign.statistics import CLEAN, at_largest_strength, plural
+from nosign.tables import INTERVALS, PAPER_CONDITION, attack_pairs, ordered, starred
 
 WIDTH = 7.16  # inches
 DPI = 300
@@ -36,7 +39,15 @@ PALE = "#EAF3F9"
 ATTACK_MARKS = {"fgsm": ("o", "-"), "fgnm": ("s", "--"), "bim": ("o", "-"), "binm": ("s", "--"),
                 "pgd": ("^", "-."), "pgdnm": ("D", ":"), "mifgsm": ("v", (0, (8, 2))),
                 "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1)))}
+BAND_ALPHA = 0.15
 EXAMPLE_FIGURES = {"fgnm": "figure2", "pgdnm": "figure3"}
+FIGURE_CAPTIONS = {
+    "figure1": "The workflow, from films to tables", "figure2": f"One film under {ATTACKS['fgnm'].title}",
+    "figure3": f"One film under {ATTACKS['pgdnm'].title}", "figure4": "Accuracy against strength, sign and no-sign",
+    "transfer": "All sources against all targets", "confusion": "Confusion matrices, clean and attacked",
+    "seeds": "Accuracy against strength over several runs", "figure5": "Accuracy against strength and three measures of effort",
+    "theory": "Steps and the gradient", "boundary": "Where attacks become visible",
+    "storing": "What storing leaves of the attacks", "grey": "Coloured and grey perturbations"}
 GREY = "#555555"
 
 
@@ -94,6 +105,13 @@ def read_example(results, attack):
     return example
 
 
+def figure_caption(name):
+    """Return what a figure's file name stands for, in words; the name itself where `FIGURE_CAPTIONS` does not know it."""
+    word, _, condition = name.partition("-")
+    caption = FIGURE_CAPTIONS.get(word, word)
+    return f"{caption} ({condition})" if condition else caption
+
+
 def save_figure(figure, folder, name):
     """Write a figure as PNG (300 dpi) and PDF, without dates, so that equal figures have equal bytes.
 
@@ -104,7 +122,19 @@ def save_figure(figure, folder, name):
     for path, metadata in zip(paths, ({"Software": None}, {"CreationDate": None})):
         with atomic_path(path) as temporary, matplotlib.rc_context(STYLE):
             figure.savefig(temporary, dpi=DPI, metadata=metadata)
+        figure.set_layout_engine("none")  # the layout that the PNG has serves the PDF, and takes time to find
     return paths
+
+
+def save_figures(figures, folder):
+    """Write a dict of figures by file name, on two processes; see `save_figure`.
+
+    Returns:
+        The paths.
+    """
+    with ProcessPoolExecutor(2) as pool:
+        written = pool.map(save_figure, figures.values(), repeat(folder), figures)
+        return [path for paths in written for path in paths]
 
 
 def box(axes, x, y, width, height, text, colour):
@@ -236,66 +266,106 @@ def example_note(example, films_are):
             "mid-grey means unchanged.")
 
 
-@matplotlib.rc_context(STYLE)
 def draw_accuracy(cells, clean, films_are="test films"):
     """Draw figure 4: accuracy against strength, a row for single-step and one for iterative attacks.
 
+    Where the attacks aim at a class, the share of films that reach it is drawn. Bands are the Wilson 95 % intervals.
+
     Args:
-        cells: rows of `tables.read_cells` of one source and condition.
+        cells: rows of `tables.count_cells` of one source and condition.
         clean: what `tables.clean_accuracy` returned.
         films_are: what `tables.recorded_films` returned.
 
     Returns:
         The figure; a row without any finished cell is left out.
     """
-    source, targets = cells["source"].iloc[0], ordered(cells["target"], BACKBONES)
-    rows = [(iterative, part) for iterative in (False, True)
-            if not (part := cells[cells["attack"].isin(sum(attack_pairs(iterative), ()))]).empty]
+    source, condition, films = cells[["source", "condition", "films"]].iloc[0]
+    value = "success_percent" if Condition.parse(condition).target else "accuracy_percent"
+    shown = cells.assign(shown=cells[value], low=cells[INTERVALS[value][0]], high=cells[INTERVALS[value][1]])
+    return draw_lines(shown, clean.set_index("target")["accuracy_percent"],
+                      f"{films} {films_are}; gradients from {source}; bands: Wilson 95 % intervals")
+
+
+def draw_seeds(spread, films_are="test films"):
+    """Draw the mean over runs with different seeds against strength, laid out as figure 4. Bands are the runs' range.
+
+    Args:
+        spread: rows of `statistics.spread_over_runs` of one source and condition.
+        films_are: what `tables.recorded_films` returned.
+    """
+    shown = spread.rename(columns={"mean_percent": "shown", "lowest_percent": "low", "highest_percent": "high"})
+    clean = shown[shown["attack"] == CLEAN].set_index("target")["shown"]
+    return draw_lines(shown[shown["attack"] != CLEAN], clean,
+                      f"mean of {plural(spread['runs'].max(), 'run')} with different seeds, {films_are}; gradients from "
+                      f"{spread['source'].iloc[0]}; bands: lowest to highest run")
+
+
+@matplotlib.rc_context(STYLE)
+def draw_lines(shown, clean, note):
+    """Draw a percentage against strength: a row of panels for single-step and one for iterative attacks.
+
+    Args:
+        shown: frame of one source and condition with the columns source, condition, attack, strength, target, and shown,
+            low and high in per cent: the lines and their bands.
+        clean: each target's accuracy on clean films in per cent, a series.
+        note: line at the foot.
+
+    Returns:
+        The figure; its axes are labelled "single-step VGG16" and the like (`get_label`).
+    """
+    source, targets = shown["source"].iloc[0], ordered(shown["target"], BACKBONES)
+    rows = [(kind, part) for kind, iterative in (("single-step", False), ("iterative", True))
+            if not (part := shown[shown["attack"].isin(sum(attack_pairs(iterative), ()))]).empty]
     figure = Figure(figsize=(WIDTH, 2.45 * len(rows)), layout="constrained")
     figure.get_layout_engine().set(wspace=0.03)
     strips = np.atleast_1d(figure.subfigures(len(rows), 1, hspace=0.04))
-    clean = clean.set_index("target")["accuracy_percent"]
-    aim = Condition.parse(cells["condition"].iloc[0]).target
+    aim = Condition.parse(shown["condition"].iloc[0]).target
     measured = f"taken for {aim}" if aim else "accuracy"
-    for strip, (iterative, part) in zip(strips, rows):
+    for strip, (kind, part) in zip(strips, rows):
         panels = strip.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
         for axes, target in zip(panels, targets):
-            draw_panel(axes, part[part["target"] == target], clean[target], aim)
+            draw_panel(axes, part[part["target"] == target], None if aim else clean[target])
             axes.set_title(f"{starred(target, source)} ({'white' if target == source else 'black'}-box)")
-            axes.set_xlabel("strength")
+            axes.set(xlabel="strength", label=f"{kind} {target}")
         scale_strengths(panels[0], part["strength"])
-        panels[0].set(ylim=(-2, 108), yticks=range(0, 101, 20),
-                      ylabel=f"{'iterative' if iterative else 'single-step'} attacks\n{measured} (%)")
+        panels[0].set(ylim=(-2, 108), yticks=range(0, 101, 20), ylabel=f"{kind} attacks\n{measured} (%)")
         handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
         strip.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False,
                      handlelength=3.2)
-    figure.supxlabel(f"{cells['films'].iloc[0]} {films_are}; gradients from {source}", fontsize=SMALL_POINTS)
+    figure.supxlabel(note, fontsize=SMALL_POINTS)
     return figure
 
 
-def draw_panel(axes, cells, clean_percent, aim):
-    """Draw one target model's accuracy against strength, one line an attack, with clean accuracy and chance level.
+def draw_panel(axes, shown, clean_percent):
+    """Draw one target model's lines and bands, one an attack, with clean accuracy and chance level.
 
-    Where the attacks aim at a class, the share of films that reach it is drawn, without these levels.
+    Args:
+        shown: this target's rows of what `draw_lines` takes.
+        clean_percent: None leaves the two levels out, which mean nothing for films that reach a class.
     """
-    cells = cells.assign(shown=cells["success_percent" if aim else "accuracy_percent"])
-    for name in ordered(cells["attack"], ATTACKS):
-        line = cells[cells["attack"] == name].sort_values("strength")
+    for name in ordered(shown["attack"], ATTACKS):
+        line = shown[shown["attack"] == name].sort_values("strength")
         marker, linestyle = ATTACK_MARKS[name]
-        axes.plot(line["strength"], line["shown"], marker=marker, linestyle=linestyle, linewidth=1.2,
-                  color=DIRECTION_COLOURS[ATTACKS[name].direction], label=ATTACKS[name].title, markersize=3.6,
-                  markerfacecolor="white" if ATTACKS[name].random_start else None, clip_on=False, zorder=3)
-    references = ((clean_percent, f"clean {clean_percent:.2f} %", (0, (6, 2))),
-                  (100 / len(CLASSES), "chance", (0, (1, 2))))
-    for level, text, linestyle in () if aim else references:
-        side, above = clearer_place(cells, level)
-        axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
-        axes.annotate(text, (0.015 if side == "left" else 0.985, level), xycoords=("axes fraction", "data"), color=GREY,
-                      xytext=(0, 1.5 if above else -1.5), textcoords="offset points", fontsize=SMALL_POINTS,
-                      va="bottom" if above else "top", ha=side)
+        colour = DIRECTION_COLOURS[ATTACKS[name].direction]
+        axes.fill_between(line["strength"], line["low"], line["high"], color=colour, alpha=BAND_ALPHA, linewidth=0, zorder=2)
+        axes.plot(line["strength"], line["shown"], marker=marker, linestyle=linestyle, linewidth=1.2, color=colour,
+                  label=ATTACKS[name].title, markersize=3.6, clip_on=False, zorder=3,
+                  markerfacecolor="white" if ATTACKS[name].random_start else None)
+    if clean_percent is not None:
+        draw_level(axes, shown, clean_percent, f"clean {clean_percent:.2f} %", (0, (6, 2)))
+        draw_level(axes, shown, 100 / len(CLASSES), "chance", (0, (1, 2)))
     axes.grid(axis="y", linewidth=0.3, color="#DDDDDD")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_level(axes, shown, level, text, linestyle):
+    """Draw a level in per cent with its label, which keeps away from the lines of `shown`."""
+    side, above = clearer_place(shown, level)
+    axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
+    axes.annotate(text, (0.015 if side == "left" else 0.985, level), xycoords=("axes fraction", "data"), color=GREY,
+                  xytext=(0, 3 if above else -3), textcoords="offset points", fontsize=SMALL_POINTS,  # clear of markers
+                  va="bottom" if above else "top", ha=side)
 
 
 def clearer_place(cells, level):
@@ -347,16 +417,74 @@ def draw_transfer(cells, films_are="test films"):
     return figure
 
 
+@matplotlib.rc_context(STYLE)
+def draw_confusion(confusion, films_are="test films"):
+    """Draw confusion matrices: a row a target model, a column for the clean films and for each attack at its largest strength.
+
+    Args:
+        confusion: rows of `statistics.count_confusion` of one source and condition.
+        films_are: what `tables.recorded_films` returned.
+    """
+    largest = at_largest_strength(confusion)
+    source, targets = largest["source"].iloc[0], ordered(largest["target"], BACKBONES)
+    columns = largest[["attack", "strength"]].drop_duplicates().itertuples(index=False)
+    columns = sorted(columns, key=lambda column: [CLEAN, *ATTACKS].index(column.attack))
+    side = (WIDTH - 1.05) / max(len(columns), 7)  # inches
+    row = max(side, 0.78)  # a model's name beside it needs as much
+    figure = Figure(figsize=(WIDTH, 0.8 + len(targets) * (row + 0.06)), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    for line, (target, panels) in enumerate(zip(targets, figure.subplots(len(targets), len(columns), squeeze=False))):
+        for axes, (attack, strength) in zip(panels, columns):
+            part = largest[(largest["target"] == target) & (largest["attack"] == attack)]
+            draw_matrix(axes, part)
+            if line == 0:
+                axes.set_title("clean\n" if attack == CLEAN else f"{ATTACKS[attack].title}\n{strength:g}")
+            if line == len(targets) - 1:
+                axes.set_xticks(range(len(CLASSES)), [name[0] for name in CLASSES])
+        panels[0].set_yticks(range(len(CLASSES)), CLASSES)
+        panels[0].set_ylabel(starred(target, source))
+    films = confusion.groupby(["attack", "strength", "target"])["films"].sum().iloc[0]
+    letters = ", ".join(f"{name[0]}: {name}" for name in CLASSES)
+    figure.supxlabel(f"taken for ({letters}), % of the films of each true class; below each attack its strength\n"
+                     f"{films} {films_are}; gradients from {source} (*: white-box)", fontsize=SMALL_POINTS)
+    return figure
+
+
+def draw_matrix(axes, part):
+    """Draw one confusion matrix in per cent of each row; a class without films stays empty.
+
+    Args:
+        part: rows of `statistics.count_confusion` of one cell and target; none leaves the axes out.
+    """
+    axes.set(xticks=[], yticks=[])
+    axes.tick_params(length=0)
+    if part.empty:
+        axes.set_axis_off()
+        return
+    counts = part.pivot(index="true_class", columns="predicted_class", values="films").loc[list(CLASSES), list(CLASSES)]
+    shares = counts.div(counts.sum(axis=1).where(lambda films: films > 0), axis=0).to_numpy() * 100
+    axes.imshow(shares, vmin=0, vmax=100, cmap="cividis", aspect="equal")
+    for (row, column), share in np.ndenumerate(shares):
+        if np.isfinite(share):
+            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=SMALL_POINTS,
+                      color="black" if share > 55 else "white")
+
+
+def short_number(value, _):
+    """Return a tick's number without needless zeros."""
+    return f"{value:g}"
+
+
 def scale_strengths(axes, strengths):
     """Give a row of panels a logarithmic strength axis with plain numbers, linear near 0 if strength 0 was run."""
     positive = strengths[strengths > 0]
     if (strengths == 0).any():
         axes.set_xscale("symlog", linthresh=positive.min() if len(positive) else 1)
     else:
-        axes.set_xscale("log")
         axes.set_xlim(strengths.min() / 1.2, strengths.max() * 1.2)
+        axes.set_xscale("log")
         wide = strengths.max() > 8 * strengths.min()
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 3, 5)))
         axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(short_number))
     axes.xaxis.set_minor_formatter(NullFormatter())

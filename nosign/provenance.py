@@ -20,7 +20,7 @@ from pathlib import Path
 from nosign.errors import UserError
 
 MANIFEST = "manifest.json"
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn", "scikit-image", "scipy", "pandas",
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn", "scikit-image", "statsmodels", "scipy", "pandas",
             "matplotlib")
 CHUNK_BYTES = 1 << 20
 

@@ -1,6 +1,7 @@
 """The tables: counts the sweep's predictions film by film and renders them as CSV, Markdown and LaTeX.
 
 Everything here derives from the rows that the stages before wrote: `models.csv`, `clean.csv` and one file per cell.
+What the counts allow to be said comes from `nosign.statistics`.
 """
 
 import math
@@ -17,6 +18,7 @@ from nosign.classifiers import BACKBONES, PAPER_TEST_FILMS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.provenance import read_manifest, write_csv, write_text
+from nosign.statistics import ALPHA, CLEAN, VERDICTS, at_largest_strength, plural, wilson_percent
 
 PAPER_CONDITION = ("VGG16", "paper")  # source model and condition of the paper's Tables II and III
 PAPER_BEST = (("fgsm", 7.67, 0.01), ("fgnm", 7.33, 0.02), ("pgdnm", 6.89, None))  # attack, accuracy in %, strength
@@ -24,13 +26,51 @@ PAPER_GAP = ("fgsm", "fgnm", 30, 0.001, 0.005)  # sign, no-sign, points apart, s
 
 MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
 MEASURED_COLUMNS = ("linf", "l2", "ssim")
+LATER_COLUMNS = ("psnr", "local_ratio", "jnd_ratio")  # measures that older results lack
+# Each share and the ends of its interval.
+INTERVALS = {"accuracy_percent": ("ci_low_percent", "ci_high_percent"),
+             "accuracy_8bit_percent": ("ci_low_8bit_percent", "ci_high_8bit_percent"),
+             "success_percent": ("ci_low_success_percent", "ci_high_success_percent")}
+CELL_COLUMNS = ("source", "condition", "attack", "strength", "target", "white_box",
+                "correct", "films", "accuracy_percent", *INTERVALS["accuracy_percent"],
+                "correct_8bit", "accuracy_8bit_percent", *INTERVALS["accuracy_8bit_percent"],
+                *(f"{column}_mean" for column in MEASURED_COLUMNS), "wrong_after", "wrong_after_percent",
+                "right_before", "turned_of_right", "turned_of_right_percent",
+                "succeeded", "attackable", "success_percent", *INTERVALS["success_percent"])
+BESIDE_CELLS = (".steps.csv", ".stored.csv", "boundary.csv")  # endings of files beside the cells
 ROUNDED = "_8bit"  # ending of the columns with predictions on films rounded to 8 bits
 PROTOCOL_NOTES = {"paper": "each step as long as the strength",
                   "budget": "every attack kept within the strength of the film"}
 NORM_NOTES = {"linf": "", "l2": " (in L2: a change by it in every component)"}
+GREY_NOTES = {False: "", True: "; perturbations equal in all channels"}
 MISSING = "\N{EM DASH}"
 LATEX_SPECIALS = str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-                                MISSING: "---", **{sign: f"\\{sign}" for sign in "&%$#_{}"}})
+                                MISSING: "---", "\N{EN DASH}": "--", "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$",
+                                "<": "$<$", ">": "$>$", **{sign: f"\\{sign}" for sign in "&%$#_{}"}})
+LATEX_ROWS = 40  # of a float in \footnotesize; a longer one would not fit on a page with its caption
+
+
+@dataclass(frozen=True)
+class CellFilms:
+    """A finished cell, film by film.
+
+    Attributes:
+        source: model whose gradients were followed.
+        condition: name of a `Condition`.
+        attack: name in `ATTACKS`.
+        strength: float.
+        path: the cell's file.
+        targets: list of the target models' names.
+        films: float64 frame, a row a film in the order of `clean.csv`, with the file's columns.
+    """
+
+    source: str
+    condition: str
+    attack: str
+    strength: float
+    path: Path
+    targets: list
+    films: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -100,16 +140,17 @@ def read_rows(path, required, advice):
     return frame
 
 
-def read_numbers(path, required, advice):
+def read_numbers(path, required, advice, infinite=()):
     """Read a CSV file whose every field is a finite number.
 
     Args and Raises: as `read_rows`; a field that is empty or no number is a `UserError` too.
+        infinite: columns that may hold infinity; they may be absent.
 
     Returns:
         float64 frame.
     """
     frame = read_rows(path, required, advice).apply(pd.to_numeric, errors="coerce").astype(float)
-    broken = ~np.isfinite(frame.to_numpy()).all(axis=1)
+    broken = ~(np.isfinite(frame) | ((frame == math.inf) & frame.columns.isin(infinite))).all(axis=1)
     if broken.any():
         raise UserError(f"{path}: line {broken.argmax() + 2}: a field is empty or not a number; {advice}")
     return frame
@@ -147,12 +188,23 @@ def clean_accuracy(clean):
     """Count each model's right predictions on the clean films.
 
     Returns:
-        Frame with columns target, correct, films, accuracy_percent.
+        Frame with columns target, correct, films, accuracy_percent and its Wilson 95 % interval, ci_low_percent and
+        ci_high_percent.
     """
     rows = [{"target": model, "correct": int((clean[model] == clean["label"]).sum()), "films": len(clean)}
             for model in clean.columns.drop(["film", "label"])]
-    frame = pd.DataFrame(rows)
-    return frame.assign(accuracy_percent=100 * frame["correct"] / frame["films"])
+    return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
+
+
+def with_share(frame, count, total, percent, ends=INTERVALS["accuracy_percent"]):
+    """Return a frame with a share in per cent and its Wilson 95 % interval, NaN where the total is 0.
+
+    Args:
+        frame: has the columns `count` and `total`.
+        percent, ends: names of the share's column and of the interval's two.
+    """
+    low, high = wilson_percent(frame[count], frame[total])
+    return frame.assign(**{percent: 100 * frame[count] / frame[total], ends[0]: low, ends[1]: high})
 
 
 def find_cells(results):
@@ -168,7 +220,7 @@ def find_cells(results):
     found = {}
     for path in sorted(folder.glob("*/*/*/*.csv")):
         words = path.relative_to(folder).parts
-        if any(word.startswith(".") for word in words):  # a file that attack.py has not finished yet
+        if any(word.startswith(".") for word in words) or path.name.endswith(BESIDE_CELLS):  # a dot: not finished yet
             continue
         cell = (*words[:3], cell_strength(path))
         if Condition.parse(words[1]) is None or words[2] not in ATTACKS:
@@ -212,8 +264,8 @@ def read_cell(path, clean):
         UserError: the file is malformed or unfinished, or it was computed on other films or other models.
     """
     advice = "remove the file and run attack.py again; it recomputes missing cells only"
-    frame = read_numbers(path, ("film", "label", *MEASURED_COLUMNS), advice)
-    predictions = set(frame.columns) - {"film", "label", *MEASURED_COLUMNS}
+    frame = read_numbers(path, ("film", "label", *MEASURED_COLUMNS), advice, infinite=("psnr",))
+    predictions = set(frame.columns) - {"film", "label", *MEASURED_COLUMNS, *LATER_COLUMNS}
     targets = ordered((name for name in predictions if not name.endswith(ROUNDED)), BACKBONES)
     if not targets or predictions != {name + ending for name in targets for ending in ("", ROUNDED)}:
         raise UserError(f"{path}: expected a column per target model and one more that ends in {ROUNDED}; {advice}")
@@ -225,33 +277,67 @@ def read_cell(path, clean):
     return frame, targets
 
 
-def read_cells(results):
-    """Read every finished cell and count right predictions per target model.
+def read_films(results, clean):
+    """Read every finished cell film by film.
+
+    Args:
+        results: the results folder.
+        clean: what `read_clean` returned.
 
     Returns:
-        Frame with one row per cell and target: source, condition, attack, strength, target, white_box, correct, films,
-        accuracy_percent, correct_8bit, accuracy_8bit_percent (after rounding to 8 bits), the means over films of the
-        perturbation's L-inf and L2 norm (pixels in [0, 1]) and of the SSIM: linf_mean, l2_mean, ssim_mean; and the
-        attack's success: succeeded, attackable, success_percent (see `count_success`).
+        List of `CellFilms`, in the order in which tables list them.
 
     Raises:
         UserError: there are no cells, or one of them is unusable.
     """
+    read = []
+    for *cell, path in find_cells(results):
+        films, targets = read_cell(path, clean)
+        read.append(CellFilms(*cell, path, targets, films))
+    return read
+
+
+def read_cells(results):
+    """Read every finished cell and count; see `read_films` and `count_cells`."""
     clean = read_clean(results)
-    rows = []
-    for source, condition, attack, strength, path in find_cells(results):
-        cell, targets = read_cell(path, clean)
-        means = {f"{column}_mean": cell[column].mean() for column in MEASURED_COLUMNS}
-        for target in targets:
-            correct, correct_8bit = (int((cell[target + ending] == cell["label"]).sum()) for ending in ("", ROUNDED))
-            succeeded, attackable = count_success(cell[target], clean[target], clean["label"], condition)
-            rows.append({"source": source, "condition": condition, "attack": attack, "strength": strength,
-                         "target": target, "white_box": target == source,
-                         "correct": correct, "films": len(cell), "accuracy_percent": 100 * correct / len(cell),
-                         "correct_8bit": correct_8bit, "accuracy_8bit_percent": 100 * correct_8bit / len(cell),
-                         **means, "succeeded": succeeded, "attackable": attackable,
-                         "success_percent": 100 * succeeded / attackable if attackable else math.nan})
-    return pd.DataFrame(rows)
+    return count_cells(read_films(results, clean), clean)
+
+
+def count_cells(sweep, clean):
+    """Count right predictions per cell and target model.
+
+    Args:
+        sweep: list of `CellFilms`.
+        clean: what `read_clean` returned.
+
+    Returns:
+        Frame with one row per cell and target: source, condition, attack, strength, target, white_box; correct, films,
+        accuracy_percent; correct_8bit, accuracy_8bit_percent (after rounding to 8 bits); the means over films of the
+        perturbation's L-inf and L2 norm (pixels in [0, 1]) and of the SSIM: linf_mean, l2_mean, ssim_mean; wrong_after
+        and wrong_after_percent (of all films); right_before, turned_of_right and turned_of_right_percent (films right
+        before the attack and wrong after it, of those right before); and what counts as success under the condition
+        (`count_success`): succeeded, attackable, success_percent. `INTERVALS` names the columns of the Wilson intervals.
+    """
+    frame = pd.DataFrame([count_cell(cell, target, clean) for cell in sweep for target in cell.targets])
+    for count, total, percent in (("correct", "films", "accuracy_percent"), ("correct_8bit", "films", "accuracy_8bit_percent"),
+                                  ("succeeded", "attackable", "success_percent")):
+        frame = with_share(frame, count, total, percent, INTERVALS[percent])
+    frame["wrong_after_percent"] = 100 * frame["wrong_after"] / frame["films"]
+    frame["turned_of_right_percent"] = 100 * frame["turned_of_right"] / frame["right_before"]
+    return frame[list(CELL_COLUMNS)]
+
+
+def count_cell(cell, target, clean):
+    """Return the counts and means of a row of `count_cells`."""
+    labels, before, after = clean["label"], clean[target], cell.films[target]
+    succeeded, attackable = count_success(after, before, labels, cell.condition)
+    return {"source": cell.source, "condition": cell.condition, "attack": cell.attack, "strength": cell.strength,
+            "target": target, "white_box": target == cell.source, "films": len(labels),
+            "correct": int((after == labels).sum()), "correct_8bit": int((cell.films[target + ROUNDED] == labels).sum()),
+            **{f"{column}_mean": cell.films[column].mean() for column in MEASURED_COLUMNS},
+            "wrong_after": int((after != labels).sum()), "right_before": int((before == labels).sum()),
+            "turned_of_right": int(((before == labels) & (after != labels)).sum()),
+            "succeeded": succeeded, "attackable": attackable}
 
 
 def count_success(predicted, before, labels, condition):
@@ -328,26 +414,50 @@ def counted(correct, films):
     return f"{100 * correct / films:.2f} ({correct}/{films})"
 
 
+def interval(low, high):
+    """Return an interval in per cent, such as "90.28–93.79"."""
+    return f"{low:.2f}\N{EN DASH}{high:.2f}"
+
+
 def models_table(models):
     """Build Table I: the classifiers' size and clean accuracy, beside what the paper states."""
     paper = [BACKBONES.get(name) for name in models["model"]]
-    tidy = models.assign(
-        accuracy_percent=100 * models["correct"] / models["films"],
+    tidy = with_share(models, "correct", "films", "accuracy_percent").assign(
         paper_parameters=pd.array([backbone and backbone.paper_parameters for backbone in paper], dtype="Int64"),
         paper_correct=pd.array([backbone and backbone.paper_correct for backbone in paper], dtype="Int64"),
         paper_films=PAPER_TEST_FILMS)
     shown = [(row.model, f"{row.parameters:,}", counted(row.correct, row.films),
+              interval(row.ci_low_percent, row.ci_high_percent),
               *(MISSING if pd.isna(top) else f"{top:.1f}" for top in (row.imagenet_top1, row.imagenet_top5)),
               f"{backbone.paper_parameters:,}" if backbone else MISSING,
               counted(backbone.paper_correct, PAPER_TEST_FILMS) if backbone else MISSING)
-             for row, backbone in zip(models.itertuples(), paper)]
-    columns = [("", "Model"), ("Measured", "Parameters"), ("Measured", "Clean accuracy (%)"),
+             for row, backbone in zip(tidy.itertuples(), paper)]
+    columns = [("", "Model"), ("Measured", "Parameters"), ("Measured", "Clean accuracy (%)"), ("Measured", "95 % interval"),
                ("ImageNet (%)", "Top-1"), ("ImageNet (%)", "Top-5"),
                ("Paper", "Parameters"), ("Paper", "Clean accuracy (%)")]
     caption = ("The classifiers: parameters of backbone and adaptation head together, accuracy on the clean test films "
-               "with counts, and the backbones' published ImageNet accuracy.")
-    return Table("table1", "Table I", caption, tidy, pd.DataFrame(shown, columns=pd.MultiIndex.from_tuples(columns)),
-                 np.zeros((len(shown), len(columns)), dtype=bool))
+               "with counts and Wilson intervals, and the backbones' published ImageNet accuracy.")
+    return plain_table("table1", "Table I", caption, tidy, shown, columns)
+
+
+def plain_table(name, title, caption, tidy, shown, columns):
+    """Return a `Table` without bold; `shown` is a list of rows of str, `columns` a list of (group, heading)."""
+    shown = pd.DataFrame(shown, columns=pd.MultiIndex.from_tuples(columns))
+    return Table(name, title, caption, tidy, shown, np.zeros(shown.shape, dtype=bool))
+
+
+def clean_table(clean, films_are="test films"):
+    """Build the table of clean accuracies on the films that were attacked.
+
+    Args:
+        clean: what `clean_accuracy` returned.
+        films_are: what `recorded_films` returned.
+    """
+    shown = [(row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent))
+             for row in clean.itertuples()]
+    caption = f"Accuracy on the {films_are} that were attacked, before the attacks, with counts and Wilson 95 % intervals."
+    return plain_table("clean", "Before the attacks", caption, clean, shown,
+                       [("", "Model"), ("", "Accuracy (%)"), ("", "95 % interval")])
 
 
 def accuracy_grid(cells, pairs, value):
@@ -366,34 +476,33 @@ def accuracy_grid(cells, pairs, value):
     return grid.reindex(columns=[(target, attack) for target in targets for pair in pairs for attack in pair])
 
 
-def better_of_pair(grid, pairs, most=False):
-    """Mark the attack of each sign/no-sign pair that leaves fewer films right.
+def better_of_pair(grid, comparison):
+    """Mark the attack of each sign/no-sign pair that the tests find better.
 
     Args:
         grid: what `accuracy_grid` returned.
-        pairs: its (sign, no-sign) pairs.
-        most: mark the larger number instead: films that reach a target.
+        comparison: rows of `statistics.compare_directions` of the same source and condition.
 
     Returns:
-        Bool frame like `grid`; nothing is marked in a tie or where one of the two is missing.
+        Bool frame like `grid`; nothing is marked where the two cannot be told apart or one of them is missing.
     """
     marks = pd.DataFrame(False, index=grid.index, columns=grid.columns)
-    for target in grid.columns.unique(0):
-        for sign, no_sign in pairs:
-            better, worse = (no_sign, sign) if most else (sign, no_sign)
-            marks[target, sign] = grid[target, better] < grid[target, worse]
-            marks[target, no_sign] = grid[target, worse] < grid[target, better]
+    for row in comparison.itertuples():
+        better = {VERDICTS[1]: row.no_sign_attack, VERDICTS[-1]: row.sign_attack}.get(row.verdict)
+        if (row.target, better) in marks.columns:
+            marks.loc[row.strength, (row.target, better)] = True
     return marks
 
 
-def attack_table(cells, clean, iterative, steps, films_are="test films"):
+def attack_table(cells, clean, iterative, steps, comparison, films_are="test films"):
     """Build Table II (single-step attacks) or III (iterative ones) of one condition.
 
     Args:
-        cells: rows of `read_cells` of one source and condition.
+        cells: rows of `count_cells` of one source and condition.
         clean: what `clean_accuracy` returned.
         iterative: which of the two tables.
         steps: T of the iterative attacks, None if it is not on record.
+        comparison: what `statistics.compare_directions` returned.
         films_are: what `recorded_films` returned.
 
     Returns:
@@ -403,8 +512,7 @@ def attack_table(cells, clean, iterative, steps, films_are="test films"):
     tidy = cells[cells["attack"].isin([attack for pair in pairs for attack in pair])]
     if tidy.empty:
         return None
-    source, condition, films = tidy[["source", "condition", "films"]].iloc[0]
-    films = f"{films} {films_are}"
+    source, condition = tidy[["source", "condition"]].iloc[0]
     aimed = Condition.parse(condition).target is not None
     grid = accuracy_grid(tidy, pairs, "success_percent" if aimed else "accuracy_percent")
     clean = clean.set_index("target")["accuracy_percent"]
@@ -412,26 +520,137 @@ def attack_table(cells, clean, iterative, steps, films_are="test films"):
     rows += [[f"{strength:g}", *map(percent, values)] for strength, values in zip(grid.index, grid.to_numpy())]
     columns = [("", "Strength"), *((starred(target, source), ATTACKS[attack].title) for target, attack in grid.columns)]
     bold = np.zeros((len(rows), len(columns)), dtype=bool)
-    marks = better_of_pair(accuracy_grid(tidy, pairs, "succeeded" if aimed else "correct"), pairs, most=aimed)
-    bold[len(rows) - len(grid):, 1:] = marks
+    comparison = comparison[(comparison["source"] == source) & (comparison["condition"] == condition)
+                            & comparison["sign_attack"].isin([sign for sign, _ in pairs])]
+    bold[len(rows) - len(grid):, 1:] = better_of_pair(grid, comparison)
     name = ("table3" if iterative else "table2") + condition_suffix(source, condition)
-    shown = pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns))
-    return Table(name, "Table III" if iterative else "Table II",
-                 attack_caption(source, condition, films, pairs, steps if iterative else 1), tidy, shown, bold)
+    caption = attack_caption(tidy, pairs, steps if iterative else 1, len(comparison), films_are)
+    return Table(name, "Table III" if iterative else "Table II", caption, tidy,
+                 pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)), bold)
 
 
-def attack_caption(source, condition, films, pairs, steps):
-    """Return the caption of Table II or III: attacks, films, steps T, condition, and what star and bold mean."""
+def attack_caption(tidy, pairs, steps, comparisons, films_are):
+    """Return the caption of Table II or III: attacks, films, steps T, condition, intervals, what star and bold mean."""
+    source, condition, films = tidy[["source", "condition", "films"]].iloc[0]
     versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in pair) for pair in pairs)
     steps = "unknown" if steps is None else steps
     settings = Condition.parse(condition)
-    measured, better = "Accuracy (%)", "leaves the lower accuracy"
+    measured, ends, better = "Accuracy (%)", INTERVALS["accuracy_percent"], "leaves fewer films right"
     if settings.target:
         measured = f"Success (% of the films of other classes that are taken for {settings.target})"
-        better = "succeeds more often"
-    return (f"{measured} on {films} under {versus}. Gradients from {source} (*: white-box; the others: "
-            f"black-box), T = {steps}, condition '{condition}': {PROTOCOL_NOTES[settings.protocol]}"
-            f"{NORM_NOTES[settings.norm]}. Bold: the better attack of a sign/no-sign pair, that which {better}.")
+        ends, better = INTERVALS["success_percent"], "succeeds more often"
+    widest = (tidy[ends[1]] - tidy[ends[0]]).max() / 2
+    tested = (f"Bold: the attack of a sign/no-sign pair that {better}, where the exact McNemar test on the same films tells "
+              f"the two apart (p below {ALPHA:g} after Holm's correction over {plural(comparisons, 'comparison')})."
+              if comparisons else "No sign/no-sign pair is complete, so none is tested.")
+    return (f"{measured} on {films} {films_are} under {versus}. Gradients from {source} (*: white-box; the others: "
+            f"black-box), T = {steps}, condition '{condition}': {condition_note(settings)}. {tested} Wilson 95 % intervals "
+            f"stand in the CSV file; the widest is \N{PLUS-MINUS SIGN}{widest:.1f} points.")
+
+
+def condition_note(settings):
+    """Return what a `Condition` means, in words."""
+    return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + GREY_NOTES[settings.grey]
+
+
+def comparison_table(comparison, films_are="test films"):
+    """Build the table of the tests of sign against no-sign under one source and condition.
+
+    Args:
+        comparison: rows of `statistics.compare_directions` of one source and condition.
+        films_are: what `recorded_films` returned.
+
+    Returns:
+        The table, or None if there are no rows.
+    """
+    if comparison.empty:
+        return None
+    source, condition, counted_films = comparison[["source", "condition", "counted"]].iloc[0]
+    shown = [[f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}", f"{row.strength:g}",
+              starred(row.target, source), f"{row.films}", f"{row.sign_films}", f"{row.no_sign_films}", f"{row.only_sign}",
+              f"{row.only_no_sign}", signed(row.difference_points), p_value(row.p), p_value(row.holm_p), row.verdict]
+             for row in comparison.itertuples()]
+    group = f"Films {counted_films} under"
+    columns = [("", "Pair"), ("", "Strength"), ("", "Target"), ("", "Films"), (group, "sign"), (group, "no-sign"),
+               (group, "only sign"), (group, "only no-sign"), ("", "Difference"), ("", "p"), ("", "Holm p"), ("", "Verdict")]
+    families = " and ".join(f"{plural(size, 'comparison')} of {attacks} attacks"
+                            for attacks, size in comparison.groupby("attacks", sort=False).size().items())
+    among = "films" if counted_films == "right" else "films of other classes"
+    caption = (f"Paired on the same {films_are}, gradients from {source} (*: white-box), condition "
+               f"'{condition}': {among} {counted_films} under each and under one of the two only; difference in points, "
+               f"no-sign minus sign; p of the exact McNemar test, and after Holm's correction over {families}. Told apart: "
+               f"Holm p below {ALPHA:g}.")
+    table = plain_table("comparison" + condition_suffix(source, condition), "Sign against no-sign", caption, comparison, shown,
+                        columns)
+    table.bold[:, -1] = comparison["verdict"] != VERDICTS[0]
+    return table
+
+
+def signed(points):
+    """Return a difference with two decimals, and its sign unless it is zero."""
+    return MISSING if pd.isna(points) else f"{points:+.2f}".replace("-", "\N{MINUS SIGN}") if points else "0.00"
+
+
+def p_value(p):
+    """Return a p value with three significant digits, or a bound for a very small one."""
+    return "<0.0001" if p < 0.0001 else f"{p:#.3g}"
+
+
+def confusion_table(confusion, films_are="test films"):
+    """Build the table of confusion matrices of one source and condition; white-box at the largest strengths is shown.
+
+    Args:
+        confusion: rows of `statistics.count_confusion` of one source and condition.
+        films_are: what `recorded_films` returned.
+
+    Returns:
+        The table, or None if the source model was not among the targets.
+    """
+    own = at_largest_strength(confusion[confusion["white_box"]])
+    if set(own["attack"]) <= {CLEAN}:
+        return None
+    source, condition = own[["source", "condition"]].iloc[0]
+    shown = []
+    for (attack, strength, true), part in own.groupby(["attack", "strength", "true_class"], sort=False):
+        title, strength = (attack, MISSING) if attack == CLEAN else (ATTACKS[attack].title, f"{strength:g}")
+        shown.append([title, strength, true, *map(str, part.set_index("predicted_class")["films"].loc[list(CLASSES)])])
+    columns = [("", "Attack"), ("", "Strength"), ("", "True class"), *(("Taken for", name) for name in CLASSES)]
+    caption = (f"What {source} takes the {films_are} for: counts before the attacks and under each at the largest strength "
+               f"run, gradients from {source} (white-box), condition '{condition}'. The CSV file holds all strengths and "
+               "targets.")
+    return plain_table("confusion" + condition_suffix(source, condition), "Confusion matrices", caption, confusion, shown,
+                       columns)
+
+
+def seeds_table(spread, films_are="test films"):
+    """Build the table of the spread over runs with different seeds, of one source and condition.
+
+    Args:
+        spread: rows of `statistics.spread_over_runs` of one source and condition.
+        films_are: what `recorded_films` returned.
+    """
+    source, condition, measure = spread[["source", "condition", "measure"]].iloc[0]
+    targets = ordered(spread["target"], BACKBONES)
+    shown = []
+    for (attack, strength), part in spread.groupby(["attack", "strength"], sort=False):
+        cells = {row.target: row for row in part.itertuples()}
+        shown.append([attack if attack == CLEAN else ATTACKS[attack].title, MISSING if attack == CLEAN else f"{strength:g}",
+                      str(part["runs"].max()), *(text for target in targets for text in spread_words(cells.get(target)))])
+    headings = ("mean \N{PLUS-MINUS SIGN} SD", "range")
+    columns = [("", "Attack"), ("", "Strength"), ("", "Runs"),
+               *((starred(target, source), heading) for target in targets for heading in headings)]
+    caption = (f"{measure.capitalize()} (%) on {films_are} over {plural(spread['runs'].max(), 'run')} with different seeds "
+               "(split, training and random starts): mean and standard deviation (n - 1) over the runs, lowest to highest. "
+               f"Gradients from {source} (*: white-box), condition '{condition}'.")
+    return plain_table("seeds" + condition_suffix(source, condition), "Spread over runs", caption, spread, shown, columns)
+
+
+def spread_words(row):
+    """Return the mean with the standard deviation, and the range, of a row of `statistics.spread_over_runs` or of None."""
+    if row is None or pd.isna(row.mean_percent):
+        return MISSING, MISSING
+    spread = MISSING if pd.isna(row.sd_points) else f"{row.sd_points:.2f}"
+    return f"{row.mean_percent:.2f} \N{PLUS-MINUS SIGN} {spread}", interval(row.lowest_percent, row.highest_percent)
 
 
 def transfer_table(cells, films_are="test films"):
@@ -454,15 +673,14 @@ def transfer_table(cells, films_are="test films"):
     targets = ordered(tidy["target"], BACKBONES)
     keys = tidy[["attack", "strength", "source"]].drop_duplicates()
     rows = [[ATTACKS[attack].title, f"{strength:g}", source,
-             *(percent(grid.loc[(attack, strength, source), target]) + ("*" if source == target else "") for target in targets)]
+             *(percent(grid.loc[(attack, strength, source), target]) + "*" * (source == target) for target in targets)]
             for attack, strength, source in keys.itertuples(index=False)]
     columns = [("", "Attack"), ("", "Strength"), ("", "Source"), *(("Target", target) for target in targets)]
     measured = "Success (%)" if aimed else "Accuracy (%)"
     caption = (f"{measured} on {films} {films_are} of each target model under attacks with gradients from each source "
-               f"model (*: white-box), at the largest strength that was run for all sources, condition '{condition}'.")
-    name = "transfer" + condition_suffix(PAPER_CONDITION[0], condition)
-    return Table(name, "Transfer", caption, tidy, pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)),
-                 np.zeros((len(rows), len(columns)), dtype=bool))
+               f"model (*: white-box), at the largest strength that was run for all sources, condition '{condition}'. Wilson "
+               "95 % intervals stand in the CSV file.")
+    return plain_table("transfer" + condition_suffix(PAPER_CONDITION[0], condition), "Transfer", caption, tidy, rows, columns)
 
 
 def transfer_cells(cells):
@@ -506,7 +724,7 @@ def best_comparison(cells, attack, paper_percent, paper_strength):
         return {**row, "measured": math.nan, "measured_note": "not run"}
     best = found.loc[found["correct"].idxmin()]
     note = f"{best['correct']}/{best['films']} at {best['strength']:g} (of {len(found)} run)"
-    return {**row, "measured": best["accuracy_percent"], "measured_note": note}
+    return {**row, "measured": best["accuracy_percent"], "measured_note": note, **best[list(INTERVALS["accuracy_percent"])]}
 
 
 def gap_comparison(cells):
@@ -533,7 +751,8 @@ def model_comparisons(models):
             "quantity": f"{name} clean accuracy", "unit": "%", "paper": 100 * backbone.paper_correct / PAPER_TEST_FILMS,
             "paper_note": f"{backbone.paper_correct}/{PAPER_TEST_FILMS}",
             "measured": 100 * own.correct / own.films if own else math.nan,
-            "measured_note": f"{own.correct}/{own.films}" if own else "not trained"})
+            "measured_note": f"{own.correct}/{own.films}" if own else "not trained",
+            **(dict(zip(INTERVALS["accuracy_percent"], wilson_percent(own.correct, own.films))) if own else {})})
     return parameters + accuracies
 
 
@@ -550,9 +769,7 @@ def paper_table(models, cells):
     columns = [("", "Quantity"), ("Paper", "Value"), ("Paper", "Note"), ("Measured", "Value"), ("Measured", "Note")]
     caption = (f"The numbers that the paper states, beside the same quantities measured here (gradients from "
                f"{PAPER_CONDITION[0]}, condition '{PAPER_CONDITION[1]}').")
-    return Table("paper", "Comparison with the paper", caption, pd.DataFrame(rows),
-                 pd.DataFrame(shown, columns=pd.MultiIndex.from_tuples(columns)),
-                 np.zeros((len(shown), len(columns)), dtype=bool))
+    return plain_table("paper", "Comparison with the paper", caption, pd.DataFrame(rows), shown, columns)
 
 
 def quantity(value, unit):
@@ -581,7 +798,7 @@ def plain_grid(grid):
 
 def alignments(table):
     """Return "left" or "right" for each column: numbers to the right, names and notes to the left."""
-    words = ("Model", "Quantity", "Note", "Attack", "Source")
+    words = ("Model", "Quantity", "Note", "Attack", "Source", "Pair", "Target", "True class", "Verdict")
     return ["left" if heading in words else "right" for _, heading in table.shown.columns]
 
 
@@ -591,16 +808,24 @@ def escape_latex(text):
 
 
 def to_latex(table):
-    """Return a table as a LaTeX float over both columns of a page; it needs the package booktabs."""
+    """Return a table as LaTeX floats over both columns of a page, each of `LATEX_ROWS` rows at most.
+
+    It needs the package booktabs.
+    """
     shown = table.shown.map(escape_latex)
     shown.columns = pd.MultiIndex.from_tuples([tuple(map(escape_latex, column)) for column in shown.columns])
-    marks = np.where(table.bold, "textbf:--rwrap;", "")
-    style = shown.style.hide(axis="index").apply(lambda _: marks, axis=None)
-    style.set_table_styles([{"selector": "footnotesize", "props": ":;"}])  # Table III is too wide at 10 pt
-    return style.to_latex(
-        environment="table*", position="t", position_float="centering", hrules=True, multicol_align="c",
-        column_format="".join(side[0] for side in alignments(table)), caption=escape_latex(table.caption),
-        label=f"tab:{table.name}")
+    parts = np.array_split(np.arange(len(shown)), max(1, -(-len(shown) // LATEX_ROWS)))
+    floats = []
+    for number, rows in enumerate(parts, start=1):
+        marks = np.where(table.bold[rows], "textbf:--rwrap;", "")
+        style = shown.iloc[rows].style.hide(axis="index").apply(lambda _: marks, axis=None)
+        style.set_table_styles([{"selector": "footnotesize", "props": ":;"}])  # Table III is too wide at 10 pt
+        part = f" Part {number} of {len(parts)}." if len(parts) > 1 else ""
+        floats.append(style.to_latex(
+            environment="table*", position="t", position_float="centering", hrules=True, multicol_align="c",
+            column_format="".join(side[0] for side in alignments(table)), caption=escape_latex(table.caption + part),
+            label=f"tab:{table.name}" + (f"-{number}" if number > 1 else "")))
+    return "\n".join(floats)
 
 
 def write_table(folder, table):
@@ -613,4 +838,23 @@ def write_table(folder, table):
     write_csv(paths[0], table.tidy, float_format="%.10g")
     write_text(paths[1], to_markdown(table))
     write_text(paths[2], to_latex(table))
+    return paths
+
+
+def write_summary(folder, sentences, counts):
+    """Write the generated sentences as `summary.md`, and the counts behind those of the tests as `summary.csv`.
+
+    Args:
+        folder: `tables/`.
+        sentences: list of (heading, list of str).
+        counts: what `statistics.summarise` returned; None if there are no tests behind the sentences.
+
+    Returns:
+        The paths.
+    """
+    paths = [Path(folder) / "summary.md"]
+    write_text(paths[0], "\n".join(f"## {heading}\n\n" + "".join(f"- {line}\n" for line in lines) for heading, lines in sentences))
+    if counts is not None:
+        paths.append(Path(folder) / "summary.csv")
+        write_csv(paths[1], counts)
     return paths

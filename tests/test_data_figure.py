@@ -16,27 +16,36 @@ from nosign.provenance import sha256_of_file, write_manifest
 
 ROOT = Path(data_figure.__file__).parent
 TABLES = [f"tables/{name}.{ending}"
-          for name in ("table1", "paper", "table2", "table3") for ending in ("csv", "md", "tex")]
-FIGURES = [f"figures/{name}.{ending}" for name in ("figure1", "figure2", "figure4") for ending in ("png", "pdf")]
+          for name in ("table1", "paper", "clean", "table2", "table3", "comparison", "confusion", "effort",
+                       "boundary")
+          for ending in ("csv", "md", "tex")] + ["tables/summary.md", "tables/summary.csv"]
+FIGURES = [f"figures/{name}.{ending}" for name in ("figure1", "figure2", "figure4", "confusion", "figure5", "boundary")
+           for ending in ("png", "pdf")] + ["report.html"]
+SEEDS = [f"{name}.{ending}" for name, endings in (("tables/seeds", ("csv", "md", "tex")), ("tables/summary", ("md",)),
+                                                  ("figures/seeds", ("png", "pdf")), ("report", ("html",))) for ending in endings]
 
 
-def write_inputs(root):
-    """Write what stages 2 and 3 leave of an unfinished sweep: three cells of six films, one example, one model."""
+def write_inputs(root, results="results", models="model", fgsm=4):
+    """Write what stages 2 and 3 leave of an unfinished sweep: three cells of six films, one example, one model.
+
+    `fgsm` is the number of films that FGSM leaves right. Returns the script's arguments.
+    """
     labels = np.array([0, 0, 1, 1, 2, 2])
     films = {"film": range(6), "label": labels}
-    (root / "model").mkdir(parents=True)
-    (root / "model/models.csv").write_text("model,parameters,correct,films,imagenet_top1,imagenet_top5,weights_sha256\n"
-                                           "VGG16,14749763,6,6,71.3,90.1,ab\n")
-    for name, right in (("fgsm/0.001", 4), ("fgnm/0.001", 2), ("bim/0.001", 1)):
-        path = root / "results/attacks/VGG16/paper" / f"{name}.csv"
+    (root / models).mkdir(parents=True)
+    (root / models / "models.csv").write_text("model,parameters,correct,films,imagenet_top1,imagenet_top5,weights_sha256\n"
+                                              "VGG16,14749763,6,6,71.3,90.1,ab\n")
+    results = root / results
+    for name, right in (("fgsm/0.001", fgsm), ("fgnm/0.001", 2), ("bim/0.001", 1)):
+        path = results / "attacks/VGG16/paper" / f"{name}.csv"
         path.parent.mkdir(parents=True)
         predictions = np.where(np.arange(6) < right, labels, (labels + 1) % 3)
         pd.DataFrame({**films, "VGG16": predictions, "VGG16_8bit": labels, "linf": 0.001, "l2": 0.1,
                       "ssim": 0.99}).to_csv(path, index=False)
-    pd.DataFrame({**films, "VGG16": labels}).to_csv(root / "results/clean.csv", index=False)
-    (root / "results/examples").mkdir()
+    pd.DataFrame({**films, "VGG16": labels}).to_csv(results / "clean.csv", index=False)
+    (results / "examples").mkdir()
     film = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
-    np.savez(root / "results/examples/fgnm.npz", original=film, adversarial=np.stack([film, film]), label=0, film=3,
+    np.savez(results / "examples/fgnm.npz", original=film, adversarial=np.stack([film, film]), label=0, film=3,
              strengths=[0.003, 0.03], predictions=[0, 1, 2], confidences=np.float32([0.9, 0.8, 0.7]))
     return ["--results", str(root / "results"), "--models", str(root / "model")]
 
@@ -60,7 +69,7 @@ def call(arguments, **environment):
 def test_writes_every_table_and_figure_and_lists_them(finished):
     root, _, printed = finished
     written = {str(path.relative_to(root / "results")) for folder in ("tables", "figures")
-               for path in (root / "results" / folder).iterdir()}
+               for path in (root / "results" / folder).iterdir()} | {"report.html"}
     assert written == {*TABLES, *FIGURES, "tables/manifest.json"}
     assert printed.splitlines()[-len(written) + 1:] == [str(root / "results" / path) for path in TABLES + FIGURES]
 
@@ -70,6 +79,69 @@ def test_prints_the_white_box_summary(finished):
     start = lines.index("Table II, white-box: accuracy (%) of VGG16 on 6 films, condition 'paper'")
     assert [line.split() for line in lines[start + 1:start + 4:2]] == [["strength", "FGSM", "FGNM"],
                                                                       ["0.001", "66.67", "33.33"]]
+
+
+def test_prints_and_writes_the_sentences(finished):
+    root, _, printed = finished
+    sentence = ("Condition 'paper', single-step attacks, white-box (VGG16): of 1 strength no-sign left fewer films right at "
+                "0, more at 0, and at 1 the two cannot be told apart (exact McNemar, Holm over 1 comparison, 6 films).")
+    assert sentence in printed.splitlines()
+    assert f"- {sentence}" in (root / "results/tables/summary.md").read_text().splitlines()
+    assert pd.read_csv(root / "results/tables/summary.csv")["sentence"].tolist() == [sentence]
+
+
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory):
+    """Run the script on a parent folder that holds nothing but two seeds; return its folder and what it printed."""
+    root = tmp_path_factory.mktemp("seeds")
+    for seed, fgsm in ((2, 4), (10, 6)):
+        write_inputs(root, f"results/seed-{seed}", f"model/seed-{seed}", fgsm)
+    done = call(["--results", str(root / "results"), "--models", str(root / "model")])
+    assert (done.returncode, done.stderr) == (0, "")
+    return root, done.stdout
+
+
+def test_each_seed_gets_its_own_tables_and_the_parent_their_spread(seeded):
+    root, printed = seeded
+    own = [f"seed-{seed}/{path}" for seed in (2, 10) for path in TABLES + FIGURES]
+    found = {str(path.relative_to(root / "results")) for pattern in ("tables/*", "figures/*", "report.html")
+             for path in root.glob(f"results/**/{pattern}")}
+    manifests = {f"{folder}tables/manifest.json" for folder in ("", "seed-2/", "seed-10/")}
+    assert found == {*own, *SEEDS, *manifests}
+    assert printed.splitlines()[-len(found) + 3:] == [str(root / "results" / path) for path in own + SEEDS]
+    spread = pd.read_csv(root / "results/tables/seeds.csv").query("attack == 'fgsm'").iloc[0]
+    assert (spread["runs"], spread["mean_percent"]) == (2, pytest.approx(100 * 5 / 6))
+    assert "over 2 runs: of 1 comparison no-sign is better in the mean of the runs at 1" in printed
+
+
+def test_a_seed_has_the_tables_that_it_has_alone(seeded, tmp_path):
+    root, _ = seeded
+    words = ["--results", str(root / "results/seed-10"), "--models", str(root / "model/seed-10"), "--out", str(tmp_path)]
+    assert call(words).returncode == 0
+    for path in TABLES + FIGURES:
+        assert sha256_of_file(tmp_path / path) == sha256_of_file(root / "results/seed-10" / path), path
+
+
+def test_a_parent_with_a_run_of_its_own_gets_both_and_a_seed_that_is_gone_leaves_nothing_behind(tmp_path, capsys):
+    arguments = write_inputs(tmp_path) + ["--out", str(tmp_path / "out")]
+    write_inputs(tmp_path, "results/seed-0", "model/seed-0")
+    assert run(data_figure.main, arguments) == 0
+    assert {path for path in TABLES + FIGURES + SEEDS if not (tmp_path / "out" / path).exists()} == set()
+    assert (tmp_path / "out/seed-0/tables/table2.csv").exists()
+    (tmp_path / "results/seed-0").rename(tmp_path / "elsewhere")
+    capsys.readouterr()
+    assert run(data_figure.main, arguments) == 0
+    assert not (tmp_path / "out/tables/seeds.csv").exists() and not (tmp_path / "out/seed-0/tables/table2.csv").exists()
+    assert (tmp_path / "out/tables/table2.csv").exists()
+    assert f"removed {tmp_path / 'out/tables/seeds.csv'}" in capsys.readouterr().out
+
+
+def test_a_seed_without_its_models_is_named_before_anything_is_written(tmp_path, capsys):
+    arguments = write_inputs(tmp_path)
+    write_inputs(tmp_path, "results/seed-0", "elsewhere")
+    assert run(data_figure.main, arguments) == 1
+    assert "model/seed-0/models.csv: not found; run train_finetune.py" in capsys.readouterr().err
+    assert not (tmp_path / "results/tables").exists()
 
 
 def test_says_what_is_missing(finished):
@@ -136,9 +208,9 @@ def modules_after(code):
 
 def test_nothing_slow_is_imported_before_the_arguments_are_parsed():
     modules = modules_after("import data_figure; data_figure.parse_args([])")
-    assert "data_figure" in modules and not modules & {"numpy", "pandas", "matplotlib"}
+    assert "data_figure" in modules and not modules & {"numpy", "pandas", "matplotlib", "statsmodels"}
 
 
 def test_nothing_of_keras_is_imported():
-    modules = modules_after("import data_figure, nosign.tables, nosign.figures")
-    assert "nosign.figures" in modules and not modules & {"keras", "tensorflow", "jax", "torch"}
+    modules = modules_after("import data_figure, nosign.tables, nosign.figures, nosign.statistics")
+    assert "nosign.figures" in modules and not modules & {"keras", "tensorflow", "jax", "torch", "statsmodels"}

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from nosign import figures
 from nosign.attacks import ATTACKS
 from nosign.classifiers import BACKBONES
+from nosign.dataset import CLASSES
 from nosign.errors import UserError
 
 CLEAN = pd.DataFrame({"target": list(BACKBONES), "accuracy_percent": [92.22, 90.11, 96.78]})
@@ -22,8 +23,8 @@ def some_cells(attacks=tuple(ATTACKS), strengths=(0.003, 0.0005), targets=tuple(
     """Return cells of VGG16/paper with a different accuracy each, strengths in falling order."""
     rows = itertools.product(attacks, strengths, targets)
     return pd.DataFrame([{"source": "VGG16", "condition": "paper", "attack": attack, "strength": strength,
-                          "target": target, "accuracy_percent": float(number), "white_box": target == "VGG16",
-                          "films": 90}
+                          "target": target, "accuracy_percent": float(number), "ci_low_percent": number - 0.5,
+                          "ci_high_percent": number + 0.75, "white_box": target == "VGG16", "films": 90}
                          for number, (attack, strength, target) in enumerate(rows)])
 
 
@@ -47,10 +48,29 @@ def lines(axes):
     return dict(zip(labels, handles))
 
 
+def some_confusion(attacks=tuple(ATTACKS)):
+    """Return confusion matrices of VGG16/paper with three targets: clean and under attacks, of 60 films in two classes."""
+    counts = {("COVID-19", "COVID-19"): 30, ("Normal", "Normal"): 15, ("Normal", "Pneumonia"): 15}
+    rows = itertools.product([("clean", 0.0), *((attack, strength) for attack in attacks for strength in (0.001, 0.03))],
+                             BACKBONES, CLASSES, CLASSES)
+    return pd.DataFrame([{"source": "VGG16", "condition": "paper", "attack": attack, "strength": strength, "target": target,
+                          "white_box": target == "VGG16", "true_class": true, "predicted_class": predicted,
+                          "films": counts.get((true, predicted), 0)} for (attack, strength), target, true, predicted in rows])
+
+
+def some_spread():
+    """Return the spread of three runs of VGG16/paper."""
+    cells = pd.concat([some_cells(["clean"], [0.0]), some_cells(["fgsm", "fgnm"])], ignore_index=True)
+    return cells.assign(measure="accuracy", runs=3, mean_percent=cells["accuracy_percent"] + 20.0, sd_points=2.0,
+                        lowest_percent=cells["accuracy_percent"] + 18.0, highest_percent=cells["accuracy_percent"] + 21.0)
+
+
 def every_figure():
     """Return one figure of each kind."""
     return {"workflow": figures.draw_workflow(), "example": figures.draw_example(some_example()),
-            "accuracy": figures.draw_accuracy(some_cells(), CLEAN)}
+            "accuracy": figures.draw_accuracy(some_cells(), CLEAN), "confusion": figures.draw_confusion(some_confusion()),
+            "confusion of one attack": figures.draw_confusion(some_confusion(["fgsm"])),
+            "seeds": figures.draw_seeds(some_spread())}
 
 
 @pytest.mark.parametrize("name, figure", every_figure().items())
@@ -119,6 +139,65 @@ def test_accuracy_lines_carry_the_cells_in_ascending_strength():
             assert line.get_xdata().tolist() == [0.0005, 0.003] and line.get_ydata().tolist() == wanted[::-1]
 
 
+def test_bands_are_the_intervals_of_the_cells_in_the_colour_of_the_direction():
+    cells = some_cells(["fgsm", "fgnm"])
+    axes = figures.draw_accuracy(cells, CLEAN).get_axes()[0]
+    for attack, band in zip(("fgsm", "fgnm"), axes.collections, strict=True):
+        corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
+        wanted = {(row.strength, end) for row in cells.query("attack == @attack and target == 'VGG16'").itertuples()
+                  for end in (row.ci_low_percent, row.ci_high_percent)}
+        assert corners == wanted
+        assert matplotlib.colors.to_hex(band.get_facecolor()[0]).upper() == \
+            figures.DIRECTION_COLOURS[ATTACKS[attack].direction]
+        assert band.get_alpha() <= 0.3 and band.get_zorder() < lines(axes)[ATTACKS[attack].title].get_zorder()
+
+
+def test_panels_are_labelled_by_kind_of_attack_and_target_for_those_who_add_to_them():
+    labels = [axes.get_label() for axes in figures.draw_accuracy(some_cells(), CLEAN).get_axes()]
+    assert labels == [f"{kind} {target}" for kind in ("single-step", "iterative") for target in BACKBONES]
+
+
+def test_seeds_are_drawn_as_mean_lines_with_the_range_as_band_and_the_mean_clean_accuracy():
+    spread = some_spread()
+    figure = figures.draw_seeds(spread)
+    assert "mean of 3 runs with different seeds" in figure.get_supxlabel()
+    axes = panels(figure)["InceptionV3 (black-box)"]
+    assert list(lines(axes)) == ["FGSM", "FGNM"]
+    rows = spread.query("attack == 'fgsm' and target == 'InceptionV3'").sort_values("strength")
+    assert lines(axes)["FGSM"].get_ydata().tolist() == rows["mean_percent"].tolist()
+    corners = {value for _, value in axes.collections[0].get_paths()[0].vertices}
+    assert corners == {*rows["lowest_percent"], *rows["highest_percent"]}
+    assert "clean 21.00 %" in [text.get_text() for text in axes.texts]  # the second clean row's mean is 1 + 20
+
+
+def test_confusion_has_a_row_a_target_and_a_column_for_clean_and_each_attack_at_its_largest_strength():
+    figure = figures.draw_confusion(some_confusion(["fgsm", "fgnm", "bim"]))
+    axes = figure.get_axes()
+    assert len(axes) == 3 * 4
+    assert [panel.get_title() for panel in axes[:4]] == ["clean\n", "FGSM\n0.03", "FGNM\n0.03", "BIM\n0.03"]
+    assert [panel.get_ylabel() for panel in axes[::4]] == ["VGG16*", "InceptionV3", "DenseNet201"]
+    for panel in axes:  # a class without films has no shares
+        assert [text.get_text() for text in panel.texts] == ["100", "0", "0", "0", "50", "50"]
+        assert [text.get_position() for text in panel.texts][-1] == (2, 1)
+    assert [label.get_text() for label in axes[0].get_yticklabels()] == list(CLASSES)
+    assert "60 test films; gradients from VGG16" in figure.get_supxlabel()
+
+
+def test_a_target_that_a_sweep_lacks_leaves_its_place_empty():
+    confusion = some_confusion(["fgsm"])
+    figure = figures.draw_confusion(confusion[(confusion["attack"] == "clean") | (confusion["target"] != "DenseNet201")])
+    assert [bool(panel.texts) for panel in figure.get_axes()] == [True, True, True, True, True, False]
+
+
+def test_every_kind_of_figure_has_a_caption():
+    for name in ("figure1", "figure2", "figure3", "figure4", "figure4-budget", "transfer-budget-to-Normal", "confusion",
+                 "seeds-InceptionV3"):
+        assert figures.figure_caption(name)
+    assert "condition 'budget'" not in figures.figure_caption("figure4")
+    assert figures.figure_caption("figure4-InceptionV3-budget").endswith(" (InceptionV3-budget)")
+    assert figures.figure_caption("other") == "other"
+
+
 def test_reference_lines_are_the_clean_accuracy_and_chance():
     axes = panels(figures.draw_accuracy(some_cells(), CLEAN))["InceptionV3 (black-box)"]
     levels = [line.get_ydata()[0] for line in axes.get_lines() if line not in lines(axes).values()]
@@ -146,7 +225,7 @@ def test_reference_labels_keep_away_from_the_lines():
 
 
 def test_the_transfer_matrix_shows_every_source_and_target_of_an_attack():
-    cells = pd.concat([some_cells(["fgsm", "pgdnm"], [0.003]).assign(source=source) for source in BACKBONES], ignore_index=True)
+    cells = pd.concat([some_cells(["fgsm", "pgdnm"], [0.003]).assign(source=name) for name in BACKBONES], ignore_index=True)
     cells["accuracy_percent"] = np.arange(len(cells)) * 5.0
     figure = figures.draw_transfer(cells)
     shown = [axes for axes in figure.get_axes() if axes.get_title()]
@@ -162,6 +241,7 @@ def test_the_transfer_matrix_shows_every_source_and_target_of_an_attack():
 def test_where_attacks_aim_at_a_class_their_success_is_drawn():
     cells = some_cells(["fgsm"]).assign(condition="paper-to-Normal")
     cells["success_percent"] = 100 - cells["accuracy_percent"]
+    cells = cells.assign(ci_low_success_percent=cells["success_percent"], ci_high_success_percent=cells["success_percent"])
     axes = figures.draw_accuracy(cells, CLEAN).get_axes()[0]
     wanted = cells.query("target == 'VGG16'").sort_values("strength")["success_percent"].tolist()
     assert lines(axes)["FGSM"].get_ydata().tolist() == wanted
@@ -221,5 +301,7 @@ def test_truncated_example_is_refused(tmp_path):
 def test_captions_say_that_films_are_synthetic():
     accuracy = figures.draw_accuracy(some_cells(), CLEAN, "synthetic test films")
     example = figures.draw_example(some_example(), "synthetic test films")
-    assert accuracy.get_supxlabel() == "90 synthetic test films; gradients from VGG16"
+    assert accuracy.get_supxlabel() == "90 synthetic test films; gradients from VGG16; bands: Wilson 95 % intervals"
     assert example.get_supxlabel().startswith("FGNM, synthetic test film 41.")
+    assert "synthetic test films" in figures.draw_confusion(some_confusion(), "synthetic test films").get_supxlabel()
+    assert "synthetic test films" in figures.draw_seeds(some_spread(), "synthetic test films").get_supxlabel()

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from nosign import tables
+from nosign import statistics, tables
 from nosign.errors import UserError
 
 LABELS = [0, 0, 1, 2]
@@ -42,10 +43,24 @@ def results(tmp_path):
     return tmp_path
 
 
+def read(results):
+    """Return the counted cells, the clean accuracies and the tests of sign against no-sign."""
+    films = tables.read_clean(results)
+    sweep = tables.read_films(results, films)
+    return tables.count_cells(sweep, films), tables.clean_accuracy(films), statistics.compare_directions(sweep)
+
+
+def attack_table(results, iterative=False, steps=10, condition="paper", **verdicts):
+    """Return Table II or III; `verdicts` replace the tests' ones, by target, at strength 0.001."""
+    cells, clean, comparison = read(results)
+    for target, verdict in verdicts.items():
+        comparison.loc[(comparison["target"] == target) & (comparison["strength"] == 0.001), "verdict"] = verdict
+    return tables.attack_table(cells[cells["condition"] == condition], clean, iterative, steps, comparison)
+
+
 def table_two(results):
-    """Return Table II of the paper's condition."""
-    cells, clean = tables.read_cells(results), tables.clean_accuracy(tables.read_clean(results))
-    return tables.attack_table(cells, clean, iterative=False, steps=10)
+    """Return Table II of the paper's condition as if the tests told its first strength's pairs apart."""
+    return attack_table(results, VGG16="no-sign better", InceptionV3="sign better")
 
 
 def test_counts_and_accuracies_of_a_cell(results):
@@ -58,8 +73,47 @@ def test_counts_and_accuracies_of_a_cell(results):
 
 def test_clean_accuracy_counts_over_all_films(results):
     clean = tables.clean_accuracy(tables.read_clean(results))
-    assert clean.to_dict("list") == {"target": ["VGG16", "InceptionV3"], "correct": [3, 4], "films": [4, 4],
-                                     "accuracy_percent": [75.0, 100.0]}
+    assert clean[["target", "correct", "films", "accuracy_percent"]].to_numpy().tolist() == [
+        ["VGG16", 3, 4, 75.0], ["InceptionV3", 4, 4, 100.0]]
+
+
+def test_every_accuracy_has_its_wilson_interval_in_the_tidy_rows(results):
+    (results / "models.csv").write_text(MODELS)
+    cells, clean, _ = read(results)
+    models = tables.models_table(tables.read_models(results)).tidy
+    for frame in (cells, clean, models, table_two(results).tidy):
+        for row in frame.to_dict("records"):
+            wanted = stats.binomtest(int(row["correct"]), int(row["films"])).proportion_ci(method="wilson")
+            assert (row["ci_low_percent"], row["ci_high_percent"]) == pytest.approx((100 * wanted.low, 100 * wanted.high))
+    rounded = stats.binomtest(2, 4).proportion_ci(method="wilson")  # two of four films are class 0, as all cells' are seen
+    assert cells["ci_low_8bit_percent"].tolist() == pytest.approx([100 * rounded.low] * len(cells))
+
+
+def test_success_is_told_over_all_films_and_over_those_right_before(results):
+    # VGG16 is right on films 0, 1, 2 before; under FGSM at 0.003 on film 0 only, so three are wrong, two of them newly.
+    row = tables.read_cells(results).query("attack == 'fgsm' and strength == 0.003 and target == 'VGG16'").iloc[0]
+    assert (row["wrong_after"], row["wrong_after_percent"]) == (3, 75)
+    assert (row["turned_of_right"], row["right_before"]) == (2, 3)
+    assert row["turned_of_right_percent"] == pytest.approx(200 / 3)
+
+
+def test_files_beside_cells_are_not_cells(results):
+    before = tables.read_cells(results)
+    for name in ("0.001.steps.csv", "0.001.stored.csv", "boundary.csv"):
+        (results / "attacks/VGG16/paper/fgsm" / name).write_text("film,step\n")
+    pd.testing.assert_frame_equal(tables.read_cells(results), before)
+
+
+def test_later_measures_are_read_and_a_film_that_did_not_change_may_have_an_infinite_psnr(results):
+    path = results / "attacks/VGG16/paper/fgsm/0.001.csv"
+    before = tables.read_cells(results)
+    pd.read_csv(path).assign(psnr=[np.inf, 50, 40, 30], local_ratio=0.5, jnd_ratio=2.0).to_csv(path, index=False)
+    pd.testing.assert_frame_equal(tables.read_cells(results), before)
+    films = tables.read_films(results, tables.read_clean(results))[0].films
+    assert films["psnr"].tolist() == [np.inf, 50, 40, 30]
+    pd.read_csv(path).assign(l2=np.inf).to_csv(path, index=False)
+    with pytest.raises(UserError, match="line 2: a field is empty or not a number"):
+        tables.read_cells(results)
 
 
 def test_table_two_lists_the_clean_row_then_ascending_strengths(results):
@@ -75,11 +129,12 @@ def test_star_marks_the_white_box_model_only(results):
         ("", "Strength"), ("VGG16*", "FGSM"), ("VGG16*", "FGNM"), ("InceptionV3", "FGSM"), ("InceptionV3", "FGNM")]
 
 
-def test_bold_marks_the_lower_accuracy_of_a_pair_and_neither_of_a_tie(results):
+def test_bold_marks_the_attack_that_the_tests_find_better_and_no_other(results):
     assert table_two(results).bold.tolist() == [
         [False, False, False, False, False],
         [False, False, True, True, False],
-        [False, False, False, False, False]]  # equal for VGG16, nothing to compare with for InceptionV3
+        [False, False, False, False, False]]
+    assert not attack_table(results).bold.any()  # four films are too few to tell anything apart
 
 
 def test_markdown_and_latex_carry_bold_dash_and_star(results):
@@ -107,8 +162,7 @@ def test_latex_is_balanced_and_free_of_bare_specials(results):
 
 def test_table_three_states_the_steps_on_record(results):
     write_cell(results, "VGG16/paper/pgd/0.001", VGG16=[0, 0, 0, 0])
-    cells, clean = tables.read_cells(results), tables.clean_accuracy(tables.read_clean(results))
-    table = tables.attack_table(cells, clean, iterative=True, steps=7)
+    table = attack_table(results, iterative=True, steps=7)
     assert "PGD against PGDNM" in table.caption and "BIM" not in table.caption and "T = 7," in table.caption
     assert list(table.shown.columns)[1:] == [("VGG16*", "PGD"), ("VGG16*", "PGDNM")]
     assert table.shown.to_numpy().tolist()[1] == ["0.001", "50.00", "—"]
@@ -118,8 +172,7 @@ def test_table_three_states_the_steps_on_record(results):
 
 
 def test_no_table_without_a_cell(results):
-    cells, clean = tables.read_cells(results), tables.clean_accuracy(tables.read_clean(results))
-    assert tables.attack_table(cells, clean, iterative=True, steps=10) is None
+    assert attack_table(results, iterative=True) is None
 
 
 @pytest.mark.parametrize("condition, suffix", [
@@ -200,9 +253,9 @@ def test_table_one_sets_the_paper_beside_the_measured(tmp_path):
     (tmp_path / "models.csv").write_text(MODELS + "MyNet,1000,2,4,,,ef\n")
     table = tables.models_table(tables.read_models(tmp_path))
     assert table.shown.to_numpy().tolist() == [
-        ["VGG16", "14,749,763", "33.33 (1/3)", "71.3", "90.1", "14,747,715", "92.22 (830/900)"],
-        ["InceptionV3", "21,942,307", "75.00 (3/4)", "77.9", "93.7", "21,934,307", "90.11 (811/900)"],
-        ["MyNet", "1,000", "50.00 (2/4)", "—", "—", "—", "—"]]
+        ["VGG16", "14,749,763", "33.33 (1/3)", "6.15–79.23", "71.3", "90.1", "14,747,715", "92.22 (830/900)"],
+        ["InceptionV3", "21,942,307", "75.00 (3/4)", "30.06–95.44", "77.9", "93.7", "21,934,307", "90.11 (811/900)"],
+        ["MyNet", "1,000", "50.00 (2/4)", "15.00–85.00", "—", "—", "—", "—"]]
 
 
 @pytest.mark.parametrize("text, complaint", [
@@ -261,19 +314,20 @@ def test_success_counts_films_of_other_classes_that_reach_the_target_or_right_on
     assert tables.count_success(after, before, labels, "budget-to-Normal") == (2, 4)
 
 
-def test_a_table_of_targeted_attacks_shows_success_and_marks_the_larger(results):
+def test_a_table_of_targeted_attacks_shows_success_and_marks_what_the_tests_find(results):
     # Of the four films, labels 0, 1, 0, 0 are class 0 three times: one film of another class or three can reach a target.
     write_cell(results, "VGG16/paper-to-Normal/fgsm/0.003", VGG16=[1, 1, 0, 0])
     write_cell(results, "VGG16/paper-to-Normal/fgnm/0.003", VGG16=[1, 1, 1, 0])
-    cells = tables.read_cells(results)
+    cells, clean, comparison = read(results)
+    comparison.loc[comparison["condition"] == "paper-to-Normal", "verdict"] = "no-sign better"
     part = cells[cells["condition"] == "paper-to-Normal"]
-    labels = tables.read_clean(results)["label"]
-    table = tables.attack_table(part, tables.clean_accuracy(tables.read_clean(results)), False, 1)
-    others = labels != 1
+    table = tables.attack_table(part, clean, False, 1, comparison)
+    others = tables.read_clean(results)["label"] != 1
     expected = [100 * ((np.array(seen) == 1) & others).sum() / others.sum() for seen in ([1, 1, 0, 0], [1, 1, 1, 0])]
     assert table.shown.to_numpy()[0].tolist()[:3] == ["0.003", *(f"{value:.2f}" for value in expected)]
-    assert table.bold[0, 1:3].tolist() == [False, expected[1] > expected[0]]
+    assert table.bold[0, 1:3].tolist() == [False, True]
     assert table.name == "table2-paper-to-Normal" and "taken for Normal" in table.caption
+    assert "succeeds more often" in table.caption
 
 
 def test_the_transfer_table_takes_the_largest_strength_that_all_sources_share(results):
@@ -288,3 +342,80 @@ def test_the_transfer_table_takes_the_largest_strength_that_all_sources_share(re
     assert table.shown.to_numpy().tolist() == [["FGSM", "0.003", "VGG16", percent[0] + "*", percent[1]],
                                                ["FGSM", "0.003", "InceptionV3", percent[2], percent[3] + "*"]]
     assert table.name == "transfer-budget"
+
+
+def test_the_comparison_lists_counts_p_values_and_verdicts(results):
+    comparison = read(results)[2]
+    table = tables.comparison_table(comparison)
+    heading = [" ".join(filter(None, column)) for column in table.shown.columns]
+    assert heading == ["Pair", "Strength", "Target", "Films", "Films right under sign", "Films right under no-sign",
+                       "Films right under only sign", "Films right under only no-sign", "Difference", "p", "Holm p", "Verdict"]
+    # By the predictions in `results`: VGG16 gets films 0, 1 right under FGSM and 0 under FGNM, then one film each.
+    assert table.shown.to_numpy().tolist() == [
+        ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", "1.00", "1.00", "not told apart"],
+        ["FGSM / FGNM", "0.001", "InceptionV3", "4", "2", "3", "0", "1", "+25.00", "1.00", "1.00", "not told apart"],
+        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", "1.00", "1.00", "not told apart"]]
+    assert table.name == "comparison" and "Holm's correction over 3 comparisons of single-step attacks" in table.caption
+    assert not table.bold.any() and tables.comparison_table(comparison.iloc[:0]) is None
+    assert r"$-$25.00" in tables.to_latex(table)
+
+
+@pytest.mark.parametrize("p, text", [(1, "1.00"), (0.03125, "0.0312"), (0.00012345, "0.000123"), (1e-9, "<0.0001")])
+def test_p_values_have_three_digits(p, text):
+    assert tables.p_value(p) == text
+
+
+def test_captions_name_the_comparisons_and_the_widest_interval(results):
+    widest = max((row["ci_high_percent"] - row["ci_low_percent"]) / 2 for row in table_two(results).tidy.to_dict("records"))
+    caption = table_two(results).caption
+    assert "Holm's correction over 3 comparisons" in caption and f"the widest is ±{widest:.1f} points" in caption
+    write_cell(results, "VGG16/paper/pgd/0.001", VGG16=[0, 0, 0, 0])
+    assert "No sign/no-sign pair is complete" in attack_table(results, iterative=True).caption
+
+
+def test_a_long_table_is_split_into_floats_that_fit_a_page():
+    rows = [(str(number), "x_y") for number in range(90)]
+    table = tables.plain_table("long", "Long", "Caption.", pd.DataFrame(rows), rows, [("", "Number"), ("", "Name")])
+    table.bold[89, 0] = True
+    latex = tables.to_latex(table)
+    assert r"\textbf{89} & x\_y" in latex and latex.count("textbf") == 1
+    assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 3
+    rows = [line.split(" & ")[0] for line in latex.splitlines() if "x\\_y" in line]
+    assert rows[:89] == [str(number) for number in range(89)] and len(rows) == 90
+    assert latex.count(r"\label{tab:long}") == 1 and "Caption. Part 3 of 3." in latex
+
+
+def test_confusion_shows_the_white_box_matrices_at_the_largest_strengths(results):
+    films = tables.read_clean(results)
+    confusion = statistics.count_confusion(tables.read_films(results, films), films)
+    table = tables.confusion_table(confusion)
+    assert table.shown.to_numpy().tolist() == [  # labels 0, 0, 1, 2
+        ["clean", "—", "COVID-19", "2", "0", "0"], ["clean", "—", "Normal", "0", "1", "0"],
+        ["clean", "—", "Pneumonia", "0", "1", "0"],
+        ["FGSM", "0.003", "COVID-19", "1", "1", "0"], ["FGSM", "0.003", "Normal", "1", "0", "0"],
+        ["FGSM", "0.003", "Pneumonia", "1", "0", "0"],
+        ["FGNM", "0.003", "COVID-19", "1", "1", "0"], ["FGNM", "0.003", "Normal", "1", "0", "0"],
+        ["FGNM", "0.003", "Pneumonia", "1", "0", "0"]]
+    assert len(table.tidy) == 9 * (2 + 7)  # two models clean, seven times a model in a cell
+    assert tables.confusion_table(confusion[confusion["target"] == "InceptionV3"]) is None
+
+
+def test_seeds_show_mean_spread_and_range(results):
+    cells, clean, _ = read(results)
+    other = cells.assign(accuracy_percent=np.minimum(cells["accuracy_percent"] + 10, 100))
+    table = tables.seeds_table(statistics.spread_over_runs([(cells, clean), (other, clean)]))
+    assert table.shown.to_numpy().tolist()[0] == ["clean", "—", "2", "75.00 ± 0.00", "75.00–75.00", "100.00 ± 0.00",
+                                                  "100.00–100.00"]
+    # 50 and 60, 50 and 60: the standard deviation with n - 1 is the root of 50.
+    assert table.shown.to_numpy().tolist()[1] == ["FGSM", "0.001", "2", "55.00 ± 7.07", "50.00–60.00", "55.00 ± 7.07",
+                                                  "50.00–60.00"]
+    alone = tables.seeds_table(statistics.spread_over_runs([(cells, clean)])).shown.to_numpy().tolist()
+    assert alone[4][:5] == ["FGNM", "0.003", "1", "25.00 ± —", "25.00–25.00"] and alone[4][5:] == ["—", "—"]
+
+
+def test_the_summary_is_a_list_of_sentences_and_their_counts(tmp_path):
+    counts = pd.DataFrame({"comparisons": [3], "sentence": ["One."]})
+    assert [path.name for path in tables.write_summary(tmp_path, [("First", ["One.", "Two."]), ("Second", ["Three."])], counts)] == ["summary.md", "summary.csv"]
+    assert (tmp_path / "summary.md").read_text() == "## First\n\n- One.\n- Two.\n\n## Second\n\n- Three.\n"
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "summary.csv"), counts)
+    assert [path.name for path in tables.write_summary(tmp_path, [], None)] == ["summary.md"]
