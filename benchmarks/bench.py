@@ -232,7 +232,7 @@ def sweep_against_bare_passes(size, films, batch, steps):
     with tempfile.TemporaryDirectory() as folder:
         def whole():
             clean = sweep.clean(lambda work: None)
-            sweep.first_gradients(folder, lambda work: None)
+            sweep.first_gradients(lambda work: None)
             for cell in cells:
                 evaluation.write_cell(evaluation.cell_path(folder, "VGG16", Condition(), cell),
                                       sweep.run(cell, clean, lambda work: None))
@@ -270,7 +270,7 @@ def main(argv=None):
     """Run the benchmark and return 0."""
     parser = argparse.ArgumentParser(prog="python benchmarks/bench.py", description=__doc__.split("\n")[0],
                                      formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--films", type=whole_number(1), default=4, help="attacked at once")
+    parser.add_argument("--films", type=whole_number(1), default=2, help="attacked at once")
     parser.add_argument("--size", type=whole_number(75), default=224, help="height and width of a film in pixels")
     parser.add_argument("--steps", type=whole_number(1), default=4, help="of the iterative attacks")
     parser.add_argument("--rounds", type=whole_number(1), default=3, help="how often each is timed")
