@@ -12,6 +12,7 @@ import statistics
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def timed(work):
 
 
 def compare(base, candidates, rounds):
-    """Time functions in turns after one call that is not counted.
+    """Time functions in turns after one call that is not counted, each between two timings of the base.
 
     Args:
         base: function that all are set against.
@@ -44,7 +45,7 @@ def compare(base, candidates, rounds):
         rounds: how often each is timed.
 
     Returns:
-        Median seconds of `base`, and dict from name to the median of its ratios to `base` in the same round.
+        Median seconds of `base`, and dict from name to the median of its ratios to the base beside it.
     """
     for work in (base, *candidates.values()):
         work()
@@ -52,7 +53,10 @@ def compare(base, candidates, rounds):
     for _ in range(rounds):
         seconds.append(timed(base))
         for name, work in candidates.items():
-            ratios[name].append(timed(work) / seconds[-1])
+            # A shared machine's speed drifts within minutes.
+            spent = timed(work)
+            seconds.append(timed(base))
+            ratios[name].append(2 * spent / sum(seconds[-2:]))
     return statistics.median(seconds), {name: statistics.median(found) for name, found in ratios.items()}
 
 
@@ -208,7 +212,7 @@ def torchattacks(bench):
 RIVALS = {"CleverHans": cleverhans, "Foolbox": foolbox, "ART": art, "torchattacks": torchattacks}
 
 
-def sweep_against_bare_passes(size, films, batch, steps):
+def sweep_against_bare_passes(size, films, batch, steps, rounds):
     """Time a sweep of all six attacks on three models, files and measures included, against the passes it cannot avoid.
 
     Returns:
@@ -229,24 +233,27 @@ def sweep_against_bare_passes(size, films, batch, steps):
     def forward():
         sweep.predict(pixels)
 
-    with tempfile.TemporaryDirectory() as folder:
-        def whole():
-            clean = sweep.clean(lambda work: None)
-            sweep.first_gradients(lambda work: None)
-            for cell in cells:
-                evaluation.write_cell(evaluation.cell_path(folder, "VGG16", Condition(), cell),
-                                      sweep.run(cell, clean, lambda work: None))
+    def finish(cell):
+        result = sweep.run(cell, clean, lambda work: None)
+        evaluation.write_cell(evaluation.cell_path(folder, "VGG16", Condition(), cell), result)
 
-        gradient(), forward()
-        batches = films // batch
-        gradients = batches * (1 + sum((evaluation.cell_cost(cell, steps, 0)) // evaluation.GRADIENT_COST for cell in cells))
-        forwards = batches * (1 + 2 * len(cells))
-        sweep.run(cells[-1], sweep.clean(lambda work: None), lambda work: None)
+    batches = films // batch
+    clean = sweep.clean(lambda work: None)
+    # Each part of the sweep with the gradients and the forward passes on three models that it cannot avoid.
+    parts = [(0, batches, lambda: sweep.clean(lambda work: None)), (batches, 0, lambda: sweep.first_gradients(lambda work: None))]
+    parts += [(batches * evaluation.cell_cost(cell, steps, 0) // evaluation.GRADIENT_COST, 2 * batches, partial(finish, cell))
+              for cell in cells]
+    with tempfile.TemporaryDirectory() as folder:
+        for _, _, part in parts:  # compiles
+            part()
         ratios = []
-        for _ in range(3):
-            bare = gradients * statistics.median(timed(gradient) for _ in range(3))
-            bare += forwards * statistics.median(timed(forward) for _ in range(3))
-            ratios.append(timed(whole) / bare)
+        for _ in range(rounds):
+            bare = spent = 0
+            # A shared machine's speed drifts within minutes: the bare passes are timed beside each part.
+            for gradients, forwards, part in parts:
+                bare += gradients * timed(gradient) + forwards * timed(forward)
+                spent += timed(part)
+            ratios.append(spent / bare)
     return statistics.median(ratios), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -286,7 +293,8 @@ def main(argv=None):
     bench = Bench(arguments.films, arguments.size, arguments.steps, arguments.rounds)
     bench.own()
     found = bench.scaling()
-    ratio, memory = sweep_against_bare_passes(arguments.size, 2 * arguments.films, arguments.films, arguments.steps)
+    ratio, memory = sweep_against_bare_passes(arguments.size, 2 * arguments.films, arguments.films, arguments.steps,
+                                              max(1, arguments.rounds - 1))
     bench.note("a sweep on three models, measures and files included", ratio, "its bare passes", 1.1)
     # The other libraries, whose memory is not ours, come last.
     bench.note("largest resident memory", memory / 1000, "1 GB", 3)
