@@ -227,7 +227,7 @@ def mark_boundaries(axes, medians):
     place = blended_transform_factory(axes.transData, axes.transAxes)
     lanes = [direction for direction in reversed(DIRECTION_COLOURS) if direction in directions_of(seen).unique()]
     for lane, direction in enumerate(lanes):
-        height = 1.04 + 0.085 * lane
+        height = 1.11 + 0.085 * lane  # above the label of a line at 100 %
         by_criterion = seen[directions_of(seen) == direction].groupby("criterion")
         marked = by_criterion["strength"].median().sort_values()
         for criterion, strength in marked.items():
@@ -238,7 +238,7 @@ def mark_boundaries(axes, medians):
             axes.annotate(letters, (strength, height), xycoords=place, xytext=(3, 0), textcoords="offset points", va="center",
                           fontsize=SMALL_POINTS, color=GREY, annotation_clip=False)
     if lanes:
-        axes.set_title(axes.get_title(), pad=4 + 8 * len(lanes))
+        axes.set_title(axes.get_title(), pad=11 + 8 * len(lanes))
 
 
 def directions_of(medians):
