@@ -3,8 +3,8 @@
     python attack.py --data data --models model --out results
 
 Writes clean.csv, one CSV a cell (attack and strength) and what belongs to it below attacks/<SOURCE>/<condition>/,
-examples/*.npz for the figures, and manifest.json. A run that was stopped goes on from its last finished cell. With --rescore it attacks
-nothing: it scores films that --save-films kept, by whatever models are given.
+examples/*.npz for the figures, and manifest.json. A run that was stopped goes on from its last finished cell. With
+--rescore it attacks nothing: it scores films that --save-films kept, by whatever models are given.
 """
 
 import argparse
@@ -18,17 +18,17 @@ from pathlib import Path
 from nosign.arguments import add_seeds, each_seed, whole_number
 from nosign.attacks import (ATTACKS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
                             Condition)
+from nosign.cells import CLEAN_ROWS, FILMS, ROWS, Cell, Job, example_path, find_files, plan, sweep_folder
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError, run
-from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, sha256_of_model, write_csv,
-                               write_manifest)
+from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, sha256_of_model,
+                               write_csv, write_manifest)
 
 SOURCE = "VGG16"
 ALL_SOURCES = "all"
 GREY = {"no": (False,), "only": (True,), "both": (False, True)}
 STORING_STRENGTHS = (0.001, 0.003)
-CLEAN = "clean.csv"
 STEPS = 10
 ADVICE = "choose another --out, or give --overwrite to remove them"
 
@@ -48,7 +48,7 @@ def attack_all(arguments):
     todo = sum(len(job.unfinished()) for job in jobs)
     count = sum(len(job.cells) for job in jobs)
     extras = any(examples_wanted(job) or job.without_boundary() for job in jobs)
-    if not todo and not extras and (out / CLEAN).is_file():
+    if not todo and not extras and (out / CLEAN_ROWS).is_file():
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
     sweep, device = loaded or load_sweep(arguments, films, jobs[0])
@@ -72,17 +72,15 @@ def identity_of(arguments, films):
 
 def attack_jobs(arguments, identity):
     """Return the jobs that the command line asks for, a source model each."""
-    from nosign import evaluation
-
     sources = arguments.targets if arguments.source == ALL_SOURCES else [arguments.source]
     if arguments.source not in (*arguments.targets, ALL_SOURCES):
         raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
-    cells = evaluation.plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
+    cells = plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
     settings = {**identity, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch}
     conditions = [Condition(arguments.protocol, arguments.norm, arguments.target, grey) for grey in GREY[arguments.grey]]
-    return [evaluation.Job(Path(arguments.out), source, condition, cells,
-                           {**settings, "source": source, **dataclasses.asdict(condition)},
-                           save_films=arguments.save_films, storing=tuple(arguments.storing_strengths))
+    return [Job(Path(arguments.out), source, condition, cells,
+                {**settings, "source": source, **dataclasses.asdict(condition)},
+                save_films=arguments.save_films, storing=tuple(arguments.storing_strengths))
             for condition in conditions for source in sources]
 
 
@@ -92,31 +90,29 @@ def rescoring_jobs(arguments, identity, films):
     Raises:
         UserError: no films are there, they are not whole, or they were made from other clean films.
     """
-    from nosign import evaluation
-    from nosign.tables import find_cells
+    from nosign.evaluation import open_films
 
     out, kept = Path(arguments.out), Path(arguments.rescore)
     if out.resolve() == kept.resolve():
         raise UserError(f"--out {out} is where the films came from; name another folder for the new scores")
     found = {}
-    for source, condition, attack, strength, path in find_cells(kept):
-        if path.with_suffix(evaluation.FILMS_ENDING).is_file():
-            found.setdefault((source, condition), []).append(evaluation.Cell(attack, strength))
+    for source, condition, attack, strength, path in find_files(kept, ROWS):
+        if path.with_suffix(FILMS).is_file():
+            found.setdefault((source, condition), []).append(Cell(attack, strength))
     if not found:
         raise UserError(f"{kept}: no films; --rescore takes a results folder that attack.py --save-films wrote")
     jobs = []
     for (source, condition), cells in found.items():
-        folder = evaluation.sweep_folder(kept, source, condition)
+        folder = sweep_folder(kept, source, condition)
         made = (read_manifest(folder) or {}).get("settings")
         if made is None:
             raise UserError(f"{folder}: has no {MANIFEST} that says what its films are; run attack.py --save-films again")
         if any(made[fact] != identity[fact] for fact in ("films", "index.csv", "images.npy")):
             raise UserError(f"{folder}: its films were made from others than those of --data {arguments.data} "
                             f"(--films {made['films']}); name the data and --films of that run")
-        jobs.append(evaluation.Job(out, source, Condition.parse(condition), cells,
-                                   {**made, **identity, "rescored": str(kept)}, kept))
+        jobs.append(Job(out, source, Condition.parse(condition), cells, {**made, **identity, "rescored": str(kept)}, kept))
         for cell in cells:
-            evaluation.open_films(jobs[-1].films_path(cell), films)
+            open_films(jobs[-1].films_path(cell), films)
     return jobs
 
 
@@ -125,7 +121,7 @@ def prepare_output(out, identity, jobs, arguments, started):
     for job in jobs:
         if arguments.overwrite:
             remove_cells(out, job.folder, keep_other_sweeps=same_settings(out, identity))
-        results = [*out.glob(CLEAN), *(out / "attacks").rglob("[!.]*.csv")]
+        results = [*out.glob(CLEAN_ROWS), *(out / "attacks").rglob("[!.]*.csv")]
         for place, wanted in ((out, identity), (job.folder, job.settings)):
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
@@ -147,18 +143,16 @@ def remove_cells(out, folder, keep_other_sweeps):
     shutil.rmtree(folder if keep_other_sweeps else out / "attacks", ignore_errors=True)
     shutil.rmtree(out / "examples", ignore_errors=True)
     if not keep_other_sweeps:
-        (out / CLEAN).unlink(missing_ok=True)
+        (out / CLEAN_ROWS).unlink(missing_ok=True)
         (out / MANIFEST).unlink(missing_ok=True)
 
 
 def write_manifests(out, identity, job, arguments, started, **facts):
     """Write the manifests of the results and of a sweep; adversarial films, which may be gigabytes, are not hashed."""
-    from nosign.evaluation import FILMS_ENDING
-
-    outputs = [path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS_ENDING]
+    outputs = [path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS]
     write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed, outputs=outputs,
                    **facts)
-    clean = out / CLEAN
+    clean = out / CLEAN_ROWS
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
     write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=[clean] if clean.is_file() else [],
                    synthetic=synthetic, **{name: fact for name, fact in facts.items() if name != "health"})
@@ -172,11 +166,6 @@ def examples_wanted(job):
         return []
     attacks = {cell.attack for cell in job.cells}
     return [name for name in evaluation.EXAMPLES if name in attacks and not example_path(job.results, name).is_file()]
-
-
-def example_path(out, attack):
-    """Return where an attack's example for the figures is kept."""
-    return out / "examples" / f"{attack}.npz"
 
 
 def load_sweep(arguments, films, job):
@@ -206,7 +195,7 @@ def score_clean(sweep, out):
     """Return the frame of clean.csv; write it if it is not there."""
     import pandas as pd
 
-    path = out / CLEAN
+    path = out / CLEAN_ROWS
     if not path.is_file():
         with progress_bar(len(sweep.films) * len(sweep.logits), "clean films") as bar:
             write_csv(path, sweep.clean(bar.update))
@@ -219,11 +208,11 @@ def run_job(sweep, job, clean):
 
     from nosign import evaluation
 
-    todo, unbounded = job.unfinished(), job.without_boundary()
+    todo, without_boundary = job.unfinished(), job.without_boundary()
     attacks = job.kept is None
     health = (read_manifest(job.folder) or {}).get("health") or {}
-    with progress_bar(work_of(job, sweep) * len(sweep.films), job.source) as bar:
-        wants_gradients = not health or unbounded or any(not ATTACKS[cell.attack].random_start for cell in todo)
+    with progress_bar(work_of(job, sweep, todo, without_boundary) * len(sweep.films), job.source) as bar:
+        wants_gradients = not health or without_boundary or any(not ATTACKS[cell.attack].random_start for cell in todo)
         if attacks and wants_gradients and sweep.health is None:
             bar.total += len(sweep.films) * evaluation.GRADIENT_COST
             bar.set_description(f"gradients of {job.source}")
@@ -232,7 +221,7 @@ def run_job(sweep, job, clean):
         for cell in todo:
             bar.set_description(f"{job.source}: {ATTACKS[cell.attack].title} {cell.strength:g}")
             run_cell(sweep, job, cell, clean, bar.update)
-        for name in unbounded:
+        for name in without_boundary:
             bar.set_description(f"{job.source}: where {ATTACKS[name].title} becomes visible")
             evaluation.write_rows(job.boundary_path(name), sweep.find_boundaries(name, bar.update))
         for name in examples_wanted(job):
@@ -242,14 +231,14 @@ def run_job(sweep, job, clean):
     return evaluation.health_report(health, job, clean) if attacks else None
 
 
-def work_of(job, sweep):
-    """Return what is left of a job, in forward passes a film."""
+def work_of(job, sweep, todo, without_boundary):
+    """Return the work of some cells of a job and of some attacks' boundaries, in forward passes a film."""
     from nosign import evaluation
 
     targets = len(sweep.logits)
     return (sum(evaluation.cell_cost(cell, sweep.steps, targets, attacked=job.kept is None, storing=job.is_stored(cell))
-                for cell in job.unfinished())
-            + len(job.without_boundary()) * evaluation.boundary_cost(targets))
+                for cell in todo)
+            + len(without_boundary) * evaluation.boundary_cost(targets))
 
 
 def run_cell(sweep, job, cell, clean, advance):
@@ -323,11 +312,11 @@ def parse_args(argv=None):
     parser.add_argument("--grey", choices=tuple(GREY), nargs="?", const="only", default="no",
                         help="change all channels alike, so that a grey film stays grey; both: with and without")
     parser.add_argument("--storing-strengths", nargs="*", type=strength, default=list(STORING_STRENGTHS), metavar="STRENGTH",
-                        help="at these, of those that are run, measure what storing as 8 to 16 bits or JPEG leaves; may be none")
+                        help="at these, of those that are run, measure what storing (8 to 16 bits, JPEG) leaves; may be none")
     parser.add_argument("--save-films", action="store_true",
                         help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)")
     parser.add_argument("--rescore", metavar="DIR",
-                        help="score the films that --save-films kept in this results folder; --models may be others, --out must be")
+                        help="score the films that --save-films kept in this results folder; needs another --out")
     parser.add_argument("--batch", type=whole_number(1),
                         help="films attacked at once; by itself 8 on a CPU, and on a GPU as many of the paper's 64 as fit")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")

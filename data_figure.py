@@ -3,8 +3,8 @@
     python data_figure.py --results results --models model
 
 Writes `tables/` (CSV, Markdown, LaTeX; what the tests say in words: summary.md), `figures/` (PNG, PDF) and `report.html`,
-which holds them all and a viewer of single films. An unfinished sweep gives tables with gaps. Where the results hold runs with several seeds, `seed-*/`, each run gets its own tables and
-figures in its folder, and the results folder gets the spread over the runs.
+which holds them all and a viewer of single films. An unfinished sweep gives tables with gaps. Where the results hold runs
+with several seeds, `seed-*/`, each run gets its own in its folder, and the results folder gets the spread over the runs.
 """
 
 import argparse
@@ -23,9 +23,9 @@ class Inputs:
     Attributes:
         results, models_folder: what `attack.py` and `train_finetune.py` wrote.
         out: where `tables/`, `figures/` and the report go.
-        films_are: what `nosign.tables.recorded_films` returned.
-        models, clean_films, sweep: what `read_models`, `read_clean` and `read_films` of `nosign.tables` returned.
-        clean, cells: what its `clean_accuracy` and `count_cells` made of them.
+        films_are, models, clean_films, sweep: what `recorded_films`, `read_models`, `read_clean` and `read_films` of
+            `nosign.records` returned.
+        clean, cells: what `clean_accuracy` and `count_cells` of `nosign.tables` made of them.
         comparison, confusion: what `compare_directions` and `count_confusion` of `nosign.statistics` made of them.
         examples: dict from attack to `nosign.figures.Example` or None.
         files: paths of what was read.
@@ -59,8 +59,10 @@ def parse_args(argv=None):
 
 def find_runs(results):
     """Return the folders of the runs below a results folder: itself if it holds one, then `seed-*` in ascending order."""
-    seeds = sorted((path.parent for path in results.glob("seed-*/clean.csv")), key=lambda path: (len(path.name), path.name))
-    own = [results] if not seeds or (results / "clean.csv").exists() else []
+    from nosign.arguments import seed_folders
+    from nosign.cells import CLEAN_ROWS
+    seeds = [folder for folder in seed_folders(results) if (folder / CLEAN_ROWS).exists()]
+    own = [results] if not seeds or (results / CLEAN_ROWS).exists() else []
     return own + seeds
 
 
@@ -77,27 +79,28 @@ def read_inputs(results, models, out):
     Raises:
         nosign.errors.UserError: a file is missing or unusable.
     """
-    from nosign import figures, statistics, tables
-    table_one, clean_films = tables.read_models(models), tables.read_clean(results)
-    sweep = tables.read_films(results, clean_films)
+    from nosign import cells, figures, records, statistics, tables
+    table_one, clean_films = records.read_models(models), records.read_clean(results)
+    sweep = records.read_films(results, clean_films)
     examples = {attack: figures.read_example(results, attack) for attack in figures.EXAMPLE_FIGURES}
     return Inputs(
-        results, models, out, tables.recorded_films(results), table_one, clean_films, sweep,
+        results, models, out, records.recorded_films(results), table_one, clean_films, sweep,
         clean=tables.clean_accuracy(clean_films), cells=tables.count_cells(sweep, clean_films),
         comparison=statistics.compare_directions(sweep), confusion=statistics.count_confusion(sweep, clean_films),
         examples=examples,
-        files=[models / "models.csv", results / "clean.csv", *(cell.path for cell in sweep),
-               *(results / "examples" / f"{attack}.npz" for attack, example in examples.items() if example)])
+        files=[models / "models.csv", results / cells.CLEAN_ROWS,
+               *dict.fromkeys(path for cell in sweep for path in cells.files_of(cell.path)),
+               *(cells.example_path(results, attack) for attack, example in examples.items() if example)])
 
 
 def make_tables(inputs):
     """Return the list of a run's tables, `nosign.tables.Table`."""
-    from nosign import tables
+    from nosign import records, tables
     films_are = inputs.films_are
     made = [tables.models_table(inputs.models), tables.paper_table(inputs.models, inputs.cells),
             tables.clean_table(inputs.clean, films_are)]
     for (source, condition), part in inputs.cells.groupby(["source", "condition"], sort=False):
-        steps = tables.recorded_steps(inputs.results, source, condition)
+        steps = records.recorded_steps(inputs.results, source, condition)
         made += [tables.attack_table(part, inputs.clean, iterative, steps, inputs.comparison, films_are)
                  for iterative in (False, True)]
         made += [tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
@@ -157,7 +160,7 @@ def make_own(inputs):
     from nosign import effort
     made, drawn = make_tables(inputs), make_figures(inputs)
     tested, turned = make_sentences(inputs)
-    more, more_drawn, told = effort.everything(inputs.results, inputs.sweep)
+    more, more_drawn, told = effort.everything(inputs.sweep, inputs.clean_films, inputs.films_are)
     mark_boundaries(drawn, more, inputs.cells)
     return made + more, drawn | more_drawn, [tested, *told, turned]
 
@@ -215,8 +218,8 @@ def publish(out, runs, products, settings, started, elsewhere=()):
     written += tables.write_summary(out / "tables", sentences, counts[0] if counts else None)
     written += figures.save_figures(drawn, out / "figures")
     pictures = [(name, figures.figure_caption(name), out / "figures" / f"{name}.png") for name in drawn]
-    written.append(report.write_report(out / "report.html", out if elsewhere else runs[0].results, made, pictures, sentences,
-                                       runs[0].models_folder))
+    folders = {"" if inputs.out == out else inputs.results.name: (inputs.results, inputs.models_folder) for inputs in runs}
+    written.append(report.write_report(out / "report.html", folders, made, pictures, sentences))
     removed = remove_stale(out / "tables", [*written, *elsewhere])
     provenance.write_manifest(out / "tables", stage="data_figure.py", settings=settings, started=started,
                               inputs=[path for inputs in runs for path in inputs.files], outputs=[*elsewhere, *written])

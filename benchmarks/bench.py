@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from nosign.arguments import whole_number
 from nosign.attacks import ATTACKS, SINGLE_STEP_STRENGTHS, Attacker, Condition, unit_noise
+from nosign.cells import cell_path, plan
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES, FilmSet
 from nosign.errors import run
@@ -224,7 +225,7 @@ def sweep_against_bare_passes(size, films, batch, steps, rounds):
     chosen = FilmSet(images, np.arange(films), np.arange(films) % len(CLASSES), [""] * films)
     targets = {name: classifiers.logits_of(classifiers.build(name, size)) for name in BACKBONES}
     sweep = evaluation.Sweep(chosen, "VGG16", targets, condition=Condition(), steps=steps, batch=batch)
-    cells = evaluation.plan(tuple(ATTACKS)[:6], (0.003, 0.03), (0.003,))
+    cells = plan(tuple(ATTACKS)[:6], (0.003, 0.03), (0.003,))
     pixels, labels = chosen.pixels(slice(0, batch)), evaluation.one_hot(chosen.labels[:batch])
 
     def gradient():
@@ -235,7 +236,7 @@ def sweep_against_bare_passes(size, films, batch, steps, rounds):
 
     def finish(cell):
         result = sweep.run(cell, clean, lambda work: None)
-        evaluation.write_cell(evaluation.cell_path(folder, "VGG16", Condition(), cell), result)
+        evaluation.write_cell(cell_path(folder, "VGG16", Condition(), cell), result)
 
     batches = films // batch
     clean = sweep.clean(lambda work: None)

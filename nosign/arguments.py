@@ -20,6 +20,17 @@ def whole_number(least, most=None):
     return parse
 
 
+def seed_folder(parent, seed):
+    """Return where the run with a seed reads or writes below a folder."""
+    return Path(parent) / f"seed-{seed}"
+
+
+def seed_folders(parent):
+    """Return the folders of all runs with a seed below a folder, ascending by seed."""
+    seeds = [path.name.removeprefix("seed-") for path in Path(parent).glob("seed-*") if path.is_dir()]
+    return [seed_folder(parent, seed) for seed in sorted((seed for seed in seeds if seed.isdecimal()), key=int)]
+
+
 def add_seeds(parser, folders):
     """Add the flag --seeds to a script; `folders` says where a run of it reads and writes."""
     parser.add_argument("--seeds", nargs="+", type=whole_number(0, LARGEST_SEED), metavar="SEED",
@@ -36,6 +47,6 @@ def each_seed(arguments, folders):
     if not arguments.seeds:
         yield arguments
     for seed in dict.fromkeys(arguments.seeds or ()):
-        own = {name: str(Path(getattr(arguments, name)) / f"seed-{seed}") for name in folders}
+        own = {name: str(seed_folder(getattr(arguments, name), seed)) for name in folders}
         print(f"seed {seed}", flush=True)
         yield argparse.Namespace(**{**vars(arguments), "seed": seed, **own})

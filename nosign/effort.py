@@ -14,13 +14,16 @@ from matplotlib.lines import Line2D
 
 from nosign import visibility
 from nosign.attacks import ATTACKS, Condition
+from nosign.cells import STEPS, STORED, ordered
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
-from nosign.figures import ATTACK_MARKS, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, scale_strengths
+from nosign.figures import (ATTACK_MARKS, CHANCE_LINE, CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH,
+                            draw_level, scale_strengths)
 from nosign.perceptibility import STORAGES
+from nosign.records import ADVICE, read_by_word, read_fields
 from nosign.statistics import joined, plural
-from nosign.sweeps import ADVICE, beside, finished_sweeps, read_by_word, read_fields, twins
-from nosign.tables import MISSING, ordered, percent, plain_table, starred
+from nosign.sweeps import finished_sweeps, twins
+from nosign.tables import MISSING, percent, plain_table, starred
 
 SPENT = {"linf": "L-inf", "l2": "L2"}  # measures of which mean and largest are told
 STEP_MEASURES = ("cosine", "predicted", "gained")
@@ -126,11 +129,8 @@ def draw_levels(axes, sweep, labelled):
     if sweep.aim:
         return
     clean = sweep.effect_percent(sweep.clean[sweep.source])
-    for level, text, linestyle in ((clean, "clean", (0, (6, 2))), (100 / len(CLASSES), "chance", (0, (1, 2)))):
-        axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
-        if labelled:
-            axes.annotate(text, (0.99, level), xycoords=("axes fraction", "data"), xytext=(0, 1.5), textcoords="offset points",
-                          ha="right", va="bottom", fontsize=SMALL_POINTS, color=GREY)
+    for level, text, linestyle in ((clean, "clean", CLEAN_LINE), (100 / len(CLASSES), "chance", CHANCE_LINE)):
+        draw_level(axes, level, text if labelled else "", linestyle)
 
 
 def spent_sentences(sweep):
@@ -160,7 +160,7 @@ def read_steps(sweep):
     """
     frames = []
     for (attack, strength), cell in sweep.paths.items():
-        path = beside(cell, "steps")
+        path = cell.with_suffix(STEPS)
         if not path.exists():
             continue
         frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=("cosine",))
@@ -287,10 +287,11 @@ def count_stored(sweep):
     """
     rows = []
     for (attack, strength), path in sweep.paths.items():
-        if not beside(path, "stored").exists():
+        beside = path.with_suffix(STORED)
+        if not beside.exists():
             continue
         cell = sweep.cells[attack, strength]
-        for storage, stored in read_by_word(beside(path, "stored"), "storage", (), sweep.clean).items():
+        for storage, stored in read_by_word(beside, "storage", (), sweep.clean).items():
             for target in (target for target in sweep.targets if target in stored and target in cell):
                 turned = sweep.turned(target, cell[target])
                 surviving = turned & sweep.turned(target, stored[target])
@@ -487,12 +488,11 @@ DESCRIPTIONS = {"On equal terms": describe_effort, "Steps and the gradient": des
                 "Where attacks become visible": visibility.describe_boundary, "What storing leaves": describe_storing}
 
 
-def everything(results, cells):
+def everything(cells, clean, films_are):
     """Make the tables, figures and sentences on effort, theory, visibility, storing and grey perturbations.
 
     Args:
-        results: the results folder.
-        cells: what `tables.read_films` returned.
+        cells, clean, films_are: what `read_films`, `read_clean` and `recorded_films` of `nosign.records` returned.
 
     Returns:
         (list of `Table`, dict from a figure's file name, without ending, to the matplotlib figure, list of (heading, list of
@@ -501,7 +501,7 @@ def everything(results, cells):
     Raises:
         UserError: a file is malformed.
     """
-    sweeps = finished_sweeps(results, cells)
+    sweeps = finished_sweeps(cells, clean, films_are)
     parts = [(heading, describe(sweep)) for sweep in sweeps for heading, describe in DESCRIPTIONS.items()]
     parts += [("Grey perturbations", describe_grey(*pair)) for pair in grey_twins(sweeps)]
     made, drawn, told = [], {}, {}

@@ -1,7 +1,6 @@
-"""The sweep: which cells there are, what they share, what is already done, and how they are stored.
+"""The sweep: attacks all films, one cell (`nosign.cells`) after the other, and measures what each does.
 
-A cell is one attack at one strength on all test films. Its path names the condition, so a finished cell is a file and a
-stopped sweep goes on with the next one.
+What cells share, such as the gradients at the films themselves, is computed once.
 """
 
 import copy
@@ -10,7 +9,6 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,94 +16,13 @@ from scipy.special import log_softmax, softmax
 
 from nosign import perceptibility
 from nosign.attacks import ATTACKS, Attacker, Condition, step_effect, unit_noise
+from nosign.cells import MEASURES, ROUNDED, SHOWN, STEPS, STORED, Cell
 from nosign.dataset import CLASSES, prefetched, whole_batches
 from nosign.errors import UserError
 from nosign.gradients import compiled, compiled_logits, to_numpy
 from nosign.provenance import atomic_path, reserve, write_csv
 
-MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio")
-# What may lie beside a cell's file; BOUNDARY lies there once a single-step attack.
-FILMS_ENDING, STEPS_ENDING, STORED_ENDING, SHOWN_ENDING = ".npy", ".steps.csv", ".stored.csv", ".shown.npz"
-BOUNDARY = "boundary.csv"
 SHOWN_A_CLASS = 2
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One attack at one strength."""
-
-    attack: str
-    strength: float
-
-
-def sweep_folder(results, source, condition):
-    """Return the folder of the cells of a source model and a `Condition`."""
-    return Path(results) / "attacks" / source / str(condition)
-
-
-def cell_path(results, source, condition, cell):
-    """Return the path of a cell's file; it names source, condition, attack and strength."""
-    return sweep_folder(results, source, condition) / cell.attack / f"{cell.strength:g}.csv"
-
-
-@dataclass(frozen=True)
-class Job:
-    """The cells of one source model under one condition.
-
-    Attributes:
-        results: pathlib.Path of the results folder.
-        source: model whose gradients are followed.
-        condition: `Condition`.
-        cells: list of `Cell`.
-        settings: what the cells depend on, JSON-ready.
-        kept: results folder whose adversarial films are scored instead of attacking anew, or None.
-        save_films: whether the adversarial films are kept.
-        storing: strengths at which it is measured what storing leaves of the attacks.
-    """
-
-    results: Path
-    source: str
-    condition: Condition
-    cells: list
-    settings: dict
-    kept: Path | None = None
-    save_films: bool = False
-    storing: tuple = ()
-
-    @property
-    def folder(self):
-        """Where the cells go."""
-        return sweep_folder(self.results, self.source, self.condition)
-
-    def path(self, cell):
-        """Return the path of a cell's file."""
-        return cell_path(self.results, self.source, self.condition, cell)
-
-    def films_path(self, cell):
-        """Return the path of a cell's adversarial films: those to score, or those to keep."""
-        return cell_path(self.kept or self.results, self.source, self.condition, cell).with_suffix(FILMS_ENDING)
-
-    def is_stored(self, cell):
-        """Tell whether it is measured what storing leaves of a cell's attack."""
-        return cell.strength in self.storing and self.kept is None
-
-    def unfinished(self):
-        """Return the cells that are not there, or lack the files beside them that are wanted."""
-        def is_finished(cell):
-            wanted = [self.path(cell), *[self.films_path(cell)] * self.save_films]
-            wanted += [self.path(cell).with_suffix(STORED_ENDING)] * self.is_stored(cell)
-            return all(path.is_file() for path in wanted)
-
-        return [cell for cell in self.cells if not is_finished(cell)]
-
-    def without_boundary(self):
-        """Return the single-step attacks whose visibility boundary is still to be found."""
-        names = dict.fromkeys(cell.attack for cell in self.cells if not ATTACKS[cell.attack].iterative)
-        return [name for name in names if self.kept is None and not self.boundary_path(name).is_file()]
-
-    def boundary_path(self, attack):
-        """Return the path of a single-step attack's visibility boundaries."""
-        return self.folder / attack / BOUNDARY
 
 
 def new_films(path, films):
@@ -129,13 +46,6 @@ def open_films(path, films):
     if kept.dtype != np.float32 or kept.shape != (len(films), *films.images.shape[1:]):
         raise UserError(f"{path}: holds {kept.dtype} {kept.shape}, expected float32 {(len(films), *films.images.shape[1:])}")
     return kept
-
-
-def plan(attacks, single_step_strengths, iterative_strengths):
-    """Return all cells, each once, attack by attack."""
-    cells = [Cell(name, strength) for name in attacks
-             for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)]
-    return list(dict.fromkeys(cells))
 
 
 class FilmCache:
@@ -325,7 +235,8 @@ class Sweep:
             shown.add(start, stop, films, pixels, logits)
             rounded = self.after_rounding(films, pixels, {name: clean[name][start:stop] for name in self.logits})
             seen = {name: outputs.argmax(-1) for name, outputs in logits.items()}
-            rows.append(pd.DataFrame({**seen, **{f"{name}_8bit": classes for name, classes in rounded.items()}})[:stop - start])
+            seen |= {name + ROUNDED: classes for name, classes in rounded.items()}
+            rows.append(pd.DataFrame(seen)[:stop - start])
             if seen_steps:
                 steps.append(self.step_rows(start, stop, labels, seen_steps, logits[self.source]))
             if storing:
@@ -383,14 +294,18 @@ class Sweep:
         """Find the strength at which a single-step attack becomes visible on each film; needs `first_gradients`.
 
         Returns:
-            Frame of `BOUNDARY`: a row a film and criterion, the largest invisible strength, each target's prediction at it.
+            Frame of a `boundary.csv`: a row a film and criterion, the largest invisible strength, each target's prediction
+            at it.
         """
         def read():
             for start, stop, films, _ in self.batches():
                 gradients = padded(self.gradients.read(start, stop - start), len(films))
                 units = to_numpy(self.attacker.unit_step(ATTACKS[name], gradients, **self.geometry))
-                found = self.pool.map(lambda i: perceptibility.boundaries(films[i], units[i], self.limits_of(start + i, films[i])),
-                                      range(stop - start))
+
+                def of_film(i, films=films, units=units, start=start):
+                    return perceptibility.boundaries(films[i], units[i], self.limits_of(start + i, films[i]))
+
+                found = self.pool.map(of_film, range(stop - start))
                 yield start, stop, films, units, pd.DataFrame(found)
 
         parts = []
@@ -518,11 +433,11 @@ def boundary_cost(targets):
 
 def write_cell(path, result):
     """Write a cell's files, each atomically, numbers with six digits; the cell's own comes last and vouches for the others."""
-    for ending, frame in ((STEPS_ENDING, result.steps), (STORED_ENDING, result.stored)):
+    for ending, frame in ((STEPS, result.steps), (STORED, result.stored)):
         if frame is not None:
             write_rows(path.with_suffix(ending), frame)
     if result.shown is not None:
-        with atomic_path(path.with_suffix(SHOWN_ENDING)) as temporary:
+        with atomic_path(path.with_suffix(SHOWN)) as temporary:
             np.savez(temporary, **result.shown)
     write_rows(path, result.rows)
 
@@ -537,7 +452,7 @@ def health_report(found, job, clean):
 
     Args:
         found: dict of `Sweep.first_gradients` and `unbounded_accuracy`.
-        job: has `source`, `condition`, `cells` and `path(cell)`.
+        job: `nosign.cells.Job`.
         clean: frame of `clean.csv`.
 
     Returns:

@@ -16,12 +16,13 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from nosign.attacks import ATTACKS, PAIRS, Condition
+from nosign.cells import example_path, ordered
 from nosign.classifiers import BACKBONES, HEAD_UNITS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.provenance import atomic_path
 from nosign.statistics import CLEAN, at_largest_strength, plural
-from nosign.tables import INTERVALS, PAPER_CONDITION, attack_pairs, ordered, starred
+from nosign.tables import INTERVALS, PAPER_CONDITION, attack_pairs, starred
 
 WIDTH = 7.16  # inches
 DPI = 300
@@ -40,12 +41,14 @@ ATTACK_MARKS = {"fgsm": ("o", "-"), "fgnm": ("s", "--"), "bim": ("o", "-"), "bin
                 "pgd": ("^", "-."), "pgdnm": ("D", ":"), "mifgsm": ("v", (0, (8, 2))),
                 "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1)))}
 BAND_ALPHA = 0.15
+# How levels are drawn: accuracy on clean films, and that of guessing.
+CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
 EXAMPLE_FIGURES = {"fgnm": "figure2", "pgdnm": "figure3"}
 FIGURE_CAPTIONS = {
     "figure1": "The workflow, from films to tables", "figure2": f"One film under {ATTACKS['fgnm'].title}",
     "figure3": f"One film under {ATTACKS['pgdnm'].title}", "figure4": "Accuracy against strength, sign and no-sign",
     "transfer": "All sources against all targets", "confusion": "Confusion matrices, clean and attacked",
-    "seeds": "Accuracy against strength over several runs", "figure5": "Accuracy against strength and three measures of effort",
+    "seeds": "Accuracy against strength over several runs", "figure5": "Accuracy against four measures of effort",
     "theory": "Steps and the gradient", "boundary": "Where attacks become visible",
     "storing": "What storing leaves of the attacks", "grey": "Coloured and grey perturbations"}
 GREY = "#555555"
@@ -85,7 +88,7 @@ def read_example(results, attack):
     Raises:
         UserError: the file is not a complete example.
     """
-    path = Path(results) / "examples" / f"{attack}.npz"
+    path = example_path(results, attack)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             example = Example(attack, int(arrays["film"]), int(arrays["label"]), arrays["original"],
@@ -274,7 +277,7 @@ def draw_accuracy(cells, clean, films_are="test films"):
     Args:
         cells: rows of `tables.count_cells` of one source and condition.
         clean: what `tables.clean_accuracy` returned.
-        films_are: what `tables.recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
 
     Returns:
         The figure; a row without any finished cell is left out.
@@ -291,7 +294,7 @@ def draw_seeds(spread, films_are="test films"):
 
     Args:
         spread: rows of `statistics.spread_over_runs` of one source and condition.
-        films_are: what `tables.recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
     """
     shown = spread.rename(columns={"mean_percent": "shown", "lowest_percent": "low", "highest_percent": "high"})
     clean = shown[shown["attack"] == CLEAN].set_index("target")["shown"]
@@ -352,16 +355,16 @@ def draw_panel(axes, shown, clean_percent):
                   label=ATTACKS[name].title, markersize=3.6, clip_on=False, zorder=3,
                   markerfacecolor="white" if ATTACKS[name].random_start else None)
     if clean_percent is not None:
-        draw_level(axes, shown, clean_percent, f"clean {clean_percent:.2f} %", (0, (6, 2)))
-        draw_level(axes, shown, 100 / len(CLASSES), "chance", (0, (1, 2)))
+        for level, text, linestyle in ((clean_percent, f"clean {clean_percent:.2f} %", CLEAN_LINE),
+                                       (100 / len(CLASSES), "chance", CHANCE_LINE)):
+            draw_level(axes, level, text, linestyle, *clearer_place(shown, level))
     axes.grid(axis="y", linewidth=0.3, color="#DDDDDD")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_level(axes, shown, level, text, linestyle):
-    """Draw a level in per cent with its label, which keeps away from the lines of `shown`."""
-    side, above = clearer_place(shown, level)
+def draw_level(axes, level, text, linestyle, side="right", above=True):
+    """Draw a level in per cent with its label at one side ("left" or "right") and above or below it."""
     axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
     axes.annotate(text, (0.015 if side == "left" else 0.985, level), xycoords=("axes fraction", "data"), color=GREY,
                   xytext=(0, 3 if above else -3), textcoords="offset points", fontsize=SMALL_POINTS,  # clear of markers
@@ -386,7 +389,7 @@ def draw_transfer(cells, films_are="test films"):
 
     Args:
         cells: what `tables.transfer_cells` returned.
-        films_are: what `tables.recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
     """
     attacks = ordered(cells["attack"], ATTACKS)
     sources, targets = ordered(cells["source"], BACKBONES), ordered(cells["target"], BACKBONES)
@@ -423,7 +426,7 @@ def draw_confusion(confusion, films_are="test films"):
 
     Args:
         confusion: rows of `statistics.count_confusion` of one source and condition.
-        films_are: what `tables.recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
     """
     largest = at_largest_strength(confusion)
     source, targets = largest["source"].iloc[0], ordered(largest["target"], BACKBONES)

@@ -20,8 +20,8 @@ from pathlib import Path
 from nosign.errors import UserError
 
 MANIFEST = "manifest.json"
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn", "scikit-image", "statsmodels", "scipy", "pandas",
-            "matplotlib")
+PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn", "scikit-image", "statsmodels",
+            "scipy", "pandas", "matplotlib")
 CHUNK_BYTES = 1 << 20
 
 

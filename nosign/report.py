@@ -22,15 +22,15 @@ import pandas as pd
 from PIL import Image
 
 from nosign.attacks import ATTACKS, Condition
+from nosign.cells import ROWS, SHOWN, find_files, ordered, sweep_folder
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.figures import NOISE_GAIN
 from nosign.perceptibility import SSIM_INVISIBLE
 from nosign.provenance import read_manifest, write_text
-from nosign.tables import GREY_NOTES, NORM_NOTES, PROTOCOL_NOTES, alignments, ordered, starred
+from nosign.tables import alignments, condition_note, starred
 
-SHOWN = ".shown.npz"
 PARTS = Path(__file__).parent
 MAIN_TABLES = ("table1", "table2", "table3")  # the others are folded away
 WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
@@ -83,16 +83,16 @@ class Shown:
     change: np.ndarray
 
 
-def write_report(path, results, tables, figures, sentences, models=None):
+def write_report(path, runs, tables, figures, sentences):
     """Write the report.
 
     Args:
         path: of the page.
-        results: results folder; its manifests and `*.shown.npz` files are read, and those of its `seed-*` folders.
+        runs: dict from a run's name, "" where there is one only, to its folders (results, models): manifests and the films
+            that cells kept for the viewer are read.
         tables: list of `nosign.tables.Table`.
         figures: list of (name, caption, path of the PNG).
         sentences: list of statements, str, or of groups, (heading, list of str).
-        models: folder of the classifiers, whose manifest is told too; None for none.
 
     Returns:
         The path.
@@ -100,14 +100,13 @@ def write_report(path, results, tables, figures, sentences, models=None):
     Raises:
         UserError: a manifest or a shown file is malformed.
     """
-    results, path = Path(results), Path(path)
+    results = {run: folder for run, (folder, _) in runs.items()}
     style, script = ((PARTS / f"report.{ending}").read_text(encoding="utf-8") for ending in ("css", "js"))
-    runs = find_runs(results)
-    viewer = make_viewer(runs)
+    viewer = make_viewer(results)
     page = template().render(
         style=style, style_hash=content_hash(style), script=script, script_hash=content_hash(script),
-        synthetic=any((read_manifest(folder) or {}).get("synthetic") for folder in runs.values()),
-        overview=run_overview(runs), details=run_details(runs, models), warnings=run_warnings(runs),
+        synthetic=any((read_manifest(folder) or {}).get("synthetic") for folder in results.values()),
+        overview=run_overview(results), details=run_details(runs), warnings=run_warnings(results),
         groups=group_sentences(sentences), tables=table_parts(tables), figures=figure_parts(figures), viewer=viewer)
     write_text(path, page)
     return path
@@ -135,20 +134,13 @@ def group_sentences(sentences):
     return ([("", alone)] if alone else []) + groups
 
 
-def find_runs(results):
-    """Return the folders of the runs in a folder of results or of models, dict from "" or "seed-<n>" to the folder."""
-    seeds = {folder.name: folder for folder in sorted(results.glob("seed-*")) if folder.is_dir()}
-    alone = {"": results} if not seeds or (results / "attacks").is_dir() else {}
-    return alone | seeds
-
-
-def sweep_manifests(runs):
+def sweep_manifests(results):
     """Yield (run, source, condition, manifest) of every sweep that has a manifest, models in their usual order."""
-    for run, folder in runs.items():
+    for run, folder in results.items():
         sweeps = {path.parent.relative_to(folder / "attacks").parts for path in folder.glob("attacks/*/*/manifest.json")}
         for source in ordered({sweep[0] for sweep in sweeps}, BACKBONES):
             for condition in ordered({sweep[1] for sweep in sweeps if sweep[0] == source}, [str(Condition())]):
-                yield run, source, condition, read_manifest(folder / "attacks" / source / condition)
+                yield run, source, condition, read_manifest(sweep_folder(folder, source, condition))
 
 
 def part(manifest, key):
@@ -157,10 +149,10 @@ def part(manifest, key):
     return found if isinstance(found, dict) else {}
 
 
-def run_overview(runs):
+def run_overview(results):
     """Return a dict of texts for every sweep: what a reader wants to know first."""
     rows = []
-    for run, source, condition, manifest in sweep_manifests(runs):
+    for run, source, condition, manifest in sweep_manifests(results):
         settings, health = part(manifest, "settings"), part(manifest, "health")
         rows.append({"Run": run, "Gradients from": source, "Condition": condition, "Films": plain(settings.get("films")),
                      "Steps": plain(settings.get("steps")), "Seed": plain(settings.get("seed")),
@@ -176,24 +168,24 @@ def condition_meaning(name):
     condition = Condition.parse(name)
     if condition is None:
         return ""
-    return (PROTOCOL_NOTES[condition.protocol] + NORM_NOTES[condition.norm] + GREY_NOTES[condition.grey]
-            + (f"; aims at {condition.target}" if condition.target else ""))
+    return condition_note(condition) + (f"; aims at {condition.target}" if condition.target else "")
 
 
-def run_details(runs, models):
+def run_details(runs):
     """Return (title, list of (name, text)) of every manifest: the classifiers', the runs' and the sweeps'."""
     found = [(f"Training of the classifiers {run}".strip(), read_manifest(folder))
-             for run, folder in (find_runs(Path(models)) if models is not None else {}).items()]
-    for run, folder in runs.items():
+             for run, (_, folder) in runs.items()]
+    results = {run: folder for run, (folder, _) in runs.items()}
+    for run, folder in results.items():
         found.append((f"Attacks {run}".strip(), read_manifest(folder)))
     found += [(f"{run} {source}, {condition}".strip(), manifest)
-              for run, source, condition, manifest in sweep_manifests(runs)]
+              for run, source, condition, manifest in sweep_manifests(results)]
     return [(title, manifest_facts(manifest)) for title, manifest in found if manifest]
 
 
-def run_warnings(runs):
+def run_warnings(results):
     """Return the health reports' warnings, each with the sweep that it is about."""
-    return [f"{run} {source}, {condition}: {warning}".strip() for run, source, condition, manifest in sweep_manifests(runs)
+    return [f"{run} {source}, {condition}: {warning}".strip() for run, source, condition, manifest in sweep_manifests(results)
             for warning in part(manifest, "health").get("warnings") or []]
 
 
@@ -342,31 +334,6 @@ def data_uri(encoded):
     return "data:image/webp;base64," + base64.b64encode(encoded).decode()
 
 
-def find_shown(folder):
-    """Find the cells with films to show.
-
-    Returns:
-        Dict from (source, condition) to the list of (attack, strength, path), ordered as the tables are.
-
-    Raises:
-        UserError: a path does not name a condition, an attack and a strength.
-    """
-    found = {}
-    for path in sorted(Path(folder).glob(f"attacks/*/*/*/[!.]*{SHOWN}")):
-        source, condition, attack = path.relative_to(folder).parts[1:4]
-        try:
-            strength = float(path.name.removesuffix(SHOWN))
-        except ValueError:
-            strength = -1
-        if Condition.parse(condition) is None or attack not in ATTACKS or not 0 <= strength < float("inf"):
-            raise UserError(f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH{SHOWN}; move the file away")
-        found.setdefault((source, condition), []).append((attack, strength, path))
-    keys = [(source, condition) for source in ordered({key[0] for key in found}, BACKBONES)
-            for condition in ordered({key[1] for key in found}, [str(Condition())]) if (source, condition) in found]
-    place = {name: number for number, name in enumerate(ATTACKS)}
-    return {key: sorted(found[key], key=lambda cell: (place[cell[0]], cell[1])) for key in keys}
-
-
 def read_shown(attack, strength, path, most=None):
     """Read the first `most` films that a cell kept for the viewer.
 
@@ -393,18 +360,19 @@ def read_shown(attack, strength, path, most=None):
                  before[:, :most], original[:most], change[:most].copy())
 
 
-def make_viewer(runs):
+def make_viewer(results):
     """Return what the viewer shows, of the first run that has films to show; None for none.
 
     Returns:
         Dict with run; index, JSON that the script reads; pictures, a list of (name, WebP in base64).
     """
-    for run, folder in runs.items():
-        if sweeps := find_shown(folder):
+    for run, folder in results.items():
+        if found := find_files(folder, SHOWN):
             break
     else:
         return None
-    most = max(1, MOST_PICTURES // sum(map(len, sweeps.values())))
+    most = max(1, MOST_PICTURES // len(found))
+    sweeps = {place: [cell[2:] for cell in cells] for place, cells in groupby(found, key=lambda cell: cell[:2])}
     pictures = Pictures()
     index = {"classes": CLASSES, "gain": NOISE_GAIN, "zeroByte": ZERO_BYTE, "levelBytes": LEVEL_BYTES,
              "sweeps": [sweep_index(*key, cells, most, pictures) for key, cells in sweeps.items()]}
@@ -491,7 +459,7 @@ def sweep_index(source, condition, cells, most, pictures):
         most: films a cell to show.
         pictures: `Pictures` that receives the films and changes.
     """
-    attacks, films, models, before = {}, {}, None, {}
+    attacks, films, models = {}, {}, None
     for attack, strength, path in cells:
         shown = read_shown(attack, strength, path, most)
         if models not in (None, shown.models):
@@ -536,7 +504,7 @@ def fitting_gain(change):
 def read_measures(shown):
     """Return what the cell's rows say of the films shown: dict from film to a dict of measures; {} without rows."""
     wanted = ("film", "ssim", "psnr", "local_ratio", "jnd_ratio")
-    path = shown.path.with_name(shown.path.name.removesuffix(SHOWN) + ".csv")
+    path = shown.path.with_name(shown.path.name.removesuffix(SHOWN) + ROWS)
     try:
         frame = pd.read_csv(path, usecols=lambda column: column in wanted)
     except (FileNotFoundError, ValueError):  # the tables, which need the file, say what is wrong with it

@@ -67,7 +67,7 @@ def compare_directions(sweep):
     the target, of those of other classes.
 
     Args:
-        sweep: list of `nosign.tables.CellFilms`.
+        sweep: list of `nosign.records.CellFilms`.
 
     Returns:
         Frame, one row a comparison, in the order of the cells: source, condition, attacks (see `kind`), sign_attack,
@@ -188,8 +188,8 @@ def count_confusion(sweep, clean):
     """Count how often each class is taken for each, on the clean films and under every attack.
 
     Args:
-        sweep: list of `nosign.tables.CellFilms`.
-        clean: what `nosign.tables.read_clean` returned.
+        sweep: list of `nosign.records.CellFilms`.
+        clean: what `nosign.records.read_clean` returned.
 
     Returns:
         Frame: source, condition, attack (`CLEAN` for none, with strength 0), strength, target, white_box, true_class,

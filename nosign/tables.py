@@ -14,19 +14,17 @@ import pandas as pd
 from tabulate import tabulate
 
 from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAIRS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, Condition
+from nosign.cells import ROUNDED, ordered
 from nosign.classifiers import BACKBONES, PAPER_TEST_FILMS
 from nosign.dataset import CLASSES
-from nosign.errors import UserError
-from nosign.provenance import read_manifest, write_csv, write_text
+from nosign.provenance import write_csv, write_text
+from nosign.records import NEEDED_MEASURES
 from nosign.statistics import ALPHA, CLEAN, VERDICTS, at_largest_strength, plural, wilson_percent
 
 PAPER_CONDITION = ("VGG16", "paper")  # source model and condition of the paper's Tables II and III
 PAPER_BEST = (("fgsm", 7.67, 0.01), ("fgnm", 7.33, 0.02), ("pgdnm", 6.89, None))  # attack, accuracy in %, strength
 PAPER_GAP = ("fgsm", "fgnm", 30, 0.001, 0.005)  # sign, no-sign, points apart, strengths strictly between
 
-MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
-MEASURED_COLUMNS = ("linf", "l2", "ssim")
-LATER_COLUMNS = ("psnr", "local_ratio", "jnd_ratio")  # measures that older results lack
 # Each share and the ends of its interval.
 INTERVALS = {"accuracy_percent": ("ci_low_percent", "ci_high_percent"),
              "accuracy_8bit_percent": ("ci_low_8bit_percent", "ci_high_8bit_percent"),
@@ -34,11 +32,9 @@ INTERVALS = {"accuracy_percent": ("ci_low_percent", "ci_high_percent"),
 CELL_COLUMNS = ("source", "condition", "attack", "strength", "target", "white_box",
                 "correct", "films", "accuracy_percent", *INTERVALS["accuracy_percent"],
                 "correct_8bit", "accuracy_8bit_percent", *INTERVALS["accuracy_8bit_percent"],
-                *(f"{column}_mean" for column in MEASURED_COLUMNS), "wrong_after", "wrong_after_percent",
+                *(f"{column}_mean" for column in NEEDED_MEASURES), "wrong_after", "wrong_after_percent",
                 "right_before", "turned_of_right", "turned_of_right_percent",
                 "succeeded", "attackable", "success_percent", *INTERVALS["success_percent"])
-BESIDE_CELLS = (".steps.csv", ".stored.csv", "boundary.csv")  # endings of files beside the cells
-ROUNDED = "_8bit"  # ending of the columns with predictions on films rounded to 8 bits
 PROTOCOL_NOTES = {"paper": "each step as long as the strength",
                   "budget": "every attack kept within the strength of the film"}
 NORM_NOTES = {"linf": "", "l2": " (in L2: a change by it in every component)"}
@@ -48,29 +44,6 @@ LATEX_SPECIALS = str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitild
                                 MISSING: "---", "\N{EN DASH}": "--", "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$",
                                 "<": "$<$", ">": "$>$", **{sign: f"\\{sign}" for sign in "&%$#_{}"}})
 LATEX_ROWS = 40  # of a float in \footnotesize; a longer one would not fit on a page with its caption
-
-
-@dataclass(frozen=True)
-class CellFilms:
-    """A finished cell, film by film.
-
-    Attributes:
-        source: model whose gradients were followed.
-        condition: name of a `Condition`.
-        attack: name in `ATTACKS`.
-        strength: float.
-        path: the cell's file.
-        targets: list of the target models' names.
-        films: float64 frame, a row a film in the order of `clean.csv`, with the file's columns.
-    """
-
-    source: str
-    condition: str
-    attack: str
-    strength: float
-    path: Path
-    targets: list
-    films: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -94,12 +67,6 @@ class Table:
     bold: np.ndarray
 
 
-def ordered(names, known):
-    """Return the names without repetition: known ones in their own order, then the others alphabetically."""
-    names = set(names)
-    return [name for name in known if name in names] + sorted(names - set(known))
-
-
 def attack_pairs(iterative):
     """Return the (sign, no-sign) pairs of attack names that are iterative, or those that are not."""
     return tuple(pair for pair in PAIRS if ATTACKS[pair[0]].iterative == iterative)
@@ -114,74 +81,6 @@ def condition_suffix(source, condition):
 def starred(target, source):
     """Return a target model's heading; a star marks the white-box model."""
     return f"{target}*" if target == source else target
-
-
-def read_rows(path, required, advice):
-    """Read a CSV file that must have certain columns and at least one row.
-
-    Args:
-        path: the file.
-        required: names of columns that must be there.
-        advice: what the user can do if the file is unusable.
-
-    Raises:
-        UserError: the file is missing, is no CSV, lacks a column or has no rows.
-    """
-    try:
-        frame = pd.read_csv(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; {advice}") from None
-    except ValueError as error:  # pandas' parser errors and undecodable bytes are ValueErrors
-        raise UserError(f"{path}: not a readable CSV file ({error}); {advice}") from None
-    if absent := [column for column in required if column not in frame.columns]:
-        raise UserError(f"{path}: lacks the column {', '.join(absent)}; {advice}")
-    if frame.empty:
-        raise UserError(f"{path}: has a heading but no rows; {advice}")
-    return frame
-
-
-def read_numbers(path, required, advice, infinite=()):
-    """Read a CSV file whose every field is a finite number.
-
-    Args and Raises: as `read_rows`; a field that is empty or no number is a `UserError` too.
-        infinite: columns that may hold infinity; they may be absent.
-
-    Returns:
-        float64 frame.
-    """
-    frame = read_rows(path, required, advice).apply(pd.to_numeric, errors="coerce").astype(float)
-    broken = ~(np.isfinite(frame) | ((frame == math.inf) & frame.columns.isin(infinite))).all(axis=1)
-    if broken.any():
-        raise UserError(f"{path}: line {broken.argmax() + 2}: a field is empty or not a number; {advice}")
-    return frame
-
-
-def check_classes(path, frame, columns, advice):
-    """Refuse predictions or labels that are not positions in `CLASSES`."""
-    for column in columns:
-        wrong = frame.loc[~frame[column].isin(range(len(CLASSES))), column]
-        if not wrong.empty:
-            raise UserError(f"{path}: line {wrong.index[0] + 2}: {column} is {wrong.iloc[0]:g}, expected a class from "
-                            f"0 to {len(CLASSES) - 1}; {advice}")
-
-
-def read_clean(results):
-    """Read `clean.csv`: each test film's label and every model's prediction on the clean film.
-
-    Returns:
-        float64 frame with columns film, label and one per model, in the order of `BACKBONES`.
-
-    Raises:
-        UserError: the file is missing or malformed.
-    """
-    path = Path(results) / "clean.csv"
-    advice = "run attack.py, or name its output folder with --results"
-    frame = read_numbers(path, ("film", "label"), advice)
-    models = ordered(set(frame.columns) - {"film", "label"}, BACKBONES)
-    if not models:
-        raise UserError(f"{path}: no model's predictions in it; {advice}")
-    check_classes(path, frame, ["label", *models], advice)
-    return frame[["film", "label", *models]]
 
 
 def clean_accuracy(clean):
@@ -207,108 +106,12 @@ def with_share(frame, count, total, percent, ends=INTERVALS["accuracy_percent"])
     return frame.assign(**{percent: 100 * frame[count] / frame[total], ends[0]: low, ends[1]: high})
 
 
-def find_cells(results):
-    """Find the finished cells below `results/attacks`.
-
-    Returns:
-        List of (source, condition, attack, strength, path), in the order in which tables list them.
-
-    Raises:
-        UserError: there is none, or a path does not name a condition.
-    """
-    folder = Path(results) / "attacks"
-    found = {}
-    for path in sorted(folder.glob("*/*/*/*.csv")):
-        words = path.relative_to(folder).parts
-        if any(word.startswith(".") for word in words) or path.name.endswith(BESIDE_CELLS):  # a dot: not finished yet
-            continue
-        cell = (*words[:3], cell_strength(path))
-        if Condition.parse(words[1]) is None or words[2] not in ATTACKS:
-            raise UserError(f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH.csv with a condition such as "
-                            f"{Condition()} or {Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the "
-                            "file away")
-        if cell in found:
-            raise UserError(f"{path}: the same cell as {found[cell]}; remove one of the two")
-        found[cell] = path
-    if not found:
-        raise UserError(f"{folder}: no finished cells; run attack.py, or name its output folder with --results")
-    sources = ordered({cell[0] for cell in found}, BACKBONES)
-    conditions = ordered({cell[1] for cell in found}, [str(Condition())])
-    place = {word: position for position, word in enumerate([*sources, *conditions, *ATTACKS])}
-    in_order = sorted(found, key=lambda cell: (*map(place.get, cell[:3]), cell[3]))
-    return [(*cell, found[cell]) for cell in in_order]
-
-
-def cell_strength(path):
-    """Return the strength that a cell's file name states."""
-    try:
-        strength = float(path.stem)
-    except ValueError:
-        strength = math.nan
-    if not 0 <= strength < math.inf:
-        raise UserError(f"{path}: the file name should be a strength, a number of at least 0; move the file away")
-    return strength
-
-
-def read_cell(path, clean):
-    """Read one cell and check that it belongs to the clean predictions.
-
-    Args:
-        path: the cell's file.
-        clean: what `read_clean` returned.
-
-    Returns:
-        (float64 frame, names of the target models in it).
-
-    Raises:
-        UserError: the file is malformed or unfinished, or it was computed on other films or other models.
-    """
-    advice = "remove the file and run attack.py again; it recomputes missing cells only"
-    frame = read_numbers(path, ("film", "label", *MEASURED_COLUMNS), advice, infinite=("psnr",))
-    predictions = set(frame.columns) - {"film", "label", *MEASURED_COLUMNS, *LATER_COLUMNS}
-    targets = ordered((name for name in predictions if not name.endswith(ROUNDED)), BACKBONES)
-    if not targets or predictions != {name + ending for name in targets for ending in ("", ROUNDED)}:
-        raise UserError(f"{path}: expected a column per target model and one more that ends in {ROUNDED}; {advice}")
-    if unknown := [target for target in targets if target not in clean.columns]:
-        raise UserError(f"{path}: targets {', '.join(unknown)}, of which clean.csv holds no predictions; {advice}")
-    if not np.array_equal(frame[["film", "label"]], clean[["film", "label"]]):
-        raise UserError(f"{path}: its {len(frame)} films are not the {len(clean)} films of clean.csv; {advice}")
-    check_classes(path, frame, predictions, advice)
-    return frame, targets
-
-
-def read_films(results, clean):
-    """Read every finished cell film by film.
-
-    Args:
-        results: the results folder.
-        clean: what `read_clean` returned.
-
-    Returns:
-        List of `CellFilms`, in the order in which tables list them.
-
-    Raises:
-        UserError: there are no cells, or one of them is unusable.
-    """
-    read = []
-    for *cell, path in find_cells(results):
-        films, targets = read_cell(path, clean)
-        read.append(CellFilms(*cell, path, targets, films))
-    return read
-
-
-def read_cells(results):
-    """Read every finished cell and count; see `read_films` and `count_cells`."""
-    clean = read_clean(results)
-    return count_cells(read_films(results, clean), clean)
-
-
 def count_cells(sweep, clean):
     """Count right predictions per cell and target model.
 
     Args:
-        sweep: list of `CellFilms`.
-        clean: what `read_clean` returned.
+        sweep: list of `nosign.records.CellFilms`.
+        clean: what `nosign.records.read_clean` returned.
 
     Returns:
         Frame with one row per cell and target: source, condition, attack, strength, target, white_box; correct, films,
@@ -334,7 +137,7 @@ def count_cell(cell, target, clean):
     return {"source": cell.source, "condition": cell.condition, "attack": cell.attack, "strength": cell.strength,
             "target": target, "white_box": target == cell.source, "films": len(labels),
             "correct": int((after == labels).sum()), "correct_8bit": int((cell.films[target + ROUNDED] == labels).sum()),
-            **{f"{column}_mean": cell.films[column].mean() for column in MEASURED_COLUMNS},
+            **{f"{column}_mean": cell.films[column].mean() for column in NEEDED_MEASURES},
             "wrong_after": int((after != labels).sum()), "right_before": int((before == labels).sum()),
             "turned_of_right": int(((before == labels) & (after != labels)).sum()),
             "succeeded": succeeded, "attackable": attackable}
@@ -359,27 +162,6 @@ def count_success(predicted, before, labels, condition):
         attackable = labels != CLASSES.index(target)
         reached = predicted == CLASSES.index(target)
     return int((attackable & reached).sum()), int(attackable.sum())
-
-
-def read_models(folder):
-    """Read `models.csv`: parameters and clean accuracy of each classifier.
-
-    Raises:
-        UserError: the file is missing or malformed.
-    """
-    path = Path(folder) / "models.csv"
-    advice = "run train_finetune.py, or name its output folder with --models"
-    frame = read_rows(path, MODEL_COLUMNS, advice)
-    numeric = frame[list(MODEL_COLUMNS[1:])].apply(pd.to_numeric, errors="coerce")
-    counts = numeric[["parameters", "correct", "films"]]
-    whole = (counts % 1 == 0).all(axis=1)
-    if not (whole & (counts["films"] >= 1) & counts["correct"].between(0, counts["films"])).all():
-        raise UserError(f"{path}: parameters, correct and films should be whole numbers, correct at most films; "
-                        f"{advice}")
-    if frame["model"].duplicated().any():
-        raise UserError(f"{path}: names a model twice; {advice}")
-    frame = pd.concat([frame["model"].astype(str), counts.astype(int), numeric.drop(columns=counts.columns)], axis=1)
-    return frame.set_index("model").loc[ordered(frame["model"], BACKBONES)].reset_index()
 
 
 def missing_cells(cells):
@@ -451,7 +233,7 @@ def clean_table(clean, films_are="test films"):
 
     Args:
         clean: what `clean_accuracy` returned.
-        films_are: what `recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
     """
     shown = [(row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent))
              for row in clean.itertuples()]
@@ -464,7 +246,7 @@ def accuracy_grid(cells, pairs, value):
     """Lay one condition's cells out as in the paper.
 
     Args:
-        cells: rows of `read_cells` of one source and condition.
+        cells: rows of `count_cells` of one source and condition.
         pairs: the (sign, no-sign) pairs that make the columns.
         value: name of the column to show.
 
@@ -503,7 +285,7 @@ def attack_table(cells, clean, iterative, steps, comparison, films_are="test fil
         iterative: which of the two tables.
         steps: T of the iterative attacks, None if it is not on record.
         comparison: what `statistics.compare_directions` returned.
-        films_are: what `recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
 
     Returns:
         The table, or None if none of its attacks has a finished cell.
@@ -558,7 +340,7 @@ def comparison_table(comparison, films_are="test films"):
 
     Args:
         comparison: rows of `statistics.compare_directions` of one source and condition.
-        films_are: what `recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
 
     Returns:
         The table, or None if there are no rows.
@@ -601,7 +383,7 @@ def confusion_table(confusion, films_are="test films"):
 
     Args:
         confusion: rows of `statistics.count_confusion` of one source and condition.
-        films_are: what `recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
 
     Returns:
         The table, or None if the source model was not among the targets.
@@ -627,7 +409,7 @@ def seeds_table(spread, films_are="test films"):
 
     Args:
         spread: rows of `statistics.spread_over_runs` of one source and condition.
-        films_are: what `recorded_films` returned.
+        films_are: what `nosign.records.recorded_films` returned.
     """
     source, condition, measure = spread[["source", "condition", "measure"]].iloc[0]
     targets = ordered(spread["target"], BACKBONES)
@@ -657,8 +439,8 @@ def transfer_table(cells, films_are="test films"):
     """Build the table of all sources against all targets under one condition, at the largest strength that all share.
 
     Args:
-        cells: rows of `read_cells` of one condition.
-        films_are: what `recorded_films` returned.
+        cells: rows of `count_cells` of one condition.
+        films_are: what `nosign.records.recorded_films` returned.
 
     Returns:
         The table, or None if there are fewer than two sources.
@@ -684,7 +466,7 @@ def transfer_table(cells, films_are="test films"):
 
 
 def transfer_cells(cells):
-    """Return the rows of `read_cells` of one condition that make the transfer matrix: each attack at the largest strength
+    """Return the rows of `count_cells` of one condition that make the transfer matrix: each attack at the largest strength
     that was run with gradients from every source; no rows if there is one source only."""
     sources = cells["source"].nunique()
     shared = cells.groupby(["attack", "strength"])["source"].nunique()
@@ -693,17 +475,6 @@ def transfer_cells(cells):
     found = cells.merge(largest, on=["attack", "strength"])
     order = {name: place for place, name in enumerate([*ATTACKS, *ordered(cells["source"], BACKBONES)])}
     return found.sort_values(["attack", "source"], key=lambda column: column.map(order), kind="stable")
-
-
-def recorded_films(results):
-    """Return what the attacked films are, for captions: phantoms must not pass for patients' films."""
-    return "synthetic test films" if (read_manifest(results) or {}).get("synthetic") else "test films"
-
-
-def recorded_steps(results, source, condition):
-    """Return T, the steps of the iterative attacks, from the sweep's manifest; None if it is not there."""
-    manifest = read_manifest(Path(results) / "attacks" / source / condition) or {}
-    return manifest.get("settings", {}).get("steps")
 
 
 def white_box_cells(cells, attack, source=PAPER_CONDITION[0], condition=PAPER_CONDITION[1]):
@@ -760,8 +531,8 @@ def paper_table(models, cells):
     """Build the table that lists each number which the paper states beside the same quantity measured here.
 
     Args:
-        models: what `read_models` returned.
-        cells: what `read_cells` returned; only the paper's own condition is compared.
+        models: what `nosign.records.read_models` returned.
+        cells: what `count_cells` returned; only the paper's own condition is compared.
     """
     rows = [*model_comparisons(models), *(best_comparison(cells, *best) for best in PAPER_BEST), gap_comparison(cells)]
     shown = [(row["quantity"], quantity(row["paper"], row["unit"]), row["paper_note"],
@@ -853,7 +624,8 @@ def write_summary(folder, sentences, counts):
         The paths.
     """
     paths = [Path(folder) / "summary.md"]
-    write_text(paths[0], "\n".join(f"## {heading}\n\n" + "".join(f"- {line}\n" for line in lines) for heading, lines in sentences))
+    groups = [f"## {heading}\n\n" + "".join(f"- {line}\n" for line in lines) for heading, lines in sentences]
+    write_text(paths[0], "\n".join(groups))
     if counts is not None:
         paths.append(Path(folder) / "summary.csv")
         write_csv(paths[1], counts)

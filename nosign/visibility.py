@@ -11,13 +11,14 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
 from nosign.attacks import ATTACKS
+from nosign.cells import BOUNDARY, ordered
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.figures import DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, scale_strengths
 from nosign.perceptibility import CRITERIA, SSIM_INVISIBLE, STRONGEST
+from nosign.records import ADVICE, models_in, read_by_word
 from nosign.statistics import joined
-from nosign.sweeps import ADVICE, models_in, read_by_word
-from nosign.tables import MISSING, condition_suffix, ordered, percent, plain_table
+from nosign.tables import MISSING, condition_suffix, percent, plain_table
 
 CRITERION_COLUMNS = {"local mean": "local_ratio", "JND": "jnd_ratio", "SSIM": "ssim"}  # what cells measure of `CRITERIA`
 CRITERION_LETTERS = {"local mean": "L", "JND": "J", "SSIM": "S"}
@@ -120,7 +121,7 @@ def film_boundaries(sweep):
     """
     frames = []
     for attack in dict.fromkeys(name for name, _ in sweep.cells):
-        path = next(path for (name, _), path in sweep.paths.items() if name == attack).with_name("boundary.csv")
+        path = next(path for (name, _), path in sweep.paths.items() if name == attack).with_name(BOUNDARY)
         frames += exact_boundaries(path, attack, sweep.clean) if path.exists() else iterative_boundaries(sweep, attack)
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 

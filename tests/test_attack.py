@@ -112,8 +112,9 @@ def test_the_manifests_say_what_was_run(workplace, undisturbed):
     assert set(whole["settings"]["models"]) == set(MODELS) and whole["settings"]["films"] == FILMS
     assert sweep["settings"].items() >= {"source": "VGG16", "protocol": "paper", "steps": 3, "seed": 0, "batch": 4}.items()
     assert whole["finished"] is True and sweep["finished"] is True
-    assert set(whole["outputs"]) == {"clean.csv"} and set(sweep["outputs"]) == {name.removeprefix(SWEEP + "/") for name in contents(undisturbed)
-                                                                       if name.startswith(SWEEP)}
+    assert set(whole["outputs"]) == {"clean.csv"}
+    assert set(sweep["outputs"]) == {name.removeprefix(SWEEP + "/") for name in contents(undisturbed)
+                                     if name.startswith(SWEEP)}
     assert sweep["packages"]["keras"] and sweep["device"]["precision"] == "float32"
 
 
@@ -368,7 +369,7 @@ def test_films_are_saved_for_cells_that_were_finished_without(workplace, undistu
 def test_films_that_cannot_be_rescored_are_refused(workplace, undisturbed, tmp_path, capsys):
     rescore = words(workplace, tmp_path / "out", "--rescore", str(tmp_path / "first"))
     assert "--save-films" in refusal(capsys, words(workplace, tmp_path / "out", "--rescore", str(undisturbed)))
-    assert "no finished cells" in refusal(capsys, words(workplace, tmp_path / "out", "--rescore", str(workplace)))
+    assert "no films; --rescore takes" in refusal(capsys, words(workplace, tmp_path / "out", "--rescore", str(workplace)))
     assert run(attack.main, words(workplace, tmp_path / "first", "--attacks", "pgd", "--save-films")) == 0
     assert "another folder" in refusal(capsys, words(workplace, tmp_path / "first", "--rescore", str(tmp_path / "first")))
     assert "made from others" in refusal(capsys, [*rescore, "--films", "4"])

@@ -125,7 +125,12 @@ def test_a_seed_has_the_tables_that_it_has_alone(seeded, tmp_path):
 def test_a_parent_with_a_run_of_its_own_gets_both_and_a_seed_that_is_gone_leaves_nothing_behind(tmp_path, capsys):
     arguments = write_inputs(tmp_path) + ["--out", str(tmp_path / "out")]
     write_inputs(tmp_path, "results/seed-0", "model/seed-0")
+    for folder in ("model", "model/seed-0", "results", "results/seed-0"):
+        write_manifest(tmp_path / folder, stage="any", settings={}, started=time.time())
     assert run(data_figure.main, arguments) == 0
+    page = (tmp_path / "out/report.html").read_text()
+    for title in ("Training of the classifiers", "Training of the classifiers seed-0", "Attacks", "Attacks seed-0"):
+        assert f"{title}</" in page, title
     assert {path for path in TABLES + FIGURES + SEEDS if not (tmp_path / "out" / path).exists()} == set()
     assert (tmp_path / "out/seed-0/tables/table2.csv").exists()
     (tmp_path / "results/seed-0").rename(tmp_path / "elsewhere")

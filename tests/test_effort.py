@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from nosign import effort, figures, tables
+from nosign import effort, figures, records, tables
 from nosign.errors import UserError
 from nosign.sweeps import finished_sweeps
 
@@ -26,12 +26,14 @@ def write_cell(results, name, seen, **measures):
 
 def sweeps_of(results):
     """Return the finished sweeps of a results folder."""
-    return finished_sweeps(results, tables.read_films(results, tables.read_clean(results)))
+    clean = records.read_clean(results)
+    return finished_sweeps(records.read_films(results, clean), clean, records.recorded_films(results))
 
 
 def everything_of(results):
     """Return tables by name, figures by name and sentences of a results folder."""
-    made, drawn, groups = effort.everything(results, tables.read_films(results, tables.read_clean(results)))
+    clean = records.read_clean(results)
+    made, drawn, groups = effort.everything(records.read_films(results, clean), clean, records.recorded_films(results))
     return {table.name: table for table in made}, drawn, [line for _, lines in groups for line in lines]
 
 

@@ -7,9 +7,10 @@ from tiny import LinearSoftmax, random_films, reference_attack, reference_ssim, 
 
 from nosign import evaluation, perceptibility
 from nosign.attacks import ATTACKS, Condition, unit_noise
+from nosign.cells import MEASURES, Cell, cell_path, plan
 from nosign.dataset import CLASSES, open_split
 from nosign.errors import UserError
-from nosign.evaluation import Cell, Sweep
+from nosign.evaluation import Sweep
 from nosign.perceptibility import SSIM_INVISIBLE, STORAGES
 
 SIZE, FILMS, STEPS = 12, 10, 3
@@ -62,7 +63,7 @@ def test_clean_predictions_are_the_models_own(models, films, clean):
 @pytest.mark.parametrize("strength", [0.0005, 0.02])
 def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep, clean, name, strength):
     frame = sweep.run(Cell(name, strength), clean, lambda work: None).rows
-    assert list(frame) == ["film", "label", *NAMES, *(f"{model}_8bit" for model in NAMES), *evaluation.MEASURES]
+    assert list(frame) == ["film", "label", *NAMES, *(f"{model}_8bit" for model in NAMES), *MEASURES]
     for i, row in enumerate(frame.to_dict("records")):
         film, label = films.pixels([i])[0], films.labels[i]
         noise = np.random.default_rng([5, 3 + i]).random((SIZE, SIZE, 3), dtype=np.float32) * 2.0 - 1.0
@@ -280,12 +281,12 @@ def test_kept_films_that_do_not_fit_are_refused(films, tmp_path, spoil, message)
 
 
 def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():
-    cells = evaluation.plan(["fgsm", "pgd", "fgsm"], [0.1, 0.2, 0.1], [0.3])
+    cells = plan(["fgsm", "pgd", "fgsm"], [0.1, 0.2, 0.1], [0.3])
     assert cells == [Cell("fgsm", 0.1), Cell("fgsm", 0.2), Cell("pgd", 0.3)]
 
 
 def test_a_cells_path_names_its_condition():
-    path = evaluation.cell_path("results", "VGG16", Condition("budget", "l2", "Normal", grey=True), Cell("fgsm", 0.0005))
+    path = cell_path("results", "VGG16", Condition("budget", "l2", "Normal", grey=True), Cell("fgsm", 0.0005))
     assert path.as_posix() == "results/attacks/VGG16/budget-l2-grey-to-Normal/fgsm/0.0005.csv"
 
 

@@ -61,11 +61,11 @@ def some_table(name="table2", text="61.11"):
     return Table(name, "Table II", "Accuracy <of> all & sundry.", shown, shown, np.array([[0, 0, 0], [0, 0, 1]], bool))
 
 
-def make_report(folder, results=None, tables=(), sentences=("FGNM is better at 3 of 5 strengths.",)):
-    """Write a report with one figure and return its path."""
+def make_report(folder, runs=None, tables=(), sentences=("FGNM is better at 3 of 5 strengths.",)):
+    """Write a report with one figure, by itself of the one run in the folder, and return its path."""
     picture = folder / "figure4.png"
     Image.fromarray(np.full((60, 2000, 3), 255, np.uint8)).save(picture)
-    return report.write_report(folder / "report.html", results or folder, list(tables) or [some_table()],
+    return report.write_report(folder / "report.html", runs or {"": (folder, folder / "model")}, list(tables) or [some_table()],
                                [("figure4", "Accuracy against strength. A line an attack.", picture)], list(sentences))
 
 
@@ -153,11 +153,11 @@ def test_manifests_are_told(small):
 
 
 def test_manifests_of_the_classifiers_are_told(tmp_path):
-    for name in ("plain", "seeds/seed-0", "seeds/seed-1"):
-        write_manifest(tmp_path / name, stage="train_finetune.py", settings={"VGG16": {"rate": 1e-4}}, started=0)
-    titles = [[title for title, _ in report.run_details({}, tmp_path / name)] for name in ("plain", "seeds", "none")]
-    assert titles == [["Training of the classifiers"],
-                      ["Training of the classifiers seed-0", "Training of the classifiers seed-1"], []]
+    runs = {name: (tmp_path / "none", tmp_path / name) for name in ("", "seed-0", "seed-1", "absent")}
+    for name in ("", "seed-0", "seed-1"):
+        write_manifest(runs[name][1], stage="train_finetune.py", settings={"VGG16": {"rate": 1e-4}}, started=0)
+    assert [title for title, _ in report.run_details(runs)] == [
+        "Training of the classifiers", "Training of the classifiers seed-0", "Training of the classifiers seed-1"]
 
 
 @pytest.mark.parametrize("name, title", [("figure4", "Figure 4"), ("figure4-budget-l2", "Figure 4 (budget-l2)"),
@@ -243,7 +243,7 @@ def test_fewer_films_are_shown_where_there_are_more_cells(tmp_path, monkeypatch)
 
 
 def test_equal_inputs_give_equal_bytes(small, tmp_path):
-    again = make_report(tmp_path, results=small[0].parent)
+    again = make_report(tmp_path, runs={"": (small[0].parent, tmp_path / "model")})
     assert again.read_bytes() == small[0].read_bytes()
 
 
@@ -255,9 +255,10 @@ def test_no_films_to_show_gives_a_page_that_says_so(tmp_path):
 
 
 def test_several_seeds_show_the_films_of_the_first(tmp_path):
-    for seed in (0, 1):
-        write_results(tmp_path / f"seed-{seed}")
-    words = "".join(Page(make_report(tmp_path)).words)
+    runs = {name: (tmp_path / name, tmp_path / "model") for name in ("seed-0", "seed-1")}
+    for results, _ in runs.values():
+        write_results(results)
+    words = "".join(Page(make_report(tmp_path, runs)).words)
     assert "The films are those of seed-0." in words and words.count("gradients <b>mislead</b>") == 2
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nosign import statistics, tables
+from nosign import records, statistics, tables
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
 WRONG = (LABELS + 1) % 3
@@ -14,7 +14,7 @@ WRONG = (LABELS + 1) % 3
 def cell(attack, strength=0.001, condition="paper", source="VGG16", **predictions):
     """Return a cell of ten films."""
     films = pd.DataFrame({"film": range(10), "label": LABELS, **predictions}).astype(float)
-    return tables.CellFilms(source, condition, attack, strength, None, list(predictions), films)
+    return records.CellFilms(source, condition, attack, strength, None, list(predictions), films)
 
 
 def right(films):
@@ -180,7 +180,7 @@ def run_of(**right_films):
 def with_measures(one):
     """Return a cell with the columns that counting needs."""
     extra = {"VGG16_8bit": one.films["VGG16"], "linf": 0.1, "l2": 1.0, "ssim": 0.9}
-    return tables.CellFilms(**{**vars(one), "films": one.films.assign(**extra)})
+    return records.CellFilms(**{**vars(one), "films": one.films.assign(**extra)})
 
 
 def test_spread_has_mean_standard_deviation_and_range_over_the_runs_that_have_a_cell():

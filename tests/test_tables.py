@@ -1,11 +1,12 @@
-"""Counting cells and laying out tables, on small files whose counts are known by hand."""
+"""Reading and counting cells and laying out tables, on small files whose counts are known by hand."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from nosign import statistics, tables
+from nosign import records, statistics, tables
+from nosign.cells import ROWS, find_files
 from nosign.errors import UserError
 
 LABELS = [0, 0, 1, 2]
@@ -45,9 +46,14 @@ def results(tmp_path):
 
 def read(results):
     """Return the counted cells, the clean accuracies and the tests of sign against no-sign."""
-    films = tables.read_clean(results)
-    sweep = tables.read_films(results, films)
+    films = records.read_clean(results)
+    sweep = records.read_films(results, films)
     return tables.count_cells(sweep, films), tables.clean_accuracy(films), statistics.compare_directions(sweep)
+
+
+def cells_of(results):
+    """Return the counted cells of a results folder."""
+    return read(results)[0]
 
 
 def attack_table(results, iterative=False, steps=10, condition="paper", **verdicts):
@@ -64,7 +70,7 @@ def table_two(results):
 
 
 def test_counts_and_accuracies_of_a_cell(results):
-    row = tables.read_cells(results).query("attack == 'fgnm' and strength == 0.001 and target == 'InceptionV3'").iloc[0]
+    row = cells_of(results).query("attack == 'fgnm' and strength == 0.001 and target == 'InceptionV3'").iloc[0]
     assert (row["correct"], row["films"], row["accuracy_percent"]) == (3, 4, 75.0)
     assert (row["correct_8bit"], row["accuracy_8bit_percent"]) == (2, 50.0)
     assert row["linf_mean"] == pytest.approx(0.25) and row["l2_mean"] == 3 and row["ssim_mean"] == 0.75
@@ -72,7 +78,7 @@ def test_counts_and_accuracies_of_a_cell(results):
 
 
 def test_clean_accuracy_counts_over_all_films(results):
-    clean = tables.clean_accuracy(tables.read_clean(results))
+    clean = tables.clean_accuracy(records.read_clean(results))
     assert clean[["target", "correct", "films", "accuracy_percent"]].to_numpy().tolist() == [
         ["VGG16", 3, 4, 75.0], ["InceptionV3", 4, 4, 100.0]]
 
@@ -80,7 +86,7 @@ def test_clean_accuracy_counts_over_all_films(results):
 def test_every_accuracy_has_its_wilson_interval_in_the_tidy_rows(results):
     (results / "models.csv").write_text(MODELS)
     cells, clean, _ = read(results)
-    models = tables.models_table(tables.read_models(results)).tidy
+    models = tables.models_table(records.read_models(results)).tidy
     for frame in (cells, clean, models, table_two(results).tidy):
         for row in frame.to_dict("records"):
             wanted = stats.binomtest(int(row["correct"]), int(row["films"])).proportion_ci(method="wilson")
@@ -91,29 +97,29 @@ def test_every_accuracy_has_its_wilson_interval_in_the_tidy_rows(results):
 
 def test_success_is_told_over_all_films_and_over_those_right_before(results):
     # VGG16 is right on films 0, 1, 2 before; under FGSM at 0.003 on film 0 only, so three are wrong, two of them newly.
-    row = tables.read_cells(results).query("attack == 'fgsm' and strength == 0.003 and target == 'VGG16'").iloc[0]
+    row = cells_of(results).query("attack == 'fgsm' and strength == 0.003 and target == 'VGG16'").iloc[0]
     assert (row["wrong_after"], row["wrong_after_percent"]) == (3, 75)
     assert (row["turned_of_right"], row["right_before"]) == (2, 3)
     assert row["turned_of_right_percent"] == pytest.approx(200 / 3)
 
 
 def test_files_beside_cells_are_not_cells(results):
-    before = tables.read_cells(results)
+    before = cells_of(results)
     for name in ("0.001.steps.csv", "0.001.stored.csv", "boundary.csv"):
         (results / "attacks/VGG16/paper/fgsm" / name).write_text("film,step\n")
-    pd.testing.assert_frame_equal(tables.read_cells(results), before)
+    pd.testing.assert_frame_equal(cells_of(results), before)
 
 
 def test_later_measures_are_read_and_a_film_that_did_not_change_may_have_an_infinite_psnr(results):
     path = results / "attacks/VGG16/paper/fgsm/0.001.csv"
-    before = tables.read_cells(results)
+    before = cells_of(results)
     pd.read_csv(path).assign(psnr=[np.inf, 50, 40, 30], local_ratio=0.5, jnd_ratio=2.0).to_csv(path, index=False)
-    pd.testing.assert_frame_equal(tables.read_cells(results), before)
-    films = tables.read_films(results, tables.read_clean(results))[0].films
+    pd.testing.assert_frame_equal(cells_of(results), before)
+    films = records.read_films(results, records.read_clean(results))[0].films
     assert films["psnr"].tolist() == [np.inf, 50, 40, 30]
     pd.read_csv(path).assign(l2=np.inf).to_csv(path, index=False)
     with pytest.raises(UserError, match="line 2: a field is empty or not a number"):
-        tables.read_cells(results)
+        cells_of(results)
 
 
 def test_table_two_lists_the_clean_row_then_ascending_strengths(results):
@@ -166,9 +172,9 @@ def test_table_three_states_the_steps_on_record(results):
     assert "PGD against PGDNM" in table.caption and "BIM" not in table.caption and "T = 7," in table.caption
     assert list(table.shown.columns)[1:] == [("VGG16*", "PGD"), ("VGG16*", "PGDNM")]
     assert table.shown.to_numpy().tolist()[1] == ["0.001", "50.00", "—"]
-    assert tables.recorded_steps(results, "VGG16", "paper") is None
+    assert records.recorded_steps(results, "VGG16", "paper") is None
     (results / "attacks/VGG16/paper/manifest.json").write_text('{"settings": {"steps": 7}}')
-    assert tables.recorded_steps(results, "VGG16", "paper") == 7
+    assert records.recorded_steps(results, "VGG16", "paper") == 7
 
 
 def test_no_table_without_a_cell(results):
@@ -184,7 +190,7 @@ def test_other_conditions_have_names_of_their_own(condition, suffix):
 
 def test_missing_cells_are_those_of_the_paper_and_those_beside_the_found_ones(results):
     write_cell(results, "VGG16/paper/fgsm/0.5", VGG16=[0, 0, 0, 0])
-    missing = tables.missing_cells(tables.read_cells(results))
+    missing = tables.missing_cells(cells_of(results))
     assert missing["VGG16", "paper", "fgnm"] == [0.0005, 0.002, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025,
                                                 0.03, 0.5]
     assert 0.5 not in missing["VGG16", "paper", "fgsm"]
@@ -192,15 +198,15 @@ def test_missing_cells_are_those_of_the_paper_and_those_beside_the_found_ones(re
 
 
 def test_a_file_that_is_still_being_written_is_no_cell(results):
-    before = tables.read_cells(results)
+    before = cells_of(results)
     (results / "attacks/VGG16/paper/fgsm/.0.002.123.part.csv").write_text("film,la")
-    pd.testing.assert_frame_equal(tables.read_cells(results), before)
+    pd.testing.assert_frame_equal(cells_of(results), before)
 
 
 def test_cells_come_in_the_order_of_the_paper(results):
     write_cell(results, "DenseNet201/budget/fgsm/1e-05", VGG16=[0, 0, 0, 0])
     write_cell(results, "VGG16/budget/fgsm/0.03", VGG16=[0, 0, 0, 0])
-    assert [cell[:4] for cell in tables.find_cells(results)] == [
+    assert [cell[:4] for cell in find_files(results, ROWS)] == [
         ("VGG16", "paper", "fgsm", 0.001), ("VGG16", "paper", "fgsm", 0.003),
         ("VGG16", "paper", "fgnm", 0.001), ("VGG16", "paper", "fgnm", 0.003),
         ("VGG16", "budget", "fgsm", 0.03), ("DenseNet201", "budget", "fgsm", 0.00001)]
@@ -224,7 +230,7 @@ def test_a_damaged_cell_is_named_with_its_fault_and_the_cure(results, change, co
     path = results / "attacks/VGG16/paper/fgsm/0.001.csv"
     path.write_text(change(path.read_text()))
     with pytest.raises(UserError) as caught:
-        tables.read_cells(results)
+        cells_of(results)
     message = str(caught.value)
     assert message.startswith(f"{path}: ") and complaint in message
     assert "remove the file and run attack.py again" in message
@@ -238,20 +244,20 @@ def test_a_damaged_cell_is_named_with_its_fault_and_the_cure(results, change, co
 def test_a_path_that_names_no_cell_is_refused(results, name, complaint):
     write_cell(results, name, VGG16=[0, 0, 0, 0])
     with pytest.raises(UserError, match=complaint):
-        tables.read_cells(results)
+        cells_of(results)
 
 
 def test_a_folder_without_cells_is_refused(tmp_path):
     with pytest.raises(UserError, match="clean.csv: not found; run attack.py"):
-        tables.read_cells(tmp_path)
+        cells_of(tmp_path)
     write_clean(tmp_path)
     with pytest.raises(UserError, match="attacks: no finished cells; run attack.py"):
-        tables.read_cells(tmp_path)
+        cells_of(tmp_path)
 
 
 def test_table_one_sets_the_paper_beside_the_measured(tmp_path):
     (tmp_path / "models.csv").write_text(MODELS + "MyNet,1000,2,4,,,ef\n")
-    table = tables.models_table(tables.read_models(tmp_path))
+    table = tables.models_table(records.read_models(tmp_path))
     assert table.shown.to_numpy().tolist() == [
         ["VGG16", "14,749,763", "33.33 (1/3)", "6.15–79.23", "71.3", "90.1", "14,747,715", "92.22 (830/900)"],
         ["InceptionV3", "21,942,307", "75.00 (3/4)", "30.06–95.44", "77.9", "93.7", "21,934,307", "90.11 (811/900)"],
@@ -266,13 +272,13 @@ def test_table_one_sets_the_paper_beside_the_measured(tmp_path):
 def test_a_damaged_list_of_models_is_refused(tmp_path, text, complaint):
     (tmp_path / "models.csv").write_text(text)
     with pytest.raises(UserError, match=complaint):
-        tables.read_models(tmp_path)
+        records.read_models(tmp_path)
 
 
 def paper_rows(folder, results):
     """Return the comparison with the paper: quantity -> (paper, measured, note)."""
     (folder / "models.csv").write_text(MODELS)
-    tidy = tables.paper_table(tables.read_models(folder), tables.read_cells(results)).tidy
+    tidy = tables.paper_table(records.read_models(folder), cells_of(results)).tidy
     assert tidy["paper_note"].tolist()[3:] == ["830/900", "811/900", "871/900", "69/900 at 0.01", "66/900 at 0.02",
                                                "62/900", "about"]
     return {row.quantity: (row.paper, row.measured, row.measured_note) for row in tidy.itertuples()}
@@ -303,7 +309,7 @@ def test_written_files_hold_the_tidy_rows(results):
     paths = tables.write_table(results / "tables", table_two(results))
     assert [path.name for path in paths] == ["table2.csv", "table2.md", "table2.tex"]
     written = pd.read_csv(paths[0])
-    pd.testing.assert_frame_equal(written, tables.read_cells(results), check_dtype=False)
+    pd.testing.assert_frame_equal(written, cells_of(results), check_dtype=False)
 
 
 def test_success_counts_films_of_other_classes_that_reach_the_target_or_right_ones_that_fall():
@@ -322,7 +328,7 @@ def test_a_table_of_targeted_attacks_shows_success_and_marks_what_the_tests_find
     comparison.loc[comparison["condition"] == "paper-to-Normal", "verdict"] = "no-sign better"
     part = cells[cells["condition"] == "paper-to-Normal"]
     table = tables.attack_table(part, clean, False, 1, comparison)
-    others = tables.read_clean(results)["label"] != 1
+    others = records.read_clean(results)["label"] != 1
     expected = [100 * ((np.array(seen) == 1) & others).sum() / others.sum() for seen in ([1, 1, 0, 0], [1, 1, 1, 0])]
     assert table.shown.to_numpy()[0].tolist()[:3] == ["0.003", *(f"{value:.2f}" for value in expected)]
     assert table.bold[0, 1:3].tolist() == [False, True]
@@ -331,13 +337,13 @@ def test_a_table_of_targeted_attacks_shows_success_and_marks_what_the_tests_find
 
 
 def test_the_transfer_table_takes_the_largest_strength_that_all_sources_share(results):
-    assert tables.transfer_table(tables.read_cells(results)[lambda cells: cells["source"] == "VGG16"]) is None
+    assert tables.transfer_table(cells_of(results)[lambda cells: cells["source"] == "VGG16"]) is None
     for strength in ("0.003", "0.03"):
         write_cell(results, f"VGG16/budget/fgsm/{strength}", VGG16=[0, 0, 0, 0], InceptionV3=[0, 1, 0, 0])
     write_cell(results, "InceptionV3/budget/fgsm/0.003", VGG16=[1, 1, 1, 1], InceptionV3=[2, 2, 2, 2])
-    cells = tables.read_cells(results)
+    cells = cells_of(results)
     table = tables.transfer_table(cells[cells["condition"] == "budget"])
-    labels = tables.read_clean(results)["label"]
+    labels = records.read_clean(results)["label"]
     percent = [f"{100 * (np.array(seen) == labels).mean():.2f}" for seen in ([0] * 4, [0, 1, 0, 0], [1] * 4, [2] * 4)]
     assert table.shown.to_numpy().tolist() == [["FGSM", "0.003", "VGG16", percent[0] + "*", percent[1]],
                                                ["FGSM", "0.003", "InceptionV3", percent[2], percent[3] + "*"]]
@@ -386,8 +392,8 @@ def test_a_long_table_is_split_into_floats_that_fit_a_page():
 
 
 def test_confusion_shows_the_white_box_matrices_at_the_largest_strengths(results):
-    films = tables.read_clean(results)
-    confusion = statistics.count_confusion(tables.read_films(results, films), films)
+    films = records.read_clean(results)
+    confusion = statistics.count_confusion(records.read_films(results, films), films)
     table = tables.confusion_table(confusion)
     assert table.shown.to_numpy().tolist() == [  # labels 0, 0, 1, 2
         ["clean", "—", "COVID-19", "2", "0", "0"], ["clean", "—", "Normal", "0", "1", "0"],
@@ -415,7 +421,8 @@ def test_seeds_show_mean_spread_and_range(results):
 
 def test_the_summary_is_a_list_of_sentences_and_their_counts(tmp_path):
     counts = pd.DataFrame({"comparisons": [3], "sentence": ["One."]})
-    assert [path.name for path in tables.write_summary(tmp_path, [("First", ["One.", "Two."]), ("Second", ["Three."])], counts)] == ["summary.md", "summary.csv"]
+    paths = tables.write_summary(tmp_path, [("First", ["One.", "Two."]), ("Second", ["Three."])], counts)
+    assert [path.name for path in paths] == ["summary.md", "summary.csv"]
     assert (tmp_path / "summary.md").read_text() == "## First\n\n- One.\n- Two.\n\n## Second\n\n- Three.\n"
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "summary.csv"), counts)
     assert [path.name for path in tables.write_summary(tmp_path, [], None)] == ["summary.md"]

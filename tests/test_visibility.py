@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from nosign import perceptibility, tables, visibility
+from nosign import perceptibility, records, visibility
 from nosign.errors import UserError
 from nosign.figures import DIRECTION_COLOURS
 from nosign.sweeps import finished_sweeps
@@ -33,7 +33,8 @@ def write_small(results, ratios, *, boundary=None, attack="bim"):
 
 def sweep_of(results):
     """Return the first finished sweep of a results folder."""
-    return finished_sweeps(results, tables.read_films(results, tables.read_clean(results)))[0]
+    clean = records.read_clean(results)
+    return finished_sweeps(records.read_films(results, clean), clean, records.recorded_films(results))[0]
 
 
 def boundaries_of(results, criterion="JND"):
