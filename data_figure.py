@@ -157,12 +157,32 @@ def make_everything(out, runs):
 
 def make_own(inputs):
     """Return what a run gives: (list of tables, dict of figures, list of groups of sentences)."""
-    from nosign import effort
     made, drawn = make_tables(inputs), make_figures(inputs)
     tested, turned = make_sentences(inputs)
-    more, more_drawn, told = effort.everything(inputs.sweep, inputs.clean_films, inputs.films_are)
+    more, more_drawn, told = describe_sweeps(inputs.sweep, inputs.clean_films, inputs.films_are)
     mark_boundaries(drawn, more, inputs.cells)
     return made + more, drawn | more_drawn, [tested, *told, turned]
+
+
+def describe_sweeps(cells, clean, films_are):
+    """Return what `make_own` does, on effort, theory, visibility, storing and grey perturbations, where it is on record.
+
+    Args:
+        cells, clean, films_are: what `read_films`, `read_clean` and `recorded_films` of `nosign.records` returned.
+    """
+    from nosign import effort, grey, storing, sweeps, theory, visibility
+    finished = sweeps.finished_sweeps(cells, clean, films_are)
+    descriptions = (("On equal terms", effort.describe_effort), ("Steps and the gradient", theory.describe_theory),
+                    ("Where attacks become visible", visibility.describe_boundary),
+                    ("What storing leaves", storing.describe_storing))
+    parts = [(heading, describe(sweep)) for sweep in finished for heading, describe in descriptions]
+    parts += [("Grey perturbations", grey.describe_grey(*pair)) for pair in grey.grey_twins(finished)]
+    made, drawn, told = [], {}, {}
+    for heading, (tables, figures, sentences) in parts:
+        made += tables
+        drawn |= figures
+        told.setdefault(heading, []).extend(sentences)
+    return made, drawn, [(heading, sentences) for heading, sentences in told.items() if sentences]
 
 
 def mark_boundaries(drawn, made, cells):

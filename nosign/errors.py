@@ -1,6 +1,7 @@
 """The one exception for mistakes that a user can mend, and how a script reports it."""
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -21,14 +22,21 @@ def run(main, argv=None):
         argv: list of command-line words, or None for `sys.argv`.
 
     Returns:
-        0 when done, 1 after a `UserError`, a full disk or an unreadable file, 130 when interrupted or told to end.
+        0 when done, 1 after a `UserError`, a full disk or an unreadable file, 130 when interrupted or told to end, 141
+        when nobody reads the output any more.
         Wrong usage exits with 2 from argparse itself.
     """
     try:
         with terminated_like_interrupted():
-            return main(argv) or 0
+            status = main(argv) or 0
+            sys.stdout.flush()
+            return status
     except UserError as error:
         message = str(error)
+    except BrokenPipeError:
+        # The reader, such as `head`, has seen enough; what is left in the buffer must not fail again at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         message = (f"{error.strerror or error}{where}: check the path, its permissions and the free space, then run "

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -41,6 +42,7 @@ ATTACK_MARKS = {"fgsm": ("o", "-"), "fgnm": ("s", "--"), "bim": ("o", "-"), "bin
                 "pgd": ("^", "-."), "pgdnm": ("D", ":"), "mifgsm": ("v", (0, (8, 2))),
                 "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1)))}
 BAND_ALPHA = 0.15
+LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
 # How levels are drawn: accuracy on clean films, and that of guessing.
 CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
 EXAMPLE_FIGURES = {"fgnm": "figure2", "pgdnm": "figure3"}
@@ -350,7 +352,7 @@ def draw_panel(axes, shown, clean_percent):
         line = shown[shown["attack"] == name].sort_values("strength")
         marker, linestyle = ATTACK_MARKS[name]
         colour = DIRECTION_COLOURS[ATTACKS[name].direction]
-        axes.fill_between(line["strength"], line["low"], line["high"], color=colour, alpha=BAND_ALPHA, linewidth=0, zorder=2)
+        draw_band(axes, line["strength"], line["low"], line["high"], name)
         axes.plot(line["strength"], line["shown"], marker=marker, linestyle=linestyle, linewidth=1.2, color=colour,
                   label=ATTACKS[name].title, markersize=3.6, clip_on=False, zorder=3,
                   markerfacecolor="white" if ATTACKS[name].random_start else None)
@@ -358,9 +360,16 @@ def draw_panel(axes, shown, clean_percent):
         for level, text, linestyle in ((clean_percent, f"clean {clean_percent:.2f} %", CLEAN_LINE),
                                        (100 / len(CLASSES), "chance", CHANCE_LINE)):
             draw_level(axes, level, text, linestyle, *clearer_place(shown, level))
-    axes.grid(axis="y", linewidth=0.3, color="#DDDDDD")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    finish_panel(axes, "y")
+
+
+def draw_band(axes, x, low, high, attack):
+    """Draw an interval around an attack's line in its colour: a band, or a bar where the line is a single point."""
+    colour = DIRECTION_COLOURS[ATTACKS[attack].direction]
+    if len(x) == 1:
+        axes.vlines(x, low, high, color=colour, linewidth=0.8, zorder=2)
+    else:
+        axes.fill_between(x, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0, zorder=2)
 
 
 def draw_level(axes, level, text, linestyle, side="right", above=True):
@@ -484,10 +493,36 @@ def scale_strengths(axes, strengths):
     if (strengths == 0).any():
         axes.set_xscale("symlog", linthresh=positive.min() if len(positive) else 1)
     else:
-        axes.set_xlim(strengths.min() / 1.2, strengths.max() * 1.2)
+        middle, ratio = (strengths.min() * strengths.max()) ** 0.5, (strengths.max() / strengths.min()) ** 0.5
+        reach = max(1.2 * ratio, LEAST_REACH)
+        axes.set_xlim(middle / reach, middle * reach)
         axes.set_xscale("log")
-        wide = strengths.max() > 8 * strengths.min()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 3, 5)))
+        # As many numbers as find room beside each other.
+        numbers = (1, 2, 3, 5) if ratio**2 <= 8 else (1, 3) if ratio**2 <= 1000 else (1,)
+        axes.xaxis.set_major_locator(LogLocator(subs=numbers))
         axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
     axes.xaxis.set_major_formatter(FuncFormatter(short_number))
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def attack_style(name):
+    """Return how an attack is drawn where single-step and iterative attacks share a panel: only these are filled."""
+    marker, linestyle = ATTACK_MARKS[name]
+    attack = ATTACKS[name]
+    return {"marker": marker, "linestyle": linestyle, "color": DIRECTION_COLOURS[attack.direction], "label": attack.title,
+            "linewidth": 1.1, "markersize": 3.8, "zorder": 3,
+            "markerfacecolor": None if attack.iterative and not attack.random_start else "white"}
+
+
+def finish_panel(axes, across="both"):
+    """Give a panel its pale grid, across "x", "y" or "both", and take the frame's upper and right edge away."""
+    axes.grid(axis=across, linewidth=0.3, color="#DDDDDD")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def add_legend(figure, attacks, lines=True):
+    """Put one legend of some attacks above a figure's panels; with `lines`, or their markers only."""
+    styles = [attack_style(name) | ({} if lines else {"linestyle": "none"}) for name in ordered(attacks, ATTACKS)]
+    figure.legend(handles=[Line2D([], [], **style) for style in styles], loc="outside upper center", ncols=len(styles),
+                  frameon=False, handlelength=3 if lines else 1, columnspacing=1.2)

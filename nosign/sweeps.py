@@ -13,7 +13,7 @@ import pandas as pd
 from nosign.attacks import PAIRS, Condition
 from nosign.dataset import CLASSES
 from nosign.records import models_in
-from nosign.tables import condition_suffix
+from nosign.tables import condition_suffix, with_share
 
 
 @dataclass(frozen=True)
@@ -71,22 +71,41 @@ class FinishedSweep:
         """Return the name of what `effect_percent` measures."""
         return "success" if self.aim else "accuracy"
 
-    def effect_percent(self, predicted, labels=None):
-        """Return the share of films that are seen rightly, or that are taken for the class aimed at, in per cent.
+    @property
+    def counted(self):
+        """Return the names of two columns of tables: the films that show the effect, and the films that could."""
+        return ("succeeded", "attackable") if self.aim else ("correct", "films")
+
+    def hits(self, predicted, labels=None):
+        """Return which films are seen rightly, or are taken for the class aimed at.
 
         Args:
             predicted: classes that a model sees.
             labels: these films' own classes; those of all test films if None. Films of the class aimed at do not count.
 
         Returns:
-            float, NaN if no film counts.
+            bool array, an entry for each film that counts.
         """
         predicted, labels = np.asarray(predicted), self.labels if labels is None else np.asarray(labels)
         if self.aim is None:
-            hits = predicted == labels
-        else:
-            hits = predicted[labels != CLASSES.index(self.aim)] == CLASSES.index(self.aim)
+            return predicted == labels
+        return predicted[labels != CLASSES.index(self.aim)] == CLASSES.index(self.aim)
+
+    def effect_percent(self, predicted, labels=None):
+        """Return the share of `hits` in per cent, NaN if no film counts."""
+        hits = self.hits(predicted, labels)
         return 100 * float(hits.mean()) if len(hits) else math.nan
+
+    def with_percent(self, frame, ending=""):
+        """Return a frame with the share of `counted` in per cent and its Wilson 95 % interval.
+
+        Args:
+            frame: has the two columns of `counted`, the first with the ending.
+            ending: of the names of all columns but that of the films that could.
+        """
+        count, among = self.counted
+        return with_share(frame, count + ending, among, f"{self.effect}_percent{ending}",
+                          (f"ci_low_percent{ending}", f"ci_high_percent{ending}"))
 
     def turned(self, target, predicted):
         """Return, a bool a film, which ones the attack turned: right before and wrong now, or newly taken for the aim."""

@@ -14,7 +14,7 @@ from nosign.attacks import ATTACKS
 from nosign.cells import BOUNDARY, ordered
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
-from nosign.figures import DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, scale_strengths
+from nosign.figures import DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, scale_strengths
 from nosign.perceptibility import CRITERIA, SSIM_INVISIBLE, STRONGEST
 from nosign.records import ADVICE, models_in, read_by_word
 from nosign.statistics import joined
@@ -132,24 +132,29 @@ def summarise(sweep, boundaries):
     Returns:
         Frame with columns source, condition, attack, criterion, class (`ALL_CLASSES` for all together), films, median,
         lower_quartile, upper_quartile, at_least and at_most (films whose boundary lies beyond the strengths that were run),
-        exact, and the share of right films (of films taken for the class aimed at) per target model.
+        exact, and per target model the films seen rightly (taken for the class aimed at), in per cent too, with the Wilson
+        95 % interval.
     """
-    rows = []
+    rows, (count, _) = [], sweep.counted
     for attack, criterion in boundaries[["attack", "criterion"]].drop_duplicates().itertuples(index=False):
         part = boundaries[(boundaries["attack"] == attack) & (boundaries["criterion"] == criterion)]
         of_class = {name: part[part["label"] == label] for label, name in enumerate(CLASSES)} | {ALL_CLASSES: part}
         rows += [{"source": sweep.source, "condition": sweep.condition, "attack": attack, "criterion": criterion,
                   "class": name, **summary_of(sweep, films)} for name, films in of_class.items() if len(films)]
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    for target in (target for target in sweep.targets if f"{count}_{target}" in frame):
+        frame = sweep.with_percent(frame, f"_{target}")
+    return frame
 
 
 def summary_of(sweep, films):
     """Return what `summarise` says of the boundaries of some films, as a dict."""
+    count, among = sweep.counted
     lower, median, upper = np.quantile(films["strength"], (0.25, 0.5, 0.75))
     return {"films": len(films), "median": median, "lower_quartile": lower, "upper_quartile": upper,
             "at_least": int((films["beyond"] == 1).sum()), "at_most": int((films["beyond"] == -1).sum()),
-            "exact": bool(films["exact"].iloc[0]),
-            **{f"{sweep.effect}_percent_{target}": sweep.effect_percent(films[target], films["label"])
+            "exact": bool(films["exact"].iloc[0]), among: len(sweep.hits(films["label"], films["label"])),
+            **{f"{count}_{target}": sweep.hits(films[target], films["label"]).sum()
                for target in sweep.targets if target in films and films[target].notna().all()}}
 
 
@@ -179,7 +184,8 @@ def boundary_table(sweep, summary):
     caption = (f"The largest strength at which a film's perturbation is invisible, by attack and class: medians over "
                f"{sweep.described}. Plus, minus: at least, at most (half of the films or more lie beyond the strengths that "
                f"were run). {iterative_note(summary)}On the right, what {sweep.source} makes of the films, "
-               f"each at its own boundary. {criteria_note(criteria)}.")
+               f"each at its own boundary; counts and Wilson 95 % intervals stand in the CSV file. "
+               f"{criteria_note(criteria)}.")
     return plain_table("boundary" + sweep.suffix, "Visibility boundary", caption, summary, rows, columns)
 
 
@@ -280,8 +286,7 @@ def draw_boundaries(sweep, summary):
             height = attacks.index(row["attack"]) + (place - (len(classes) - 1) / 2) / (len(classes) + 0.6)
             draw_boundary(axes, row, height, CLASS_MARKS[place % len(CLASS_MARKS)])
         axes.set(title=criterion, xlabel="strength")
-        axes.grid(axis="x", linewidth=0.3, color="#DDDDDD")
-        axes.spines[["top", "right"]].set_visible(False)
+        finish_panel(axes, "x")
     for border in np.arange(len(attacks) - 1) + 0.5:
         for axes in panels:
             axes.axhline(border, color="#DDDDDD", linewidth=0.5)

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from nosign import effort, figures, records, tables
+from data_figure import describe_sweeps
+from nosign import effort, figures, grey, records, storing, tables, theory
 from nosign.errors import UserError
 from nosign.sweeps import finished_sweeps
 
@@ -33,7 +34,7 @@ def sweeps_of(results):
 def everything_of(results):
     """Return tables by name, figures by name and sentences of a results folder."""
     clean = records.read_clean(results)
-    made, drawn, groups = effort.everything(records.read_films(results, clean), clean, records.recorded_films(results))
+    made, drawn, groups = describe_sweeps(records.read_films(results, clean), clean, records.recorded_films(results))
     return {table.name: table for table in made}, drawn, [line for _, lines in groups for line in lines]
 
 
@@ -49,6 +50,9 @@ def test_effort_tells_mean_and_largest_norms_and_the_psnr_of_changed_films(tmp_p
     assert (row["linf_mean"], row["linf_largest"]) == pytest.approx((0.015, 0.03))
     assert (row["l2_mean"], row["l2_largest"], row["ssim_mean"]) == pytest.approx((2, 5, 0.9))
     assert (row["psnr_mean"], row["films_changed"], row["accuracy_percent_VGG16"]) == (50, 3, 75)
+    assert (row["correct_VGG16"], row["films"]) == (3, 4)
+    # Wilson: (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n) with p = 3/4, n = 4, z = 1.959964
+    assert (row["ci_low_percent_VGG16"], row["ci_high_percent_VGG16"]) == pytest.approx((30.0642, 95.4413), abs=1e-4)
 
 
 def test_effort_of_old_results_has_a_dash_for_the_psnr(tmp_path):
@@ -137,13 +141,13 @@ def test_a_damaged_record_of_steps_is_named_with_its_fault(tmp_path, change, com
     path = write_cell(tmp_path, "paper/bim/0.01", CLEAN)
     path.with_name("0.01.steps.csv").write_text(change(STEPS))
     with pytest.raises(UserError) as caught:
-        effort.read_steps(sweeps_of(tmp_path)[0])
+        theory.read_steps(sweeps_of(tmp_path)[0])
     assert "bim/0.01.steps.csv: " in str(caught.value) and complaint in str(caught.value)
     assert "run attack.py again" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_gain_that_was_not_predicted_has_no_share():
-    assert effort.share_of(pd.Series([1.0, 1.0]), pd.Series([0.0, 2.0])).tolist() == pytest.approx([np.nan, 50], nan_ok=True)
+    assert theory.share_of(pd.Series([1.0, 1.0]), pd.Series([0.0, 2.0])).tolist() == pytest.approx([np.nan, 50], nan_ok=True)
 
 
 def test_theory_compares_cosine_and_gain_of_complete_pairs(tmp_path):
@@ -191,7 +195,7 @@ def test_storing_pools_sign_and_no_sign_over_complete_pairs(tmp_path):
 
 def test_storages_come_with_more_bits_before_fewer_and_jpeg_last():
     stored = pd.DataFrame({"storage": ["JPEG 75", "8 bits", "16 bits", "JPEG 95", "10 bits"]})
-    assert effort.storages_in(stored) == ["16 bits", "10 bits", "8 bits", "JPEG 95", "JPEG 75"]
+    assert storing.storages_in(stored) == ["16 bits", "10 bits", "8 bits", "JPEG 95", "JPEG 75"]
 
 
 @pytest.mark.parametrize("change, complaint", [
@@ -204,7 +208,7 @@ def test_a_damaged_file_of_stored_films_is_named_with_its_fault(tmp_path, change
     path = path.with_name("0.01.stored.csv")
     path.write_text(change(path.read_text()))
     with pytest.raises(UserError) as caught:
-        effort.count_stored(sweeps_of(tmp_path)[0])
+        storing.count_stored(sweeps_of(tmp_path)[0])
     assert "fgsm/0.01.stored.csv: " in str(caught.value) and complaint in str(caught.value)
 
 
@@ -216,14 +220,32 @@ def test_grey_is_compared_with_the_coloured_twin_in_points(tmp_path):
     made, drawn, sentences = everything_of(tmp_path)
     assert shown_rows(made["grey"]) == [["FGSM", "0.01", "50.00", "75.00", "+25.00"]]
     assert "grey" in drawn and not {"grey-budget", "grey-paper-grey"} & {*made, *drawn}
-    assert any("+25.0 under FGSM" in sentence for sentence in sentences)
+    assert any("+25.0 under FGSM; told apart at 0 of 1 cell (exact McNemar, Holm over 1 comparison)" in sentence
+               for sentence in sentences)
+    row = made["grey"].tidy.iloc[0]
+    assert row[["correct_coloured", "correct_grey", "films", "only_coloured", "only_grey", "p"]].tolist() == [2, 3, 4, 0, 1, 1]
+    assert not made["grey"].bold.any()
+
+
+def test_grey_and_coloured_are_told_apart_where_the_exact_test_after_holm_says_so(tmp_path):
+    films = pd.DataFrame({"film": range(12), "label": 0})
+    finished.write(tmp_path / "clean.csv", films.assign(VGG16=0))
+    wrong = {"paper": {0.01: 8, 0.02: 12}, "paper-grey": {0.01: 0, 0.02: 6}}  # of 12 films
+    for condition, cells in wrong.items():
+        for strength, count in cells.items():
+            cell = films.assign(VGG16=(films["film"] < count).astype(int), VGG16_8bit=0, linf=0.1, l2=1, ssim=0.99)
+            finished.write(tmp_path / f"attacks/VGG16/{condition}/fgsm/{strength:g}.csv", cell)
+    table = everything_of(tmp_path)[0]["grey"]
+    assert table.tidy["p"].tolist() == pytest.approx([2 / 2**8, 2 / 2**6])         # 8 and 6 films, all to one side
+    assert table.tidy["holm_p"].tolist() == pytest.approx([4 / 2**8, 2 / 2**6])    # twice the smaller, the larger
+    assert table.tidy["told_apart"].tolist() == [True, True] and table.bold[:, -1].all() and not table.bold[:, :-1].any()
 
 
 def test_grey_twins_of_targeted_conditions_are_found(tmp_path):
     for condition in ("budget-l2-to-Normal", "budget-l2-grey-to-Normal"):
         write_cell(tmp_path, f"{condition}/fgsm/0.01", [1, 1, 1, 2])
-    ((coloured, grey),) = effort.grey_twins(sweeps_of(tmp_path))
-    assert (coloured.condition, grey.condition) == ("budget-l2-to-Normal", "budget-l2-grey-to-Normal")
+    (twins,) = grey.grey_twins(sweeps_of(tmp_path))
+    assert tuple(sweep.condition for sweep in twins) == ("budget-l2-to-Normal", "budget-l2-grey-to-Normal")
 
 
 @pytest.fixture(scope="module")

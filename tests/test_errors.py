@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 
@@ -52,6 +54,12 @@ def test_interrupt_and_termination_are_130_after_cleaning_up(capsys, request, nu
     assert run(main) == 130 and cleaned
     assert capsys.readouterr().err.strip() == "stopped: run the same command again to go on"
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_reader_that_has_seen_enough_ends_a_script_without_a_word():
+    code = "from nosign.errors import run; run(lambda argv: print('line\\n' * 100_000))"
+    script = subprocess.run(f"{sys.executable} -c \"{code}\" | head -n 1", shell=True, capture_output=True, text=True)
+    assert (script.stdout, script.stderr) == ("line\n", "")
 
 
 def test_mistakes_of_the_program_keep_their_traceback():

@@ -1,0 +1,131 @@
+"""What storing adversarial films leaves of the attacks: rounding to fewer bits, and JPEG."""
+
+import math
+
+import matplotlib
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nosign.attacks import ATTACKS
+from nosign.cells import STORED, ordered
+from nosign.figures import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
+from nosign.perceptibility import STORAGES
+from nosign.records import read_by_word
+from nosign.statistics import joined
+from nosign.sweeps import twins
+from nosign.tables import percent, plain_table, whole_percent, with_share
+
+STORED_PER_ROW = 3
+SHARE_INTERVAL = ("ci_low_share_percent", "ci_high_share_percent")
+
+
+def count_stored(sweep):
+    """Count what storing leaves of the attacks.
+
+    Returns:
+        Frame with a row a cell, storage and target: source, condition, attack, strength, storage, target, films, the
+        films seen rightly (or taken for the class aimed at) after storing, turned (films that the attack turned before
+        storing: right on the clean film and wrong now, or newly taken for the aim), surviving (of these, still so after
+        storing), and the former and the latter in per cent with their Wilson 95 % intervals; no rows if nothing was stored.
+
+    Raises:
+        UserError: a file of predictions after storing is malformed.
+    """
+    rows, (count, among) = [], sweep.counted
+    for (attack, strength), path in sweep.paths.items():
+        beside = path.with_suffix(STORED)
+        if not beside.exists():
+            continue
+        cell = sweep.cells[attack, strength]
+        for storage, stored in read_by_word(beside, "storage", (), sweep.clean).items():
+            for target in (target for target in sweep.targets if target in stored and target in cell):
+                turned = sweep.turned(target, cell[target])
+                surviving = turned & sweep.turned(target, stored[target])
+                rows.append({"source": sweep.source, "condition": sweep.condition, "attack": attack, "strength": strength,
+                             "storage": storage, "target": target, "films": len(stored),
+                             among: len(sweep.hits(stored[target])), count: int(sweep.hits(stored[target]).sum()),
+                             "turned": int(turned.sum()), "surviving": int(surviving.sum())})
+    if not rows:
+        return pd.DataFrame()
+    return with_share(sweep.with_percent(pd.DataFrame(rows)), "surviving", "turned", "share_percent", SHARE_INTERVAL)
+
+
+def storing_table(sweep, stored):
+    """Build the table of what storing leaves of the white-box attacks; tidy for all targets."""
+    own = stored[stored["target"] == sweep.source]
+    storages = storages_in(stored)
+    rows = []
+    for (attack, strength), part in own.groupby(["attack", "strength"], sort=False):
+        found = part.set_index("storage")
+        rows.append([ATTACKS[attack].title, f"{strength:g}", str(part["turned"].iloc[0]),
+                     *(percent(found["share_percent"].get(storage)) for storage in storages)])
+    columns = [("", "Attack"), ("", "Strength"), ("", "Turned"),
+               *(("Still turned (%) after", storage) for storage in storages)]
+    turned = f"newly taken for {sweep.aim}" if sweep.aim else "right before it, wrong after it"
+    caption = (f"What storing leaves of the attacks: the films that an attack turned for {sweep.source} ({turned}), and the "
+               f"share of them that is still turned after the film was stored; {sweep.described}. Wilson 95 % intervals "
+               "stand in the CSV file.")
+    return plain_table("storing" + sweep.suffix, "Storing", caption, stored, rows, columns)
+
+
+def storages_in(stored):
+    """Return the storages on record, more bits before fewer and JPEG last."""
+    bits = [name for name in STORAGES if name.endswith("bits")]
+    gentlest_first = sorted(bits, key=lambda name: -int(name.split()[0])) + [name for name in STORAGES if name not in bits]
+    return ordered(stored["storage"], gentlest_first)
+
+
+@matplotlib.rc_context(STYLE)
+def draw_storing(sweep, stored):
+    """Draw the share of the white-box attacks' successes that survives storing, a panel a strength."""
+    stored, storages = stored[stored["target"] == sweep.source], storages_in(stored)
+    strengths = sorted(stored["strength"].unique())
+    rows = -(-len(strengths) // STORED_PER_ROW)
+    columns = -(-len(strengths) // rows)
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.75 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, strength in zip(panels, strengths):
+        part = stored[stored["strength"] == strength]
+        for name in ordered(part["attack"], ATTACKS):
+            found = part[part["attack"] == name].set_index("storage").reindex(storages)
+            axes.plot(range(len(storages)), found["share_percent"], clip_on=False, **attack_style(name))
+            draw_band(axes, range(len(storages)), *(found[end] for end in SHARE_INTERVAL), name)
+        axes.set_title(f"strength {strength:g}")
+        axes.set_xticks(range(len(storages)), storages, rotation=40, ha="right", rotation_mode="anchor")
+        finish_panel(axes)
+    for axes in panels[len(strengths):]:
+        axes.set_visible(False)
+    for axes in panels[max(0, len(strengths) - columns):len(strengths)]:
+        axes.tick_params(labelbottom=True)  # also where the row below is not full
+    panels[0].set(ylim=(0, 105), yticks=range(0, 101, 20))
+    add_legend(figure, stored["attack"])
+    figure.supylabel("successes that survive storing (%)", fontsize=STYLE["axes.labelsize"])
+    figure.supxlabel(f"{sweep.described}; bands: Wilson 95 % intervals", fontsize=SMALL_POINTS)
+    return figure
+
+
+def storing_sentences(sweep, stored):
+    """Return the sentence on what storing leaves of sign and no-sign attacks, over the strengths at which both were stored."""
+    own = stored[stored["target"] == sweep.source].set_index(["attack", "strength"])
+    pairs = list(twins(own.index.unique()))
+    told = []
+    for storage in storages_in(stored) if pairs else ():
+        shares = []
+        for place in (0, 1):
+            found = own.loc[[pair[place] for pair in pairs]]
+            counts = found.loc[found["storage"] == storage, ["surviving", "turned"]].sum()
+            shares.append(whole_percent(100 * counts["surviving"] / counts["turned"] if counts["turned"] else math.nan))
+        told.append(f"{' / '.join(shares)} after {storage}")
+    return [f"{sweep.heading}: of the films that sign / no-sign attacks turned, so many are still turned after storing: "
+            f"{joined(told)} (all stored strengths at which both ran)."] if told else []
+
+
+def describe_storing(sweep):
+    """Return what storing leaves of one sweep, as `describe_effort`."""
+    stored = count_stored(sweep)
+    if stored.empty:
+        return [], {}, []
+    if not (stored["target"] == sweep.source).any():
+        return [], {}, []
+    return ([storing_table(sweep, stored)], {"storing" + sweep.suffix: draw_storing(sweep, stored)},
+            storing_sentences(sweep, stored))
