@@ -27,15 +27,16 @@ def measure_effort(sweep):
     Returns:
         Frame with a row a cell: source, condition, attack, strength, films, the films that each target sees rightly (or takes
         for the class aimed at), mean and largest L-inf and L2 norm, mean SSIM, the mean PSNR in dB over the films that
-        changed at all, with their number, and the films that each target sees rightly in per cent, with the Wilson 95 % interval;
-        NaN where it is not on record.
+        changed at all, with their number, and the films that each target sees rightly in per cent, with the Wilson 95 %
+        interval; NaN where it is not on record.
     """
     count, among = sweep.counted
     rows = []
     for (attack, strength), cell in sweep.cells.items():
         row = {"source": sweep.source, "condition": sweep.condition, "attack": attack, "strength": strength,
                "films": len(cell), among: len(sweep.hits(sweep.labels))}
-        row |= {f"{count}_{target}": sweep.hits(cell[target]).sum() if target in cell else math.nan for target in sweep.targets}
+        row |= {f"{count}_{target}": sweep.hits(cell[target]).sum() if target in cell else math.nan
+                for target in sweep.targets}
         row |= {f"{column}_{how}": value for column in SPENT
                 for how, value in (("mean", cell[column].mean()), ("largest", cell[column].max()))}
         psnr = cell["psnr"] if "psnr" in cell else pd.Series(dtype=float)
@@ -82,7 +83,7 @@ def draw_effort(sweep, effort):
         for name in ordered(shown["attack"], ATTACKS):
             line = shown[shown["attack"] == name].sort_values("strength")
             axes.plot(line[column], line[effect], **attack_style(name))
-            draw_band(axes, line[column], line[f"ci_low_percent_{sweep.source}"], line[f"ci_high_percent_{sweep.source}"], name)
+            draw_band(axes, line[column], *(line[f"ci_{end}_percent_{sweep.source}"] for end in ("low", "high")), name)
         draw_levels(axes, sweep, shown.assign(shown=shown[effect]) if letter == "a" else None)
         axes.set_xlabel(f"({letter}) {label}")
         if not shown.empty:

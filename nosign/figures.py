@@ -51,7 +51,8 @@ FIGURE_CAPTIONS = {
     "figure3": f"One film under {ATTACKS['pgdnm'].title}", "figure4": "Accuracy against strength, sign and no-sign",
     "transfer": "All sources against all targets", "confusion": "Confusion matrices, clean and attacked",
     "seeds": "Accuracy against strength over several runs", "figure5": "Accuracy against four measures of effort",
-    "theory": "Steps and the gradient", "boundary": "Where attacks become visible",
+    "equal": "Sign against no-sign at equal effort", "theory": "Steps and the gradient",
+    "boundary": "Where attacks become visible",
     "storing": "What storing leaves of the attacks", "grey": "Coloured and grey perturbations"}
 GREY = "#555555"
 

@@ -574,7 +574,7 @@ def plain_grid(grid):
 
 def alignments(table):
     """Return "left" or "right" for each column: numbers to the right, names and notes to the left."""
-    words = ("Model", "Quantity", "Note", "Attack", "Source", "Pair", "Target", "True class", "Verdict")
+    words = ("Model", "Quantity", "Note", "Attack", "Source", "Pair", "Measure", "Target", "True class", "Verdict")
     return ["left" if heading in words else "right" for _, heading in table.shown.columns]
 
 

@@ -259,7 +259,7 @@ def whole(tmp_path_factory):
 
 def test_everything_is_made_for_each_condition(whole):
     made, drawn, sentences = whole
-    kinds = ("boundary", "storing", "theory")
+    kinds = ("boundary", "storing", "theory", "equal")
     names = {kind + ending for kind in kinds for ending in ("", "-paper-grey", "-paper-to-Normal")} | {"grey"}
     assert set(drawn) == names | {"figure5", "figure5-paper-grey", "figure5-paper-to-Normal"}
     assert set(made) == names | {"effort", "effort-paper-grey", "effort-paper-to-Normal"}
