@@ -7,17 +7,20 @@ from functools import partial
 import numpy as np
 
 # The paper's proposal: a perturbation is invisible while its local mean stays below a share of the local mean of the grey
-# levels, here Weber's fraction of luminance, and in any case below half a grey level.
+# levels. Share, window and floor are ours: about the eye's contrast threshold (Weber's fraction) taken on grey levels, and
+# half of one level, which no screen of 8 bits shows.
 LOCAL_WINDOW, LOCAL_SHARE, LOCAL_FLOOR = 11, 0.02, 0.5 / 255
 SSIM_INVISIBLE = 0.99
 CRITERIA = {
-    "local mean": f"the mean perturbation in every window of {LOCAL_WINDOW} x {LOCAL_WINDOW} pixels is at most "
+    "local mean": f"the mean absolute perturbation in every window of {LOCAL_WINDOW} x {LOCAL_WINDOW} pixels is at most "
                   f"{100 * LOCAL_SHARE:g} % of the mean grey level there (or half of one grey level of 255)",
     "JND": "at every pixel the luminance changes by at most the just noticeable difference of Chou and Li (1995)",
     "SSIM": f"the structural similarity is at least {SSIM_INVISIBLE:g}"}
 # Rec. ITU-R BT.601, as Pillow converts to grey.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 STRONGEST = 1.0  # no strength beyond reaches more of [0, 1]
+WEAKEST = 1e-5  # no boundary of the SSIM is looked for below
+PRECISION = 1e-3  # of boundaries, relative
 
 
 def rounded(bits, films):
@@ -150,8 +153,8 @@ def visibility(change, limits):
 def boundaries(film, unit, limits):
     """Return the largest strength at which a single-step attack stays invisible on a film, by each of `CRITERIA`.
 
-    The change at a strength is the strength times `unit`: the first two criteria are linear in it and solved in closed
-    form, leaving out that clipping to [0, 1] makes a change smaller; SSIM by bracketing.
+    The change at a strength is the strength times `unit`, clipped to [0, 1]. Where nothing is clipped the first two
+    criteria are linear in the strength and solved in closed form; elsewhere from there on by bracketing, as SSIM is.
 
     Args:
         film: float32 [height, width, 3] in [0, 1].
@@ -161,26 +164,31 @@ def boundaries(film, unit, limits):
     Returns:
         dict from criterion to a strength in [0, 1].
     """
-    local, noticeable = (min(STRONGEST, 1 / ratio if ratio else STRONGEST) for ratio in visibility(unit, limits))
-    return {"local mean": local, "JND": noticeable, "SSIM": ssim_boundary(film, unit)}
+    def excess_of(place):
+        return lambda changed: visibility(changed - film, limits)[place]
+
+    starts = [min(STRONGEST, 1 / ratio if ratio else STRONGEST) for ratio in visibility(unit, limits)]
+    local, noticeable = (largest_invisible(film, unit, excess_of(place), start) for place, start in enumerate(starts))
+    return {"local mean": local, "JND": noticeable,
+            "SSIM": largest_invisible(film, unit, lambda changed: (1 - ssim(film, changed)) / (1 - SSIM_INVISIBLE), WEAKEST)}
 
 
-def ssim_boundary(film, unit, weakest=1e-5, precision=1e-3):
-    """Return the largest strength at which the SSIM is at least `SSIM_INVISIBLE`.
+def largest_invisible(film, unit, ratio, start):
+    """Return the largest strength at which a perturbation stays within its limit, by bracketing.
 
     Args:
         film, unit: as for `boundaries`.
-        weakest: strength below which it is not looked for.
-        precision: relative, of the strength.
+        ratio: function of a changed film that returns the perturbation over its limit; it grows with the strength.
+        start: strength at which it is within the limit; returned where it meets the limit there, or lies beyond it.
     """
     from scipy.optimize import brentq
 
     def excess(log_strength):
-        # The dissimilarity grows about with the square of the strength: on logarithmic scales, along a line.
+        # Ratios grow about with a power of the strength: on logarithmic scales, along a line.
         changed = np.clip(film + np.float32(math.exp(log_strength)) * unit, 0, 1)
-        return math.log(max(1 - ssim(film, changed), 1e-12) / (1 - SSIM_INVISIBLE))
+        return math.log(max(ratio(changed), 1e-12))
 
-    low, high = math.log(weakest), math.log(STRONGEST)
-    if excess(high) <= 0:
-        return STRONGEST
-    return weakest if excess(low) > 0 else math.exp(brentq(excess, low, high, xtol=precision))
+    low, high = math.log(start), math.log(STRONGEST)
+    if low >= high or excess(low) > -PRECISION:
+        return start
+    return STRONGEST if excess(high) <= 0 else math.exp(brentq(excess, low, high, xtol=PRECISION))

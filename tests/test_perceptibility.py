@@ -140,6 +140,15 @@ def test_boundaries_of_a_flat_film_are_solved_in_closed_form_and_by_bracketing()
     assert found["SSIM"] == pytest.approx(visible[0], rel=0.01)
 
 
+def test_where_clipping_shortens_a_change_more_strength_stays_invisible():
+    film = np.full((31, 31, 3), 0.99, np.float32)
+    unit = np.where(np.indices((31, 31)).sum(axis=0) % 2, np.float32(1), np.float32(-1))[..., None].repeat(3, axis=-1)
+    found = perceptibility.boundaries(film, unit, perceptibility.thresholds(film))
+    # 61 of 121 pixels of a window go down by the strength, 60 go up by 0.01 at most.
+    assert found["local mean"] == pytest.approx((LOCAL_SHARE * 0.99 * 121 - 60 * 0.01) / 61, rel=2e-3)
+    assert perceptibility.boundaries(film, np.abs(unit), perceptibility.thresholds(film))["local mean"] == STRONGEST
+
+
 def test_a_change_of_nothing_is_invisible_at_any_strength():
     film = np.full((15, 15, 3), 0.5, np.float32)
     found = perceptibility.boundaries(film, np.zeros_like(film), perceptibility.thresholds(film))
