@@ -10,15 +10,16 @@ examples/*.npz for the figures, and manifest.json. A run that was stopped goes o
 import argparse
 import dataclasses
 import math
+import shlex
 import shutil
 import sys
 import time
 from pathlib import Path
 
-from nosign.arguments import add_seeds, each_seed, whole_number
+from nosign.arguments import add_seeds, as_number, each_seed, whole_number
 from nosign.attacks import (ATTACKS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
-                            Condition)
-from nosign.cells import CLEAN_ROWS, FILMS, ROWS, Cell, Job, example_path, find_files, plan, sweep_folder
+                            Condition, check_norm)
+from nosign.cells import CLEAN_ROWS, CLEAN_STORED, FILMS, ROWS, Cell, Job, example_path, find_files, plan, sweep_folder
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError, run
@@ -47,20 +48,27 @@ def attack_all(arguments):
     prepare_output(out, identity, jobs, arguments, started)
     todo = sum(len(job.unfinished()) for job in jobs)
     count = sum(len(job.cells) for job in jobs)
-    extras = any(examples_wanted(job) or job.without_boundary() for job in jobs)
+    extras = stored_clean_wanted(out, jobs) or any(examples_wanted(job) or job.without_boundary() for job in jobs)
     if not todo and not extras and (out / CLEAN_ROWS).is_file():
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
     sweep, device = loaded or load_sweep(arguments, films, jobs[0])
     print(f"{len(films)} test films, {count} cells, {count - todo} of them finished", flush=True)
     clean = score_clean(sweep, out)
+    if stored_clean_wanted(out, jobs):
+        score_stored_clean(sweep, out, clean)
     for job in jobs:
         job_started = time.time()
         sweep = sweep if job.kept else sweep.following(job.source, job.condition)
         health = run_job(sweep, job, clean)
         write_manifests(out, identity, job, arguments, job_started, device=device, health=health, finished=True)
         print_summary(job, clean, health, time.time() - job_started)
-    print(f"wrote {out} in {time.time() - started:.0f} s; next: python data_figure.py")
+    print(f"wrote {out} in {time.time() - started:.0f} s; next: {next_command(arguments)}")
+
+
+def next_command(arguments):
+    """Return the command that goes on from here."""
+    return shlex.join(["python", "data_figure.py", "--results", arguments.out, "--models", arguments.models])
 
 
 def identity_of(arguments, films):
@@ -78,9 +86,15 @@ def attack_jobs(arguments, identity):
     cells = plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
     settings = {**identity, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch}
     conditions = [Condition(arguments.protocol, arguments.norm, arguments.target, grey) for grey in GREY[arguments.grey]]
+    check_norm(conditions[0])
+    storing, run = tuple(arguments.storing_strengths), {cell.strength for cell in cells}
+    beside = [strength for strength in storing if strength not in run]
+    if beside and storing != STORING_STRENGTHS:
+        raise UserError(f"--storing-strengths {' '.join(f'{strength:g}' for strength in beside)}: not among the strengths that "
+                        "are run; add it to --single-step-strengths or --iterative-strengths")
     return [Job(Path(arguments.out), source, condition, cells,
                 {**settings, "source": source, **dataclasses.asdict(condition)},
-                save_films=arguments.save_films, storing=tuple(arguments.storing_strengths))
+                save_films=arguments.save_films, storing=storing)
             for condition in conditions for source in sources]
 
 
@@ -143,8 +157,8 @@ def remove_cells(out, folder, keep_other_sweeps):
     shutil.rmtree(folder if keep_other_sweeps else out / "attacks", ignore_errors=True)
     shutil.rmtree(out / "examples", ignore_errors=True)
     if not keep_other_sweeps:
-        (out / CLEAN_ROWS).unlink(missing_ok=True)
-        (out / MANIFEST).unlink(missing_ok=True)
+        for name in (CLEAN_ROWS, CLEAN_STORED, MANIFEST):
+            (out / name).unlink(missing_ok=True)
 
 
 def write_manifests(out, identity, job, arguments, started, **facts):
@@ -152,9 +166,9 @@ def write_manifests(out, identity, job, arguments, started, **facts):
     outputs = [path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS]
     write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed, outputs=outputs,
                    **facts)
-    clean = out / CLEAN_ROWS
+    clean = [out / name for name in (CLEAN_ROWS, CLEAN_STORED) if (out / name).is_file()]
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
-    write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=[clean] if clean.is_file() else [],
+    write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=clean,
                    synthetic=synthetic, **{name: fact for name, fact in facts.items() if name != "health"})
 
 
@@ -200,6 +214,20 @@ def score_clean(sweep, out):
         with progress_bar(len(sweep.films) * len(sweep.logits), "clean films") as bar:
             write_csv(path, sweep.clean(bar.update))
     return pd.read_csv(path)
+
+
+def stored_clean_wanted(out, jobs):
+    """Tell whether it is still to be measured what storing does to clean films, the control for stored attacks."""
+    return any(job.is_stored(cell) for job in jobs for cell in job.cells) and not (out / CLEAN_STORED).is_file()
+
+
+def score_stored_clean(sweep, out, clean):
+    """Write what the models see in clean films after storing."""
+    from nosign.evaluation import write_rows
+    from nosign.perceptibility import STORAGES
+
+    with progress_bar(len(sweep.films) * len(sweep.logits) * len(STORAGES), "clean films, stored") as bar:
+        write_rows(out / CLEAN_STORED, sweep.clean_stored(clean, bar.update))
 
 
 def run_job(sweep, job, clean):
@@ -278,7 +306,7 @@ def print_summary(job, clean, health, seconds):
 def parse_args(argv=None):
     """Return the parsed command line."""
     def strength(text):
-        number = float(text)
+        number = as_number(text)
         # Cells' paths name the strength with six digits.
         if not (math.isfinite(number) and number >= 0 and float(f"{number:g}") == number):
             raise argparse.ArgumentTypeError(f"{text} is not a strength: a finite number of at least 0 and at most six "

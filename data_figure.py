@@ -48,7 +48,8 @@ class Inputs:
 
 def parse_args(argv=None):
     """Return the command line's settings."""
-    parser = argparse.ArgumentParser(description="Make every table and figure from the finished cells of a sweep.")
+    parser = argparse.ArgumentParser(
+        prog="python data_figure.py", description="Make every table and figure from the finished cells of a sweep.")
     parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR",
                         help="what attack.py wrote (default: %(default)s)")
     parser.add_argument("--models", type=Path, default=Path("model"), metavar="DIR",
@@ -89,14 +90,16 @@ def read_inputs(results, models, out):
         comparison=statistics.compare_directions(sweep), confusion=statistics.count_confusion(sweep, clean_films),
         examples=examples,
         files=[models / "models.csv", results / cells.CLEAN_ROWS,
+               *(path for path in [results / cells.CLEAN_STORED] if path.exists()),
                *dict.fromkeys(path for cell in sweep for path in cells.files_of(cell.path)),
                *(cells.example_path(results, attack) for attack, example in examples.items() if example)])
 
 
 def make_tables(inputs):
     """Return the list of a run's tables, `nosign.tables.Table`."""
-    from nosign import records, tables
+    from nosign import records, storing, tables
     films_are = inputs.films_are
+    stored_clean = storing.count_stored_clean(inputs.results, inputs.clean_films)
     made = [tables.models_table(inputs.models), tables.paper_table(inputs.models, inputs.cells),
             tables.clean_table(inputs.clean, films_are)]
     for (source, condition), part in inputs.cells.groupby(["source", "condition"], sort=False):
@@ -105,6 +108,8 @@ def make_tables(inputs):
                  for iterative in (False, True)]
         made += [tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
                  tables.confusion_table(of_sweep(inputs.confusion, source, condition), films_are)]
+    if stored_clean is not None:
+        made.append(storing.stored_clean_table(stored_clean, films_are))
     made += [tables.transfer_table(part, films_are) for _, part in inputs.cells.groupby("condition", sort=False)]
     return [table for table in made if table is not None]
 
@@ -217,7 +222,9 @@ def make_spread(runs):
     for (source, condition), part in spread.groupby(["source", "condition"], sort=False):
         made.append(tables.seeds_table(part, runs[0].films_are))
         drawn[made[-1].name] = figures.draw_seeds(part, runs[0].films_are)
-    return made, drawn, [("Over several seeds", list(statistics.spread_sentences(spread)))]
+    directions = statistics.directions_over_runs([(inputs.cells, inputs.clean) for inputs in runs])
+    made += [tables.runs_table(part, runs[0].films_are) for _, part in directions.groupby(["source", "condition"], sort=False)]
+    return made, drawn, [("Over several seeds", statistics.directions_sentences(directions))]
 
 
 def publish(out, runs, products, settings, started, elsewhere=()):

@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from nosign.arguments import LARGEST_SEED, add_seeds, each_seed, whole_number
+from nosign.arguments import LARGEST_SEED, add_seeds, as_number, each_seed, whole_number
 from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
 from nosign.errors import UserError, run
 from nosign.provenance import (atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
@@ -248,9 +248,9 @@ def print_table(out):
 def parse_args(argv=None):
     """Return the parsed command line."""
     def learning_rate(text):
-        number = float(text)
+        number = as_number(text)
         if not 0 < number < 1:
-            raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+            raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
         return number
 
     parser = argparse.ArgumentParser(prog="python train_finetune.py", description=__doc__.split("\n")[0],

@@ -767,15 +767,15 @@ def summary(films, out):
     return "\n".join([f"{len(films)} films of {len({film.patient for film in films})} patients in {out}:", *lines])
 
 
-def next_command(out):
+def next_command(out, per_class):
     """Return the command that goes on from here."""
-    covidx, chest_xray = shlex.quote(str(out / COVIDX)), shlex.quote(str(out / CHEST_XRAY))
-    return f"python -m data_processing.prepare --covidx {covidx} --chest-xray {chest_xray}"
+    return shlex.join(["python", "-m", "data_processing.prepare", "--covidx", str(out / COVIDX), "--chest-xray",
+                       str(out / CHEST_XRAY), "--per-class", str(per_class)])
 
 
 def parse_args(argv=None):
     """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser = argparse.ArgumentParser(prog="python -m data_processing.phantom", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write, e.g. data/raw")
     parser.add_argument("--per-class", type=whole_number(FEWEST_PER_CLASS), default=PER_CLASS, metavar="N",
                         help="films that each class can offer at least (default: %(default)s)")
@@ -793,7 +793,7 @@ def main(argv=None):
     settings = {"per_class": args.per_class, "seed": args.seed, "drawing": DRAWING_VERSION}
     check_own(args.out)
     if not args.overwrite and already_there(args.out, settings):
-        print(f"already there: {args.out}\nnext: {next_command(args.out)}")
+        print(f"already there: {args.out}\nnext: {next_command(args.out, args.per_class)}")
         return 0
     films = plan_films(args.per_class, args.seed)
     part = args.out.parent / f".{args.out.name}.{os.getpid()}.part"
@@ -806,7 +806,7 @@ def main(argv=None):
     finally:
         shutil.rmtree(part, ignore_errors=True)
     print(summary(films, args.out))
-    print(f"next: {next_command(args.out)}")
+    print(f"next: {next_command(args.out, args.per_class)}")
     return 0
 
 

@@ -1,9 +1,18 @@
 """Command-line flags that several scripts share."""
 
 import argparse
+import math
 from pathlib import Path
 
 LARGEST_SEED = 2**32 - 1
+
+
+def as_number(text):
+    """Return a word of the command line as a float, NaN where it is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def whole_number(least, most=None):

@@ -281,6 +281,13 @@ def check_batch(films, labels, model_shapes):
                         "by the largest possible one")
 
 
+def check_norm(condition):
+    """Refuse a norm that would be without effect."""
+    if condition.protocol == "paper" and condition.norm != NORMS[0]:
+        raise UserError(f"norm: {condition.norm!r} is that of the ball which protocol 'budget' keeps to, and protocol 'paper' "
+                        "has none; choose protocol 'budget', or leave the norm out")
+
+
 def check_settings(attack, strength, condition, steps, noise, shape):
     """Refuse settings of an attack on films of a shape that make no sense; see `Attacker.perturb`."""
     strength = np.asarray(strength)
@@ -289,6 +296,7 @@ def check_settings(attack, strength, condition, steps, noise, shape):
     for what, known in (("protocol", PROTOCOLS), ("norm", NORMS)):
         if getattr(condition, what) not in known:
             raise UserError(f"{what}: expected one of {', '.join(known)}, received {getattr(condition, what)!r}")
+    check_norm(condition)
     if not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
     if attack.random_start and np.shape(noise) != shape:

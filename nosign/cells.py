@@ -15,6 +15,7 @@ from nosign.errors import UserError
 # Endings of a cell's files: its rows, adversarial films, record of steps, predictions after storing, films for the report.
 ROWS, FILMS, STEPS, STORED, SHOWN = ".csv", ".npy", ".steps.csv", ".stored.csv", ".shown.npz"
 CLEAN_ROWS = "clean.csv"  # predictions on the films before any attack, beside attacks/
+CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the control for STORED
 BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
 ROUNDED = "_8bit"  # ending of the columns with predictions on films rounded to 8 bits
 MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio")  # columns with what a perturbation measures

@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from nosign.attacks import ATTACKS, PAIRS
 from nosign.cells import ordered
 from nosign.figures import DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel
-from nosign.statistics import ALPHA, VERDICTS, holm, joined, plural
-from nosign.tables import p_value, percent, plain_table, signed
+from nosign.statistics import ALPHA, VERDICTS, joined, plural, with_verdicts
+from nosign.tables import p_value, pair_title, percent, plain_table, signed, span
 
 # What is held equal, in words, and its value in a cell.
 MEASURES = {"strength": lambda strength, cell: strength, "L2": lambda strength, cell: cell["l2"].mean(),
@@ -103,22 +103,14 @@ def compare_equal(sweep):
     frame = pd.DataFrame([row for row in rows if row], columns=COLUMNS)
     if frame.empty:
         return frame
-    frame["holm_p"] = holm(frame["p"])
-    # A better attack leaves fewer films right, and takes more films to a target.
-    gain = np.sign(frame["difference_points"]).astype(int) * (1 if sweep.aim else -1)
-    return frame.assign(verdict=gain.where(frame["holm_p"] < ALPHA, 0).map(VERDICTS))
-
-
-def pair_title(row):
-    """Return a pair's name, such as "FGSM / FGNM"."""
-    return f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}"
+    return with_verdicts(frame, sweep.aim)
 
 
 def equal_table(sweep, equal):
     """Build the table of sign against no-sign at equal effort; what has no range in common is left out."""
     rows = [[pair_title(row), row.measure, f"{row.lowest:.2g}\N{EN DASH}{row.highest:.2g}", percent(row.sign_percent),
              percent(row.no_sign_percent), signed(row.difference_points),
-             f"{signed(row.ci_low_points)} to {signed(row.ci_high_points)}", p_value(row.holm_p), row.verdict]
+             span(row.ci_low_points, row.ci_high_points), p_value(row.holm_p), row.verdict]
             for row in equal.itertuples()]
     effect = f"{sweep.effect.title()} (%)"
     columns = [("", "Pair"), ("", "Measure"), ("", "Range"), (effect, "sign"), (effect, "no-sign"), ("", "Difference"),

@@ -160,6 +160,15 @@ class Sweep:
             advance((stop - start) * len(self.logits))
         return pd.concat([self.identity(), pd.concat(parts, ignore_index=True)], axis=1)
 
+    def clean_stored(self, clean, advance):
+        """Return the frame of `clean.stored.csv`: predictions on the films after each of `perceptibility.STORAGES`."""
+        parts = []
+        for start, stop, films, _ in self.batches():
+            rounded = self.after_rounding(films, films, {name: clean[name][start:stop] for name in self.logits})
+            parts += self.stored_rows(start, stop, films, rounded)
+            advance((stop - start) * len(self.logits) * len(perceptibility.STORAGES))
+        return in_order(parts, "storage", list(perceptibility.STORAGES))
+
     def identity(self):
         """Return the columns that say which film a row describes."""
         return pd.DataFrame({"film": self.films.rows, "label": self.films.labels})

@@ -99,8 +99,8 @@ def read_example(results, attack):
                                                        ("strengths", "predictions", "confidences")))
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path}: not a complete example ({error}); remove it and run attack.py again") from None
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"{path}: not a complete example; remove it and run attack.py again") from None
     shape = example.original.shape
     classes = [example.label, *example.predictions]
     if (len(shape) != 3 or shape[-1] != 3 or example.adversarial.shape != (2, *shape) or len(example.strengths) != 2

@@ -1,6 +1,5 @@
 """Coloured against grey perturbations: what attacks lose where they must change all channels alike."""
 
-import math
 from dataclasses import replace
 
 import matplotlib
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 from nosign.attacks import ATTACKS, Condition
 from nosign.cells import ordered
 from nosign.figures import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, finish_panel
-from nosign.statistics import ALPHA, holm, joined, mcnemar_p, plural
+from nosign.statistics import ALPHA, compare_hits, holm, joined, plural
 from nosign.tables import percent, plain_table, signed, starred
 
 
@@ -31,21 +30,19 @@ def compare_grey(coloured, grey):
     Returns:
         Frame with a row a common cell and target: source, condition (the coloured one), attack, strength, target, films, the
         films seen rightly (or taken for the class aimed at) under coloured and under grey perturbations, and under one of
-        the two only, difference_points (grey minus coloured), p of McNemar's exact test, holm_p (over the table), told_apart,
+        the two only, difference_points (grey minus coloured) with its interval,
+        p of McNemar's exact test, holm_p (over the table), told_apart,
         and both counts in per cent with the Wilson 95 % interval.
     """
     count, among = coloured.counted
     rows = []
-    for (attack, strength), cell in coloured.cells.items():
+    for (attack, strength), cell in ((cell, films) for cell, films in coloured.cells.items() if cell[1] > 0):
         other = grey.cells.get((attack, strength), ())
         for target in (target for target in coloured.targets if target in cell and target in other):
             hits, grey_hits = coloured.hits(cell[target]), grey.hits(other[target])
-            only = int((hits & ~grey_hits).sum()), int((grey_hits & ~hits).sum())
             rows.append({"source": coloured.source, "condition": coloured.condition, "attack": attack, "strength": strength,
                          "target": target, "films": len(cell), among: len(hits), f"{count}_coloured": int(hits.sum()),
-                         f"{count}_grey": int(grey_hits.sum()), "only_coloured": only[0], "only_grey": only[1],
-                         "difference_points": 100 * (only[1] - only[0]) / len(hits) if len(hits) else math.nan,
-                         "p": mcnemar_p(*only)})
+                         f"{count}_grey": int(grey_hits.sum()), **compare_hits(hits, grey_hits, ("coloured", "grey"))})
     if not rows:
         return pd.DataFrame()
     compared = pd.DataFrame(rows).assign(holm_p=lambda frame: holm(frame["p"]))
@@ -100,9 +97,13 @@ def grey_sentences(sweep, compared):
         return []
     told = [f"{part['difference_points'].mean():+.1f} under {ATTACKS[name].title}"
             for name, part in own.groupby("attack", sort=False)]
+    # A weaker attack leaves more films right, and takes fewer to a target.
+    weaker = own["told_apart"] & (own["difference_points"] * (-1 if sweep.aim else 1) > 0)
+    stronger = own["told_apart"] & ~weaker
     return [f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
-            f"points, on average over strengths: {joined(told)}; told apart at {own['told_apart'].sum()} of "
-            f"{plural(len(own), 'cell')} (exact McNemar, Holm over {plural(len(compared), 'comparison')})."]
+            f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey is "
+            f"weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two cannot be "
+            f"told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."]
 
 
 def describe_grey(coloured, grey):

@@ -42,9 +42,11 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
     attacker = attacker_of(model, logits)
     images = np.asarray(images, np.float32)
     labels = one_hot(labels, len(images), attacker.shapes[1][-1])
-    if np.ndim(strength) and np.shape(strength) != (len(images),):
-        raise UserError(f"strength: expected one number or one for each of {len(images)} images, received {np.shape(strength)}")
-    strengths = np.broadcast_to(np.asarray(strength, np.float32), len(images))
+    try:
+        strengths = np.broadcast_to(np.asarray(strength, np.float32), len(images))
+    except (ValueError, TypeError):
+        raise UserError(f"strength: expected one number or one for each of {len(images)} images, received "
+                        f"{strength!r}") from None
     batch = max(1, min(batch, len(images)))
     parts = [np.empty((0, *images.shape[1:]), np.float32)]
     for start, stop, rows in whole_batches(len(images), batch):

@@ -15,7 +15,8 @@ CLEAN = "clean"  # stands for the attack where there is none
 ASKED_CLASS = "COVID-19"  # what does it turn into?
 FAMILY = ["source", "condition", "attacks"]  # one of Tables II and III: Holm's correction runs over it
 COMPARISON_COLUMNS = (*FAMILY, "sign_attack", "no_sign_attack", "strength", "target", "white_box", "counted", "films",
-                      "sign_films", "no_sign_films", "only_sign", "only_no_sign", "difference_points", "p")
+                      "sign_films", "no_sign_films", "only_sign", "only_no_sign", "difference_points", "ci_low_points",
+                      "ci_high_points", "p")
 SUMMARY_COLUMNS = (*FAMILY, "white_box", "targets", "pairs", "strengths", "models", "comparisons", "no_sign_better",
                    "sign_better", "not_told_apart", "films", "holm_over", "counted", "sentence")
 
@@ -48,6 +49,43 @@ def mcnemar_p(only_first, only_second):
     return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
 
 
+def paired_interval(only_first, only_second, films):
+    """Return the 95 % interval of the difference of two shares on the same films, second minus first.
+
+    Wald's interval after half a film is added to each of the four counts (Agresti and Min, 2005, doi:10.1002/sim.1781).
+
+    Args:
+        only_first, only_second: films with the one, or the other, of two yes/no results only.
+        films: all of them.
+
+    Returns:
+        (low, high) in points.
+    """
+    from scipy.stats import norm
+
+    difference, discordant, total = only_second - only_first, only_first + only_second + 1, films + 2
+    reach = norm.ppf(1 - ALPHA / 2) * np.sqrt(discordant - difference**2 / total)
+    return 100 * (difference - reach) / total, 100 * (difference + reach) / total
+
+
+def compare_hits(first, second, names):
+    """Compare two yes/no results on the same films.
+
+    Args:
+        first, second: bool arrays [films].
+        names: of the two.
+
+    Returns:
+        Dict: only_<name> (films with this result only), difference_points (second minus first) with its interval,
+        ci_low_points and ci_high_points, and p (`mcnemar_p`); NaN where there are no films.
+    """
+    films, only = len(first), (int((first & ~second).sum()), int((second & ~first).sum()))
+    low, high = paired_interval(*only, films) if films else (np.nan, np.nan)
+    return {**{f"only_{name}": count for name, count in zip(names, only)},
+            "difference_points": 100 * (only[1] - only[0]) / films if films else np.nan, "ci_low_points": low,
+            "ci_high_points": high, "p": mcnemar_p(*only)}
+
+
 def holm(p):
     """Return p values [n] after Holm's correction (1979, jstor.org/stable/4615733) for n tests."""
     from statsmodels.stats.multitest import multipletests
@@ -73,14 +111,15 @@ def compare_directions(sweep):
         Frame, one row a comparison, in the order of the cells: source, condition, attacks (see `kind`), sign_attack,
         no_sign_attack, strength, target, white_box, counted (what is counted, in words), films, sign_films and
         no_sign_films (those counted), only_sign and only_no_sign (counted under one direction only),
-        difference_points (no-sign minus sign), p, holm_p, comparisons (over how many Holm's correction runs), verdict
-        (one of `VERDICTS`). No rows where no pair has both its cells.
+        difference_points (no-sign minus sign, with its interval: see `compare_hits`), p, holm_p, comparisons (over how
+        many Holm's correction runs), verdict (one of `VERDICTS`). No rows where no pair has both its cells; strength 0,
+        which is no attack, is left out.
     """
     found = {(cell.source, cell.condition, cell.attack, cell.strength): cell for cell in sweep}
     no_sign_of, rows = dict(PAIRS), []
     for (source, condition, attack, strength), sign in found.items():
         no_sign = found.get((source, condition, no_sign_of.get(attack), strength))
-        if no_sign is not None:
+        if no_sign is not None and strength > 0:
             rows += [compare_films(sign, no_sign, target) for target in sign.targets if target in no_sign.targets]
     comparison = pd.DataFrame(rows, columns=COMPARISON_COLUMNS)
     if comparison.empty:
@@ -93,21 +132,30 @@ def compare_directions(sweep):
     return comparison.assign(verdict=gain.where(comparison["holm_p"] < ALPHA, 0).map(VERDICTS))
 
 
+def with_verdicts(frame, aim):
+    """Return tests of sign against no-sign with holm_p, over the frame, and verdict, one of `VERDICTS`.
+
+    Args:
+        frame: has p and difference_points, no-sign minus sign, of films right or taken for the aim.
+        aim: class that the attacks aim at, None for none.
+    """
+    holm_p = holm(frame["p"])
+    # A better attack leaves fewer films right, and takes more films to a target.
+    gain = np.sign(frame["difference_points"]) * (-1 if aim is None else 1)
+    return frame.assign(holm_p=holm_p, verdict=gain.where(holm_p < ALPHA, 0).astype(int).map(VERDICTS))
+
+
 def compare_films(sign, no_sign, target):
     """Return a row of `compare_directions`, without Holm's correction: two `CellFilms` seen by one target model."""
     aim = Condition.parse(sign.condition).target
     labels = sign.films["label"].to_numpy()
     wanted, among = (labels, slice(None)) if aim is None else (CLASSES.index(aim), labels != CLASSES.index(aim))
     ours, theirs = ((cell.films[target].to_numpy() == wanted)[among] for cell in (sign, no_sign))
-    films = len(ours)
     return {"source": sign.source, "condition": sign.condition, "attacks": kind(sign.attack), "sign_attack": sign.attack,
             "no_sign_attack": no_sign.attack, "strength": sign.strength, "target": target,
-            "white_box": target == sign.source, "counted": "right" if aim is None else f"taken for {aim}", "films": films,
+            "white_box": target == sign.source, "counted": "right" if aim is None else f"taken for {aim}", "films": len(ours),
             "sign_films": int(ours.sum()), "no_sign_films": int(theirs.sum()),
-            "only_sign": (only_sign := int((ours & ~theirs).sum())),
-            "only_no_sign": (only_no_sign := int((theirs & ~ours).sum())),
-            "difference_points": 100 * (only_no_sign - only_sign) / films if films else np.nan,
-            "p": mcnemar_p(only_sign, only_no_sign)}
+            **compare_hits(ours, theirs, ("sign", "no_sign"))}
 
 
 def summarise(comparison):
@@ -268,37 +316,57 @@ def spread_over_runs(runs):
     return spread.iloc[sorted(range(len(spread)), key=order.__getitem__)].reset_index(drop=True)
 
 
-def spread_sentences(spread):
-    """Say at how many strengths no-sign is better in the mean of several runs, and at how many in every run.
+def directions_over_runs(runs):
+    """Compare sign and no-sign within each run, and describe how the difference varies over runs with different seeds.
 
     Args:
-        spread: what `spread_over_runs` returned.
+        runs: as for `spread_over_runs`.
 
     Returns:
-        List of str, one for each source, condition and kind of attack, white-box and transfer apart; empty for one run.
+        Frame, one row a pair, strength and target that at least two runs have: source, condition, attacks (see `kind`),
+        sign_attack, no_sign_attack, strength, target, white_box, measure, runs, no_sign_better, sign_better and equal (in how
+        many of them), mean_points (no-sign minus sign), sd_points (n - 1), lowest_points, highest_points.
     """
-    attacked = spread[spread["runs"] > 1]
-    no_sign = attacked.assign(attack=attacked["attack"].map({ours: sign for sign, ours in PAIRS}))
-    same = ["source", "condition", "attack", "strength", "target", "white_box", "measure"]
-    pairs = attacked.merge(no_sign, on=same, suffixes=("_sign", "_no_sign"))
-    pairs["attacks"] = pairs["attack"].map(kind)
+    no_sign_of, parts = dict(PAIRS), []
+    for run, (cells, _) in enumerate(runs):
+        aimed = cells["condition"].map(lambda name: Condition.parse(name).target is not None)
+        frame = cells.assign(run=run, percent=np.where(aimed, cells["success_percent"], cells["accuracy_percent"]),
+                             measure=np.where(aimed, "success", "accuracy"))[cells["strength"] > 0]
+        signs = frame[frame["attack"].isin(no_sign_of)].assign(no_sign_attack=lambda rows: rows["attack"].map(no_sign_of))
+        same = ["run", "source", "condition", "strength", "target", "white_box", "measure"]
+        parts.append(signs.merge(frame, left_on=[*same, "no_sign_attack"], right_on=[*same, "attack"],
+                                 suffixes=("_sign", "_no_sign")))
+    pairs = pd.concat(parts, ignore_index=True).rename(columns={"attack_sign": "sign_attack"})
+    points = pairs["percent_no_sign"] - pairs["percent_sign"]
+    # A better attack leaves fewer films right, and takes more films to a target.
+    gain = points * np.where(pairs["measure"] == "success", 1, -1)
+    pairs = pairs.assign(points=points, no_sign_better=gain > 0, sign_better=gain < 0, equal=gain == 0,
+                         attacks=pairs["sign_attack"].map(kind))
+    keys = [*FAMILY, "sign_attack", "no_sign_attack", "strength", "target", "white_box", "measure"]
+    found = pairs.groupby(keys, sort=False).agg(
+        runs=("points", "count"), no_sign_better=("no_sign_better", "sum"), sign_better=("sign_better", "sum"),
+        equal=("equal", "sum"), mean_points=("points", "mean"), sd_points=("points", "std"),
+        lowest_points=("points", "min"), highest_points=("points", "max")).reset_index()
+    return found[found["runs"] > 1].reset_index(drop=True)
+
+
+def directions_sentences(directions):
+    """Say at how many strengths and targets each direction is better in every run, and how far apart they are.
+
+    Args:
+        directions: what `directions_over_runs` returned.
+
+    Returns:
+        List of str, one for each source, condition and kind of attack, white-box and transfer apart.
+    """
     sentences = []
-    for family, part in pairs.groupby(FAMILY, sort=False):
-        for white_box in (True, False):
-            own = part[part["white_box"] == white_box]
-            if not own.empty:
-                sentences.append(spread_sentence(*family, white_box, own))
+    for (source, condition, attacks), part in directions.groupby(FAMILY, sort=False):
+        for white_box, own in sorted(part.groupby("white_box"), reverse=True):
+            box = f"white-box ({source})" if white_box else f"transfer from {source}"
+            counts = [int((own[name] == own["runs"]).sum()) for name in ("no_sign_better", "sign_better")]
+            sentences.append(
+                f"Condition '{condition}', {attacks} attacks, {box}, over {own['runs'].max()} runs: of "
+                f"{plural(len(own), 'comparison')} no-sign is better in every run at {counts[0]}, sign in every run at "
+                f"{counts[1]}; no-sign minus sign is {own['mean_points'].mean():+.1f} points of {own['measure'].iloc[0]} on "
+                f"average, and varies from run to run by {own['sd_points'].mean():.1f} points (mean SD).")
     return sentences
-
-
-def spread_sentence(source, condition, attacks, white_box, pairs):
-    """Return one sentence of `spread_sentences` from its sign/no-sign pairs, the columns of `spread_over_runs` twice."""
-    box = f"white-box ({source})" if white_box else f"transfer from {source}"
-    better, worse = "no_sign", "sign"
-    if pairs["measure"].iloc[0] == "success":
-        better, worse = worse, better
-    lower = int((pairs[f"mean_percent_{better}"] < pairs[f"mean_percent_{worse}"]).sum())
-    apart = int((pairs[f"highest_percent_{better}"] < pairs[f"lowest_percent_{worse}"]).sum())
-    return (f"Condition '{condition}', {attacks} attacks, {box}, over {pairs['runs_sign'].max()} runs: of "
-            f"{plural(len(pairs), 'comparison')} no-sign is better in the mean of the runs at {lower}, and at {apart} of them "
-            "every run of no-sign is better than every run of sign.")

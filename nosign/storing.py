@@ -1,19 +1,20 @@
 """What storing adversarial films leaves of the attacks: rounding to fewer bits, and JPEG."""
 
-import math
+from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from nosign.attacks import ATTACKS
-from nosign.cells import STORED, ordered
+from nosign.cells import CLEAN_STORED, STORED, ordered
 from nosign.figures import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
 from nosign.perceptibility import STORAGES
-from nosign.records import read_by_word
+from nosign.records import models_in, read_by_word
 from nosign.statistics import joined
 from nosign.sweeps import twins
-from nosign.tables import percent, plain_table, whole_percent, with_share
+from nosign.tables import percent, plain_table, with_share
 
 STORED_PER_ROW = 3
 SHARE_INTERVAL = ("ci_low_share_percent", "ci_high_share_percent")
@@ -26,28 +27,73 @@ def count_stored(sweep):
         Frame with a row a cell, storage and target: source, condition, attack, strength, storage, target, films, the
         films seen rightly (or taken for the class aimed at) after storing, turned (films that the attack turned before
         storing: right on the clean film and wrong now, or newly taken for the aim), surviving (of these, still so after
-        storing), and the former and the latter in per cent with their Wilson 95 % intervals; no rows if nothing was stored.
+        storing), and the former and the latter in per cent with their Wilson 95 % intervals; turned_by_both and
+        surviving_of_both, the same of the films that the other attack of the pair turns too (NaN where it was not stored at
+        this strength). No rows if nothing was stored.
 
     Raises:
         UserError: a file of predictions after storing is malformed.
     """
+    found = {cell: read_by_word(path.with_suffix(STORED), "storage", (), sweep.clean)
+             for cell, path in sweep.paths.items() if path.with_suffix(STORED).exists()}
+    twin_of = dict(pair[::step] for pair in twins(found) for step in (1, -1))
     rows, (count, among) = [], sweep.counted
-    for (attack, strength), path in sweep.paths.items():
-        beside = path.with_suffix(STORED)
-        if not beside.exists():
-            continue
-        cell = sweep.cells[attack, strength]
-        for storage, stored in read_by_word(beside, "storage", (), sweep.clean).items():
+    for (attack, strength), storages in found.items():
+        cell, twin = sweep.cells[attack, strength], sweep.cells.get(twin_of.get((attack, strength)), ())
+        for storage, stored in storages.items():
             for target in (target for target in sweep.targets if target in stored and target in cell):
                 turned = sweep.turned(target, cell[target])
                 surviving = turned & sweep.turned(target, stored[target])
+                both = turned & sweep.turned(target, twin[target]) if target in twin else None
                 rows.append({"source": sweep.source, "condition": sweep.condition, "attack": attack, "strength": strength,
                              "storage": storage, "target": target, "films": len(stored),
                              among: len(sweep.hits(stored[target])), count: int(sweep.hits(stored[target]).sum()),
-                             "turned": int(turned.sum()), "surviving": int(surviving.sum())})
+                             "turned": int(turned.sum()), "surviving": int(surviving.sum()),
+                             "turned_by_both": np.nan if both is None else int(both.sum()),
+                             "surviving_of_both": np.nan if both is None else int((both & surviving).sum())})
     if not rows:
         return pd.DataFrame()
     return with_share(sweep.with_percent(pd.DataFrame(rows)), "surviving", "turned", "share_percent", SHARE_INTERVAL)
+
+
+def count_stored_clean(results, clean):
+    """Count what storing alone does to clean films.
+
+    Args:
+        results: the results folder.
+        clean: what `records.read_clean` returned.
+
+    Returns:
+        Frame with a row a target and storage: target, storage, films, right_before, correct (after storing), fallen (right
+        before and wrong after), accuracy_percent and its Wilson 95 % interval; None if it is not on record.
+
+    Raises:
+        UserError: the file is malformed.
+    """
+    path = Path(results) / CLEAN_STORED
+    if not path.exists():
+        return None
+    rows = []
+    for storage, stored in read_by_word(path, "storage", (), clean).items():
+        for target in models_in(stored.columns, clean):
+            before, after = clean[target] == clean["label"], stored[target] == clean["label"]
+            rows.append({"target": target, "storage": storage, "films": len(clean), "right_before": int(before.sum()),
+                         "correct": int(after.sum()), "fallen": int((before & ~after).sum())})
+    return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
+
+
+def stored_clean_table(stored, films_are="test films"):
+    """Build the table of what storing alone does to clean films."""
+    storages = storages_in(stored)
+    rows = []
+    for target, part in stored.groupby("target", sort=False):
+        found = part.set_index("storage").loc[storages, ["correct", "fallen"]].to_numpy().ravel()
+        rows.append([target, str(part["right_before"].iloc[0]), *map(str, found)])
+    columns = [("", "Model"), ("", "Right before"), *((storage, name) for storage in storages for name in ("right", "fallen"))]
+    caption = (f"What storing alone does to the {stored['films'].iloc[0]} {films_are}: films that a model gets right before and "
+               "after storing, and how many of the former it gets wrong then. The control for what storing leaves of the "
+               "attacks.")
+    return plain_table("storing-clean", "Storing clean films", caption, stored, rows, columns)
 
 
 def storing_table(sweep, stored):
@@ -106,26 +152,23 @@ def draw_storing(sweep, stored):
 
 def storing_sentences(sweep, stored):
     """Return the sentence on what storing leaves of sign and no-sign attacks, over the strengths at which both were stored."""
-    own = stored[stored["target"] == sweep.source].set_index(["attack", "strength"])
-    pairs = list(twins(own.index.unique()))
+    own = stored[stored["target"] == sweep.source].set_index(["attack", "strength"]).sort_index()
+    pairs, counts = list(twins(own.index.unique())), ["turned", "surviving", "turned_by_both", "surviving_of_both"]
     told = []
     for storage in storages_in(stored) if pairs else ():
-        shares = []
-        for place in (0, 1):
-            found = own.loc[[pair[place] for pair in pairs]]
-            counts = found.loc[found["storage"] == storage, ["surviving", "turned"]].sum()
-            shares.append(whole_percent(100 * counts["surviving"] / counts["turned"] if counts["turned"] else math.nan))
-        told.append(f"{' / '.join(shares)} after {storage}")
+        after = own[own["storage"] == storage]
+        sums = [after.loc[[pair[place] for pair in pairs], counts].sum().astype(int) for place in (0, 1)]
+        alone, common = (" / ".join(f"{found[left]} of {found[whole]}" for found in sums) for left, whole in
+                         (("surviving", "turned"), ("surviving_of_both", "turned_by_both")))
+        told.append(f"{alone} after {storage} (of those that both turned, {common})")
     return [f"{sweep.heading}: of the films that sign / no-sign attacks turned, so many are still turned after storing: "
-            f"{joined(told)} (all stored strengths at which both ran)."] if told else []
+            f"{joined(told)}; all stored strengths at which both ran, added up."] if told else []
 
 
 def describe_storing(sweep):
     """Return what storing leaves of one sweep, as `describe_effort`."""
     stored = count_stored(sweep)
-    if stored.empty:
-        return [], {}, []
-    if not (stored["target"] == sweep.source).any():
+    if stored.empty or not (stored["target"] == sweep.source).any():
         return [], {}, []
     return ([storing_table(sweep, stored)], {"storing" + sweep.suffix: draw_storing(sweep, stored)},
             storing_sentences(sweep, stored))

@@ -353,24 +353,36 @@ def comparison_table(comparison, films_are="test films"):
     if comparison.empty:
         return None
     source, condition, counted_films = comparison[["source", "condition", "counted"]].iloc[0]
-    shown = [[f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}", f"{row.strength:g}",
+    shown = [[pair_title(row), f"{row.strength:g}",
               starred(row.target, source), f"{row.films}", f"{row.sign_films}", f"{row.no_sign_films}", f"{row.only_sign}",
-              f"{row.only_no_sign}", signed(row.difference_points), p_value(row.p), p_value(row.holm_p), row.verdict]
+              f"{row.only_no_sign}", signed(row.difference_points), span(row.ci_low_points, row.ci_high_points),
+              p_value(row.p), p_value(row.holm_p), row.verdict]
              for row in comparison.itertuples()]
     group = f"Films {counted_films} under"
     columns = [("", "Pair"), ("", "Strength"), ("", "Target"), ("", "Films"), (group, "sign"), (group, "no-sign"),
-               (group, "only sign"), (group, "only no-sign"), ("", "Difference"), ("", "p"), ("", "Holm p"), ("", "Verdict")]
+               (group, "only sign"), (group, "only no-sign"), ("", "Difference"), ("", "95 % interval"), ("", "p"), ("", "Holm p"),
+               ("", "Verdict")]
     families = " and ".join(f"{plural(size, 'comparison')} of {attacks} attacks"
                             for attacks, size in comparison.groupby("attacks", sort=False).size().items())
     among = "films" if counted_films == "right" else "films of other classes"
     caption = (f"Paired on the same {films_are}, gradients from {source} (*: white-box), condition "
                f"'{condition}': {among} {counted_films} under each and under one of the two only; difference in points, "
-               f"no-sign minus sign; p of the exact McNemar test, and after Holm's correction over {families}. Told apart: "
-               f"Holm p below {ALPHA:g}.")
+               "no-sign minus sign, with the interval of Agresti and Min; p of the exact McNemar test, and after Holm's "
+               f"correction over {families}. Told apart: Holm p below {ALPHA:g}.")
     table = plain_table("comparison" + condition_suffix(source, condition), "Sign against no-sign", caption, comparison, shown,
                         columns)
     table.bold[:, -1] = comparison["verdict"] != VERDICTS[0]
     return table
+
+
+def pair_title(row):
+    """Return the name of a row's pair of attacks, such as "FGSM / FGNM"."""
+    return f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}"
+
+
+def span(low, high):
+    """Return the interval of a difference in points, such as "-3.10 to +0.25" with a true minus sign."""
+    return f"{signed(low)} to {signed(high)}"
 
 
 def signed(points):
@@ -430,6 +442,26 @@ def seeds_table(spread, films_are="test films"):
                "(split, training and random starts): mean and standard deviation (n - 1) over the runs, lowest to highest. "
                f"Gradients from {source} (*: white-box), condition '{condition}'.")
     return plain_table("seeds" + condition_suffix(source, condition), "Spread over runs", caption, spread, shown, columns)
+
+
+def runs_table(directions, films_are="test films"):
+    """Build the table of no-sign minus sign within runs with different seeds, of one source and condition.
+
+    Args:
+        directions: rows of `statistics.directions_over_runs` of one source and condition.
+        films_are: what `nosign.records.recorded_films` returned.
+    """
+    source, condition, measure = directions[["source", "condition", "measure"]].iloc[0]
+    shown = [[pair_title(row), f"{row.strength:g}", starred(row.target, source), str(row.runs), str(row.no_sign_better),
+              str(row.sign_better), f"{signed(row.mean_points)} \N{PLUS-MINUS SIGN} {row.sd_points:.2f}",
+              span(row.lowest_points, row.highest_points)] for row in directions.itertuples()]
+    columns = [("", "Pair"), ("", "Strength"), ("", "Target"), ("", "Runs"), ("Better in runs", "no-sign"),
+               ("Better in runs", "sign"), ("Difference", "mean \N{PLUS-MINUS SIGN} SD"), ("Difference", "range")]
+    caption = (f"No-sign minus sign within each of {plural(directions['runs'].max(), 'run')} with different seeds, {measure} "
+               f"on {films_are} in points: mean and standard deviation (n - 1) over the runs, lowest to highest. Gradients "
+               f"from {source} (*: white-box), condition '{condition}'.")
+    return plain_table("runs" + condition_suffix(source, condition), "Sign against no-sign over runs", caption, directions,
+                       shown, columns)
 
 
 def spread_words(row):
@@ -574,7 +606,7 @@ def plain_grid(grid):
 
 def alignments(table):
     """Return "left" or "right" for each column: numbers to the right, names and notes to the left."""
-    words = ("Model", "Quantity", "Note", "Attack", "Source", "Pair", "Measure", "Target", "True class", "Verdict")
+    words = ("Model", "Quantity", "Note", "Attack", "Source", "Pair", "Measure", "Criterion", "Target", "True class", "Verdict")
     return ["left" if heading in words else "right" for _, heading in table.shown.columns]
 
 

@@ -9,7 +9,7 @@ import matplotlib
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nosign.attacks import ATTACKS
+from nosign.attacks import ATTACKS, Condition
 from nosign.cells import STEPS, ordered
 from nosign.errors import UserError
 from nosign.figures import (CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style,
@@ -28,7 +28,7 @@ def read_steps(sweep):
     Returns:
         Frame with a row a cell and step: source, condition, attack, strength, step, cosine_mean (between step and gradient,
         over the films where both are not zero), predicted_mean and gained_mean (loss), share_percent (gained of predicted;
-        NaN where none was predicted); no rows if no steps are on record.
+        NaN where none was predicted); no rows if no steps are on record. What is not finite in a film does not count.
 
     Raises:
         UserError: a file of steps is malformed.
@@ -38,7 +38,7 @@ def read_steps(sweep):
         path = cell.with_suffix(STEPS)
         if not path.exists():
             continue
-        frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=("cosine",))
+        frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=STEP_MEASURES)
         films = frame.groupby("step")["film"]
         if not (films.nunique().eq(len(sweep.clean)) & films.count().eq(len(sweep.clean))).all() or not frame["film"].isin(
                 sweep.clean["film"]).all():
@@ -83,9 +83,11 @@ def theory_table(sweep, steps):
     columns = [("", "Attack"), ("", "Strength"), ("", "Steps"), ("Cosine", "mean"), ("Cosine", "first step"),
                ("Cosine", "last step"), ("Gain in loss", "predicted"), ("Gain in loss", "happened"),
                ("Gain in loss", "share (%)")]
-    caption = (f"The theory measured: cosine between the step taken, after projection and clipping, and the gradient where it "
-               f"began; gain in {sweep.source}'s loss a film, all steps together, that the gradient predicts to first order, "
-               f"and gain that happened; means over {sweep.described}.")
+    grey = " (of colours, although steps are grey)" if Condition.parse(sweep.condition).grey else ""
+    gain = f"fall of {sweep.source}'s loss for {sweep.aim}" if sweep.aim else f"gain in {sweep.source}'s loss"
+    caption = (f"The theory measured: cosine between the step taken, after projection and clipping, and the gradient{grey} "
+               f"where it began; {gain} a film, all steps together, that the gradient predicts to first order, and what "
+               f"happened; means over {sweep.described}.")
     return plain_table("theory" + sweep.suffix, "Theory", caption, steps, rows, columns)
 
 

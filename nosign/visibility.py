@@ -3,6 +3,8 @@
 For single-step attacks `attack.py` solves for the boundary; for the others it is interpolated here between finished cells.
 """
 
+import itertools
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -10,20 +12,21 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory
 
-from nosign.attacks import ATTACKS
+from nosign.attacks import ATTACKS, PAIRS
 from nosign.cells import BOUNDARY, ordered
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.figures import DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, scale_strengths
 from nosign.perceptibility import CRITERIA, SSIM_INVISIBLE, STRONGEST
 from nosign.records import ADVICE, models_in, read_by_word
-from nosign.statistics import joined
-from nosign.tables import MISSING, condition_suffix, percent, plain_table
+from nosign.statistics import VERDICTS, compare_hits, joined, plural, with_verdicts
+from nosign.tables import MISSING, condition_suffix, p_value, pair_title, percent, plain_table, signed, span
 
 CRITERION_COLUMNS = {"local mean": "local_ratio", "JND": "jnd_ratio", "SSIM": "ssim"}  # what cells measure of `CRITERIA`
 CRITERION_LETTERS = {"local mean": "L", "JND": "J", "SSIM": "S"}
-MARKS_NOTE = ("triangles: median strength up to which a film's perturbation is invisible, by " +
-              ", ".join(f"{letter}: {name}" for name, letter in CRITERION_LETTERS.items()) + "; hollow: a bound only")
+MARKS_NOTE = ("triangles: median strength up to which perturbations are invisible, by " +
+              ", ".join(f"{letter}: {name}" for name, letter in CRITERION_LETTERS.items()) +
+              "; hollow: a bound only; of several attacks the middle one")
 ALL_CLASSES = "all"
 SMALLEST_RATIO = 1e-4  # cells record SSIM with six digits: nearer to zero, a ratio is rounding
 CLASS_MARKS = ("o", "s", "^")
@@ -133,7 +136,7 @@ def summarise(sweep, boundaries):
         Frame with columns source, condition, attack, criterion, class (`ALL_CLASSES` for all together), films, median,
         lower_quartile, upper_quartile, at_least and at_most (films whose boundary lies beyond the strengths that were run),
         exact, and per target model the films seen rightly (taken for the class aimed at), in per cent too, with the Wilson
-        95 % interval.
+        95 % interval; NaN where half of the films or more are visible at every strength that was run.
     """
     rows, (count, _) = [], sweep.counted
     for attack, criterion in boundaries[["attack", "criterion"]].drop_duplicates().itertuples(index=False):
@@ -150,11 +153,12 @@ def summarise(sweep, boundaries):
 def summary_of(sweep, films):
     """Return what `summarise` says of the boundaries of some films, as a dict."""
     count, among = sweep.counted
+    told = 2 * (films["beyond"] == -1).sum() < len(films)
     lower, median, upper = np.quantile(films["strength"], (0.25, 0.5, 0.75))
     return {"films": len(films), "median": median, "lower_quartile": lower, "upper_quartile": upper,
             "at_least": int((films["beyond"] == 1).sum()), "at_most": int((films["beyond"] == -1).sum()),
             "exact": bool(films["exact"].iloc[0]), among: len(sweep.hits(films["label"], films["label"])),
-            **{f"{count}_{target}": sweep.hits(films[target], films["label"]).sum()
+            **{f"{count}_{target}": sweep.hits(films[target], films["label"]).sum() if told else np.nan
                for target in sweep.targets if target in films and films[target].notna().all()}}
 
 
@@ -183,7 +187,8 @@ def boundary_table(sweep, summary):
                  for criterion in criteria)]
     caption = (f"The largest strength at which a film's perturbation is invisible, by attack and class: medians over "
                f"{sweep.described}. Plus, minus: at least, at most (half of the films or more lie beyond the strengths that "
-               f"were run). {iterative_note(summary)}On the right, what {sweep.source} makes of the films, "
+               f"were run; where at most, what happens there is not known). {iterative_note(summary)}On the right, what "
+               f"{sweep.source} makes of the films, "
                f"each at its own boundary; counts and Wilson 95 % intervals stand in the CSV file. "
                f"{criteria_note(criteria)}.")
     return plain_table("boundary" + sweep.suffix, "Visibility boundary", caption, summary, rows, columns)
@@ -226,22 +231,22 @@ def mark_boundaries(axes, medians):
     `MARKS_NOTE` explains it to readers.
 
     Args:
-        axes: panel with its limits and title set; boundaries beyond the limits are left out.
+        axes: panel with its limits and title set; marks beyond the limits are left out.
         medians: rows of `median_boundaries` of the attacks in the panel.
     """
     low, high = axes.get_xlim()
-    seen = medians[medians["strength"].between(low, high)]
+    medians = medians.assign(direction=directions_of(medians))
+    middle = medians.groupby(["direction", "criterion"]).agg(strength=("strength", "median"), bound=("bound", "max"))
+    seen = middle[middle["strength"].between(low, high)]
     place = blended_transform_factory(axes.transData, axes.transAxes)
-    lanes = [direction for direction in reversed(DIRECTION_COLOURS) if direction in directions_of(seen).unique()]
+    lanes = [direction for direction in reversed(DIRECTION_COLOURS) if direction in seen.index.get_level_values(0)]
     for lane, direction in enumerate(lanes):
         height = 1.11 + 0.085 * lane  # above the label of a line at 100 %
-        by_criterion = seen[directions_of(seen) == direction].groupby("criterion")
-        marked = by_criterion["strength"].median().sort_values()
-        for criterion, strength in marked.items():
-            colour, bound = DIRECTION_COLOURS[direction], by_criterion["bound"].max()[criterion]
-            axes.plot(strength, height, linestyle="none", marker="v", markersize=4, clip_on=False, transform=place,
-                      color=colour, markerfacecolor="white" if bound else colour, label="_boundary")
-        for strength, letters in letters_beside(marked, (high / low) ** 0.09 if low > 0 else 1.3):
+        marked, colour = seen.loc[direction].sort_values("strength"), DIRECTION_COLOURS[direction]
+        for row in marked.itertuples():
+            axes.plot(row.strength, height, linestyle="none", marker="v", markersize=4, clip_on=False, transform=place,
+                      color=colour, markerfacecolor="white" if row.bound else colour, label="_boundary")
+        for strength, letters in letters_beside(marked["strength"], (high / low) ** 0.09 if low > 0 else 1.3):
             axes.annotate(letters, (strength, height), xycoords=place, xytext=(3, 0), textcoords="offset points", va="center",
                           fontsize=SMALL_POINTS, color=GREY, annotation_clip=False)
     if lanes:
@@ -295,7 +300,7 @@ def draw_boundaries(sweep, summary):
     panels[0].set_ylim(len(attacks) - 0.5, -0.5)
     figure.legend(handles=boundary_legend(classes), loc="outside upper center", ncols=len(classes) + 4, frameon=False,
                   handletextpad=0.3, columnspacing=1.2)
-    figure.supxlabel(f"{sweep.described}; bars: quartiles", fontsize=SMALL_POINTS)
+    figure.supxlabel(f"{sweep.described}; bars: quartiles; tips: beyond what was run", fontsize=SMALL_POINTS)
     return figure
 
 
@@ -312,6 +317,9 @@ def draw_boundary(axes, row, height, marker):
     colour = DIRECTION_COLOURS[ATTACKS[row["attack"]].direction]
     bound = bound_of(row)
     axes.plot([row["lower_quartile"], row["upper_quartile"]], [height] * 2, color=colour, linewidth=1.2, zorder=2)
+    for beyond, end, tip in (("at_most", "lower_quartile", "<"), ("at_least", "upper_quartile", ">")):
+        if 4 * row[beyond] > row["films"]:
+            axes.plot(row[end], height, color=colour, marker=tip, markersize=3.5, zorder=2, clip_on=False)
     axes.plot(row["median"], height, color=colour, marker=marker, markersize=4.5, zorder=3,
               markerfacecolor="white" if bound else colour, clip_on=False)
     if bound:
@@ -338,9 +346,68 @@ def boundary_sentences(sweep, summary):
     sentences = []
     for criterion, part in summary[summary["class"] == ALL_CLASSES].groupby("criterion", sort=False):
         found = [f"{row[column]:.1f} % under {ATTACKS[row['attack']].title} (median boundary "
-                 f"{f'{bound_of(row)} '.lstrip()}{row['median']:.3g})" for row in part.to_dict("records")]
-        sentences.append(f"{sweep.heading}: where each film is attacked as strongly as stays invisible by the criterion "
-                         f"'{criterion}', {sweep.source} {sees} {joined(found)}; without an attack, {before:.1f} %.")
+                 f"{f'{bound_of(row)} '.lstrip()}{row['median']:.3g})" for row in part.to_dict("records")
+                 if not np.isnan(row[column])]
+        unknown = [ATTACKS[name].title for name in part.loc[part[column].isna(), "attack"]]
+        stepped = [ATTACKS[name].title for name in part.loc[part[column].notna() & ~part["exact"], "attack"]]
+        notes = [f"for {joined(unknown)} no strength that was run is weak enough to tell"] if unknown else []
+        notes += [f"{joined(stepped)} at the last strength run that is invisible"] if stepped else []
+        notes = "".join(f"; {note}" for note in notes)
+        if found:
+            sentences.append(f"{sweep.heading}: where each film is attacked as strongly as stays invisible by the criterion "
+                             f"'{criterion}', {sweep.source} {sees} {joined(found)}; without an attack, {before:.1f} "
+                             f"%{notes}.")
+    return sentences
+
+
+def compare_invisible(sweep, boundaries):
+    """Test sign against no-sign where each film is attacked as strongly as stays invisible, white-box.
+
+    Args:
+        boundaries: what `film_boundaries` returned. A pair is compared where both attacks' boundaries were solved for.
+
+    Returns:
+        Frame with a row a pair and criterion: source, condition, sign_attack, no_sign_attack, criterion, films, sign_films
+        and no_sign_films (seen rightly, or taken for the class aimed at), what `statistics.compare_hits` returns, holm_p
+        (over the frame) and verdict; no rows where there is nothing to compare.
+    """
+    exact = boundaries[boundaries["exact"]]
+    parts = {key: part for key, part in exact.groupby(["attack", "criterion"])} if sweep.source in exact else {}
+    rows = []
+    for (sign, no_sign), criterion in itertools.product(PAIRS, CRITERIA):
+        if (sign, criterion) in parts and (no_sign, criterion) in parts:
+            hits = [sweep.hits(parts[attack, criterion][sweep.source]) for attack in (sign, no_sign)]
+            rows.append({"source": sweep.source, "condition": sweep.condition, "sign_attack": sign, "no_sign_attack": no_sign,
+                         "criterion": criterion, "films": len(hits[0]), "sign_films": int(hits[0].sum()),
+                         "no_sign_films": int(hits[1].sum()), **compare_hits(*hits, ("sign", "no_sign"))})
+    return with_verdicts(pd.DataFrame(rows), sweep.aim) if rows else pd.DataFrame()
+
+
+def invisible_table(sweep, compared):
+    """Build the table of sign against no-sign where both are invisible."""
+    counted = f"taken for {sweep.aim}" if sweep.aim else "right"
+    rows = [[pair_title(row), row.criterion, str(row.films), str(row.sign_films), str(row.no_sign_films), str(row.only_sign),
+             str(row.only_no_sign), signed(row.difference_points), span(row.ci_low_points, row.ci_high_points),
+             p_value(row.holm_p), row.verdict] for row in compared.itertuples()]
+    group = f"Films {counted} under"
+    columns = [("", "Pair"), ("", "Criterion"), ("", "Films"), (group, "sign"), (group, "no-sign"), (group, "only sign"),
+               (group, "only no-sign"), ("", "Difference"), ("", "95 % interval"), ("", "Holm p"), ("", "Verdict")]
+    caption = (f"Sign against no-sign where each film is attacked as strongly as stays invisible, white-box: films {counted}; "
+               "difference in points, no-sign minus sign, with the interval of Agresti and Min; exact McNemar test, Holm's "
+               f"correction over {plural(len(compared), 'comparison')}; {sweep.described}.")
+    table = plain_table("invisible" + sweep.suffix, "As strong as invisible", caption, compared, rows, columns)
+    table.bold[:, -1] = compared["verdict"] != VERDICTS[0]
+    return table
+
+
+def invisible_sentences(sweep, compared):
+    """Return, a sentence a pair, at which criteria sign and no-sign can be told apart where they are invisible."""
+    sentences = []
+    for sign, part in compared.groupby("sign_attack", sort=False):
+        told = [f"{row.verdict} by {row.criterion} ({signed(row.difference_points)} points)" for row in part.itertuples()]
+        sentences.append(f"{sweep.heading}: {pair_title(part.iloc[0])}, each film attacked as strongly as stays invisible: "
+                         f"{joined(told)} (no-sign minus sign; exact McNemar, Holm over "
+                         f"{plural(len(compared), 'comparison')}).")
     return sentences
 
 
@@ -353,6 +420,7 @@ def describe_boundary(sweep):
     boundaries = film_boundaries(sweep)
     if boundaries.empty:
         return [], {}, []
-    summary = summarise(sweep, boundaries)
-    return ([boundary_table(sweep, summary)], {"boundary" + sweep.suffix: draw_boundaries(sweep, summary)},
-            boundary_sentences(sweep, summary))
+    summary, compared = summarise(sweep, boundaries), compare_invisible(sweep, boundaries)
+    tested = [] if compared.empty else [invisible_table(sweep, compared)]
+    return ([boundary_table(sweep, summary), *tested], {"boundary" + sweep.suffix: draw_boundaries(sweep, summary)},
+            boundary_sentences(sweep, summary) + (invisible_sentences(sweep, compared) if tested else []))

@@ -18,6 +18,7 @@ import attack
 from nosign import classifiers, evaluation
 from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 from nosign.errors import run
+from nosign.perceptibility import STORAGES
 
 SIZE, FILMS, TRAINING_FILMS = 12, 10, 2
 MODELS = {"VGG16": 0, "InceptionV3": 1, "DenseNet201": 2}
@@ -317,7 +318,10 @@ def test_grey_attacks_have_a_folder_of_their_own_and_change_all_channels_alike(w
 def test_storing_is_measured_at_the_strengths_that_are_asked_for_also_later(workplace, undisturbed, copy):
     few = ["--attacks", "fgsm", "bim", "--storing-strengths", "0.02"]
     assert run(attack.main, words(workplace, copy, *few)) == 0
-    assert set(contents(copy)) - set(contents(undisturbed)) == {f"{SWEEP}/fgsm/0.02.stored.csv"}
+    assert set(contents(copy)) - set(contents(undisturbed)) == {f"{SWEEP}/fgsm/0.02.stored.csv", "clean.stored.csv"}
+    control, clean = pd.read_csv(copy / "clean.stored.csv"), pd.read_csv(copy / "clean.csv")
+    assert list(dict.fromkeys(control["storage"])) == list(STORAGES)
+    np.testing.assert_array_equal(control.loc[control["storage"] == "8 bits", ["film", "VGG16"]], clean[["film", "VGG16"]])
     found = contents(copy)
     assert all(found[name] == before for name, before in contents(undisturbed).items())
     stored, cell = pd.read_csv(copy / SWEEP / "fgsm/0.02.stored.csv"), pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")
@@ -422,6 +426,8 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
     line = refusal(capsys, words(workplace, out, models="nowhere"))
     assert str(workplace / "nowhere/VGG16.keras") in line and "train_finetune.py" in line
     assert "index.csv" in refusal(capsys, words(workplace, out, data="nowhere"))
+    assert "keeps to, and protocol 'paper' has none" in refusal(capsys, words(workplace, out, "--norm", "l2"))
+    assert "--storing-strengths 0.007: not among" in refusal(capsys, words(workplace, out, "--storing-strengths", "0.007"))
     assert "--source VGG16 is not among the targets" in refusal(capsys, words(workplace, out, "--targets", "InceptionV3"))
     (tmp_path / "model").mkdir()
     (tmp_path / "model/VGG16.keras").write_text("not a model")
@@ -439,7 +445,8 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
 def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
     with pytest.raises(SystemExit) as caught:
         attack.main(["--out", str(tmp_path / "out"), *bad])
-    assert caught.value.code == 2 and bad[0] in capsys.readouterr().err
+    message = capsys.readouterr().err
+    assert caught.value.code == 2 and bad[0] in message and "invalid strength value" not in message
     assert not (tmp_path / "out").exists()
 
 
@@ -460,6 +467,7 @@ def test_the_summary_counts_the_films_that_are_right(workplace, copy, capsys):
     frame = pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")
     right = sum(int(row["VGG16"] == row["label"]) for row in frame.to_dict("records"))
     assert f"VGG16, white-box, paper: {FILMS} of {FILMS} clean films right (100.00 %)" in printed
+    assert f"next: python data_figure.py --results {copy} --models {workplace / 'model'}" in printed
     assert f"FGSM     at 0.02    {right} right ({100 * right / FILMS:.2f} %)" in printed
 
 

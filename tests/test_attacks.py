@@ -16,7 +16,8 @@ SHAPE = (7, 5, 3)
 BOTH = [pytest.param(sign_direction, id="sign"), pytest.param(no_sign_direction, id="no-sign")]
 EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)
 EVERY_PROTOCOL = pytest.mark.parametrize("protocol", PROTOCOLS)
-EVERY_NORM = pytest.mark.parametrize("norm", NORMS)
+# The norm is that of the ball, which "paper" has none of.
+EVERY_GEOMETRY = pytest.mark.parametrize("protocol, norm", [("paper", "linf"), *(("budget", norm) for norm in NORMS)])
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +78,7 @@ def test_the_papers_attacks_are_those_without_momentum():
 
 
 @pytest.mark.parametrize("target", [None, *CLASSES])
-@EVERY_PROTOCOL
-@EVERY_NORM
+@EVERY_GEOMETRY
 @pytest.mark.parametrize("grey", [False, True])
 def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey):
     condition = Condition(protocol, norm, target, grey)
@@ -156,8 +156,7 @@ def test_a_zero_gradient_gives_a_zero_direction(direction):
 
 
 @EVERY_ATTACK
-@EVERY_PROTOCOL
-@EVERY_NORM
+@EVERY_GEOMETRY
 @pytest.mark.parametrize("targeted", [False, True])
 def test_every_attack_follows_the_papers_equations(linear, attacker, name, protocol, norm, targeted):
     model, films, labels = linear
@@ -465,8 +464,7 @@ def test_a_grey_attack_leaves_grey_films_grey_and_equals_the_slow_reference(line
 
 
 @pytest.mark.parametrize("name", ["fgsm", "fgnm"])
-@EVERY_PROTOCOL
-@EVERY_NORM
+@EVERY_GEOMETRY
 @pytest.mark.parametrize("grey", [False, True])
 def test_a_single_step_attack_is_its_strength_times_its_unit_step(linear, attacker, name, protocol, norm, grey):
     _, films, labels = linear
@@ -498,3 +496,9 @@ def test_a_step_of_nothing_or_without_gradient_has_no_cosine_and_no_gain():
     moved[1:] += np.float32(0.1)
     cosine, predicted = map(to_numpy, step_effect(films, moved, gradient))
     assert np.isnan(cosine).all() and (predicted == 0).all()
+
+
+def test_a_norm_without_a_ball_is_refused(linear, attacker):
+    _, films, labels = linear
+    with pytest.raises(UserError, match="protocol 'paper' has none; choose protocol 'budget'"):
+        perturb(attacker, "fgsm", films, labels, 0.01, norm="l2")

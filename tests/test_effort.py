@@ -132,7 +132,6 @@ def test_cosine_is_averaged_over_films_that_have_one_and_gains_over_all(tmp_path
     (lambda text: text.replace("\n12,2,0.4,2,1", ""), "each of the 4 films of clean.csv once a step"),
     (lambda text: text.replace("\n12,2", "\n9,2"), "each of the 4 films of clean.csv once a step"),
     (lambda text: text.replace("\n12,", "\n13,"), "each of the 4 films of clean.csv once a step"),
-    (lambda text: text.replace("0.7,3", "0.7,"), "line 4: a field is empty or not a number"),
     (lambda text: text.replace("0.7,3", "x,3"), "line 4: a field is empty or not a number"),
     (lambda text: text.replace("0.7,3", "inf,3"), "line 4: a field is empty or not a number"),
     (lambda text: text.replace("gained", "won"), "lacks the column gained"),
@@ -144,6 +143,14 @@ def test_a_damaged_record_of_steps_is_named_with_its_fault(tmp_path, change, com
         theory.read_steps(sweeps_of(tmp_path)[0])
     assert "bim/0.01.steps.csv: " in str(caught.value) and complaint in str(caught.value)
     assert "run attack.py again" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_film_whose_loss_was_not_finite_does_not_count(tmp_path):
+    path = write_cell(tmp_path, "paper/bim/0.01", CLEAN)
+    steps = FILMS[["film"]].assign(step=1, cosine=0.5, predicted=[1, 1, 3, np.nan], gained=[2, 4, 3, np.nan])
+    finished.write(path.with_name("0.01.steps.csv"), steps)
+    row = theory.read_steps(sweeps_of(tmp_path)[0]).iloc[0]
+    assert (row["predicted_mean"], row["gained_mean"]) == (pytest.approx(5 / 3), 3)
 
 
 def test_a_gain_that_was_not_predicted_has_no_share():
@@ -182,7 +189,7 @@ def test_an_attack_without_success_has_no_share_that_survives(tmp_path):
     write_stored(write_cell(tmp_path, "paper/fgnm/0.01", CLEAN), {"JPEG 75": [1, 1, 2, 2]})
     made, drawn, sentences = everything_of(tmp_path)
     assert shown_rows(made["storing"])[0] == ["FGSM", "0.01", "0", "—"] and "storing" in drawn
-    assert any("— / — after JPEG 75" in sentence for sentence in sentences)
+    assert any("0 of 0 / 0 of 0 after JPEG 75" in sentence for sentence in sentences)
 
 
 def test_storing_pools_sign_and_no_sign_over_complete_pairs(tmp_path):
@@ -190,7 +197,19 @@ def test_storing_pools_sign_and_no_sign_over_complete_pairs(tmp_path):
     write_stored(write_cell(tmp_path, "paper/fgnm/0.01", [1, 1, 1, 0]), {"JPEG 75": [1, 1, 1, 2]})  # 2 of 2
     write_stored(write_cell(tmp_path, "paper/fgnm/0.02", [1, 1, 2, 0]), {"JPEG 75": [0, 0, 1, 2]})  # without a twin
     _, _, sentences = everything_of(tmp_path)
-    assert any("33 % / 100 % after JPEG 75" in sentence for sentence in sentences)
+    assert any("1 of 3 / 2 of 2 after JPEG 75 (of those that both turned, 1 of 2 / 2 of 2)" in sentence for sentence in sentences)
+
+
+def test_what_storing_does_to_clean_films_is_counted_by_model(tmp_path):
+    write_cell(tmp_path, "paper/fgsm/0.01", CLEAN)
+    clean = records.read_clean(tmp_path)
+    assert storing.count_stored_clean(tmp_path, clean) is None
+    # Right before: 7, 8, 9. After JPEG 9 is wrong and 12 is right.
+    finished.write(tmp_path / "clean.stored.csv", pd.concat([FILMS.assign(storage="16 bits", VGG16=CLEAN),
+                                                             FILMS.assign(storage="JPEG 75", VGG16=[0, 0, 2, 2])]))
+    stored = storing.count_stored_clean(tmp_path, clean)
+    assert stored[["right_before", "correct", "fallen"]].to_numpy().tolist() == [[3, 3, 0], [3, 3, 1]]
+    assert shown_rows(storing.stored_clean_table(stored)) == [["VGG16", "3", "3", "0", "3", "1"]]
 
 
 def test_storages_come_with_more_bits_before_fewer_and_jpeg_last():
@@ -220,7 +239,7 @@ def test_grey_is_compared_with_the_coloured_twin_in_points(tmp_path):
     made, drawn, sentences = everything_of(tmp_path)
     assert shown_rows(made["grey"]) == [["FGSM", "0.01", "50.00", "75.00", "+25.00"]]
     assert "grey" in drawn and not {"grey-budget", "grey-paper-grey"} & {*made, *drawn}
-    assert any("+25.0 under FGSM; told apart at 0 of 1 cell (exact McNemar, Holm over 1 comparison)" in sentence
+    assert any("+25.0 under FGSM; of 1 cell grey is weaker at 0, stronger at 0, and at 1 the two cannot be told apart" in sentence
                for sentence in sentences)
     row = made["grey"].tidy.iloc[0]
     assert row[["correct_coloured", "correct_grey", "films", "only_coloured", "only_grey", "p"]].tolist() == [2, 3, 4, 0, 1, 1]
@@ -262,7 +281,8 @@ def test_everything_is_made_for_each_condition(whole):
     kinds = ("boundary", "storing", "theory", "equal")
     names = {kind + ending for kind in kinds for ending in ("", "-paper-grey", "-paper-to-Normal")} | {"grey"}
     assert set(drawn) == names | {"figure5", "figure5-paper-grey", "figure5-paper-to-Normal"}
-    assert set(made) == names | {"effort", "effort-paper-grey", "effort-paper-to-Normal"}
+    assert set(made) == names | {f"{kind}{ending}" for kind in ("effort", "invisible")
+                                 for ending in ("", "-paper-grey", "-paper-to-Normal")}
     assert all(sentence.endswith(".") and "nan" not in sentence.split() for sentence in sentences)
     assert all("24 synthetic test films" in table.caption for table in made.values())
 

@@ -193,14 +193,54 @@ def test_spread_has_mean_standard_deviation_and_range_over_the_runs_that_have_a_
     assert (rows["clean"]["mean_percent"], rows["clean"]["runs"], rows["clean"]["strength"]) == (90, 3, 0)
 
 
-def test_one_run_has_no_spread():
-    spread = statistics.spread_over_runs([run_of(fgsm=4)])
-    assert spread["sd_points"].isna().all() and statistics.spread_sentences(spread) == []
+def test_one_run_has_no_spread_and_no_directions():
+    runs = [run_of(fgsm=4, fgnm=2)]
+    assert statistics.spread_over_runs(runs)["sd_points"].isna().all()
+    assert statistics.directions_sentences(statistics.directions_over_runs(runs)) == []
 
 
-def test_the_spread_is_said_in_words():
-    overlap, apart = [run_of(fgsm=4, fgnm=1), run_of(fgsm=8, fgnm=5)], [run_of(fgsm=6, fgnm=1), run_of(fgsm=8, fgnm=5)]
-    for runs, clear in ((overlap, 0), (apart, 1)):
-        assert statistics.spread_sentences(statistics.spread_over_runs(runs)) == [
-            "Condition 'paper', single-step attacks, white-box (VGG16), over 2 runs: of 1 comparison no-sign is better in the "
-            f"mean of the runs at 1, and at {clear} of them every run of no-sign is better than every run of sign."]
+def test_directions_are_compared_within_each_run():
+    directions = statistics.directions_over_runs([run_of(fgsm=4, fgnm=1), run_of(fgsm=8, fgnm=7), run_of(fgsm=5), run_of(fgnm=5)])
+    row, = directions.to_dict("records")
+    assert (row["runs"], row["no_sign_better"], row["sign_better"], row["equal"]) == (2, 2, 0, 0)
+    assert (row["mean_points"], row["lowest_points"], row["highest_points"]) == pytest.approx((-20, -30, -10))
+    assert row["sd_points"] == pytest.approx(200**0.5)
+    assert statistics.directions_sentences(directions) == [
+        "Condition 'paper', single-step attacks, white-box (VGG16), over 2 runs: of 1 comparison no-sign is better in every run "
+        "at 1, sign in every run at 0; no-sign minus sign is -20.0 points of accuracy on average, and varies from run to run by "
+        "14.1 points (mean SD)."]
+    shown = tables.runs_table(directions).shown.to_numpy().tolist()
+    assert shown == [["FGSM / FGNM", "0.01", "VGG16*", "2", "2", "0", "\u221220.00 \u00b1 14.14", "\u221230.00 to \u221210.00"]]
+
+
+def test_runs_that_disagree_or_tie_are_counted_apart():
+    row, = statistics.directions_over_runs([run_of(fgsm=4, fgnm=2), run_of(fgsm=4, fgnm=6), run_of(fgsm=4, fgnm=4)]).to_dict("records")
+    assert (row["runs"], row["no_sign_better"], row["sign_better"], row["equal"]) == (3, 1, 1, 1)
+
+
+def test_where_attacks_aim_more_is_better_in_a_run():
+    runs = []
+    for sign, no_sign in ((1, 3), (2, 3)):
+        sweep = [with_measures(cell(attack, condition="paper-to-Normal", VGG16=np.where(np.arange(10) < films, 1, LABELS)))
+                 for attack, films in (("fgsm", sign), ("fgnm", no_sign))]
+        runs.append((tables.count_cells(sweep, CLEAN), tables.clean_accuracy(CLEAN)))
+    row, = statistics.directions_over_runs(runs).to_dict("records")
+    assert (row["measure"], row["no_sign_better"]) == ("success", 2) and row["mean_points"] > 0
+
+
+@pytest.mark.parametrize("only_first, only_second, films", [(3, 9, 40), (0, 6, 10), (0, 0, 5), (20, 1, 180)])
+def test_the_paired_interval_is_walds_with_half_a_film_more_in_each_count(only_first, only_second, films):
+    counts = np.array([only_first, only_second, (films - only_first - only_second) / 2, 0]) + [0.5, 0.5, 0.5, 0.5]
+    counts[3] = films + 2 - counts[:3].sum()  # both or neither: how the rest is divided does not matter
+    values = np.array([-1, 1, 0, 0])
+    mean = np.average(values, weights=counts)
+    error = np.sqrt(np.average((values - mean) ** 2, weights=counts) / (films + 2))
+    low, high = statistics.paired_interval(only_first, only_second, films)
+    assert (low, high) == pytest.approx((100 * (mean - 1.959964 * error), 100 * (mean + 1.959964 * error)))
+
+
+def test_strength_0_is_no_attack_and_is_not_tested():
+    films = [cell(attack, 0.0, VGG16=LABELS) for attack in ("fgsm", "fgnm")]
+    attacked = [cell("fgsm", 0.01, VGG16=LABELS), cell("fgnm", 0.01, VGG16=right(range(4)))]
+    row, = statistics.compare_directions(films + attacked).to_dict("records")
+    assert (row["strength"], row["comparisons"], row["holm_p"]) == (0.01, 1, pytest.approx(2 / 2**6))

@@ -355,12 +355,14 @@ def test_the_comparison_lists_counts_p_values_and_verdicts(results):
     table = tables.comparison_table(comparison)
     heading = [" ".join(filter(None, column)) for column in table.shown.columns]
     assert heading == ["Pair", "Strength", "Target", "Films", "Films right under sign", "Films right under no-sign",
-                       "Films right under only sign", "Films right under only no-sign", "Difference", "p", "Holm p", "Verdict"]
+                       "Films right under only sign", "Films right under only no-sign", "Difference", "95 % interval", "p",
+                       "Holm p", "Verdict"]
+    intervals = [tables.span(*statistics.paired_interval(*only, 4)) for only in ((1, 0), (0, 1), (1, 1))]
     # By the predictions in `results`: VGG16 gets films 0, 1 right under FGSM and 0 under FGNM, then one film each.
     assert table.shown.to_numpy().tolist() == [
-        ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", "1.00", "1.00", "not told apart"],
-        ["FGSM / FGNM", "0.001", "InceptionV3", "4", "2", "3", "0", "1", "+25.00", "1.00", "1.00", "not told apart"],
-        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", "1.00", "1.00", "not told apart"]]
+        ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", intervals[0], "1.00", "1.00", "not told apart"],
+        ["FGSM / FGNM", "0.001", "InceptionV3", "4", "2", "3", "0", "1", "+25.00", intervals[1], "1.00", "1.00", "not told apart"],
+        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", intervals[2], "1.00", "1.00", "not told apart"]]
     assert table.name == "comparison" and "Holm's correction over 3 comparisons of single-step attacks" in table.caption
     assert not table.bold.any() and tables.comparison_table(comparison.iloc[:0]) is None
     assert r"$-$25.00" in tables.to_latex(table)

@@ -180,6 +180,34 @@ def test_accuracy_at_the_boundary_is_told_per_criterion(tmp_path):
     assert "'JND', VGG16 is right on 75.0 % under FGSM (median boundary 0.005); without an attack, 50.0 %." in sentence
 
 
+def test_what_happens_below_every_strength_that_was_run_is_not_told(tmp_path):
+    write_small(tmp_path, {0.001: [2, 2, 0.5, 0.5], 0.004: [4] * 4})  # half of the films are visible at once
+    table, *_ = visibility.describe_boundary(sweep_of(tmp_path))[0]
+    own = table.tidy[table.tidy["criterion"] == "JND"].set_index("class")
+    assert own["correct_VGG16"].isna().to_dict() == {"COVID-19": True, "Normal": False, "Pneumonia": False, "all": True}
+    told = [line for line in visibility.describe_boundary(sweep_of(tmp_path))[2] if "'JND'" in line]
+    assert told == []
+    write_small(tmp_path, {0.001: [2, 0.5, 0.5, 0.5], 0.004: [4] * 4})
+    (sentence,) = [line for line in visibility.describe_boundary(sweep_of(tmp_path))[2] if "'JND'" in line]
+    assert sentence.endswith("; BIM at the last strength run that is invisible.")
+
+
+def test_sign_and_no_sign_are_tested_where_both_are_solved_for(tmp_path):
+    films = pd.DataFrame({"film": range(12), "label": 0})
+    finished.write(tmp_path / "clean.csv", films.assign(VGG16=0))
+    for attack, fallen in (("fgsm", 1), ("fgnm", 9)):
+        folder = tmp_path / "attacks/VGG16/paper" / attack
+        finished.write(folder / "0.01.csv", films.assign(VGG16=0, VGG16_8bit=0, linf=0.1, l2=1, ssim=1))
+        seen = (films["film"] < fallen).astype(int)
+        finished.write(folder / "boundary.csv", films.assign(criterion="SSIM", strength=0.01, VGG16=seen))
+    made, _, sentences = visibility.describe_boundary(sweep_of(tmp_path))
+    assert [table.name for table in made] == ["boundary", "invisible"]
+    row = made[1].tidy.iloc[0]
+    assert row[["sign_films", "no_sign_films", "only_sign", "only_no_sign"]].tolist() == [11, 3, 8, 0]
+    assert row["p"] == row["holm_p"] == pytest.approx(2 / 2**8) and row["verdict"] == "no-sign better"
+    assert "FGSM / FGNM, each film attacked as strongly as stays invisible: no-sign better by SSIM (−66.67 points)" in sentences[-1]
+
+
 def panel(limits):
     """Return a panel with a logarithmic strength axis and a title."""
     axes = Figure().subplots()
@@ -206,6 +234,9 @@ def test_iterative_attacks_of_one_direction_share_a_mark():
     axes = panel((0.001, 0.03))
     visibility.mark_boundaries(axes, medians)
     assert [line.get_xdata().tolist() for line in axes.get_lines()] == [[0.003]]
+    beyond = panel((0.001, 0.03))
+    visibility.mark_boundaries(beyond, medians.assign(strength=[0.002, 0.1]))
+    assert not beyond.get_lines()  # the middle of the two lies outside, so none is drawn for the other alone
 
 
 def test_no_medians_leave_a_panel_as_it_is():
