@@ -23,7 +23,7 @@ from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.provenance import atomic_path
 from nosign.statistics import CLEAN, at_largest_strength, plural
-from nosign.tables import INTERVALS, PAPER_CONDITION, attack_pairs, starred
+from nosign.tables import INTERVALS, PAPER_CONDITION, attack_pairs, percent_before, starred
 
 WIDTH = 7.16  # inches
 DPI = 300
@@ -288,7 +288,8 @@ def draw_accuracy(cells, clean, films_are="test films"):
     source, condition, films = cells[["source", "condition", "films"]].iloc[0]
     value = "success_percent" if Condition.parse(condition).target else "accuracy_percent"
     shown = cells.assign(shown=cells[value], low=cells[INTERVALS[value][0]], high=cells[INTERVALS[value][1]])
-    return draw_lines(shown, clean.set_index("target")["accuracy_percent"],
+    before = clean.set_index("target")["accuracy_percent"] if value == "accuracy_percent" else percent_before(cells)
+    return draw_lines(shown, before,
                       f"{films} {films_are}; gradients from {source}; bands: Wilson 95 % intervals")
 
 
@@ -313,7 +314,7 @@ def draw_lines(shown, clean, note):
     Args:
         shown: frame of one source and condition with the columns source, condition, attack, strength, target, and shown,
             low and high in per cent: the lines and their bands.
-        clean: each target's accuracy on clean films in per cent, a series.
+        clean: what each target's lines start from, clean films in per cent, a series; it may lack targets.
         note: line at the foot.
 
     Returns:
@@ -330,7 +331,9 @@ def draw_lines(shown, clean, note):
     for strip, (kind, part) in zip(strips, rows):
         panels = strip.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
         for axes, target in zip(panels, targets):
-            draw_panel(axes, part[part["target"] == target], None if aim else clean[target])
+            levels = {f"clean {clean[target]:.2f} %": (clean[target], CLEAN_LINE)} if target in clean else {}
+            levels |= {} if aim else {"chance": (100 / len(CLASSES), CHANCE_LINE)}
+            draw_panel(axes, part[part["target"] == target], levels)
             axes.set_title(f"{starred(target, source)} ({'white' if target == source else 'black'}-box)")
             axes.set(xlabel="strength", label=f"{kind} {target}")
         scale_strengths(panels[0], part["strength"])
@@ -342,12 +345,12 @@ def draw_lines(shown, clean, note):
     return figure
 
 
-def draw_panel(axes, shown, clean_percent):
-    """Draw one target model's lines and bands, one an attack, with clean accuracy and chance level.
+def draw_panel(axes, shown, levels):
+    """Draw one target model's lines and bands, one an attack, and levels across.
 
     Args:
         shown: this target's rows of what `draw_lines` takes.
-        clean_percent: None leaves the two levels out, which mean nothing for films that reach a class.
+        levels: dict from a level's label to the level in per cent and its style of line.
     """
     for name in ordered(shown["attack"], ATTACKS):
         line = shown[shown["attack"] == name].sort_values("strength")
@@ -357,10 +360,8 @@ def draw_panel(axes, shown, clean_percent):
         axes.plot(line["strength"], line["shown"], marker=marker, linestyle=linestyle, linewidth=1.2, color=colour,
                   label=ATTACKS[name].title, markersize=3.6, clip_on=False, zorder=3,
                   markerfacecolor="white" if ATTACKS[name].random_start else None)
-    if clean_percent is not None:
-        for level, text, linestyle in ((clean_percent, f"clean {clean_percent:.2f} %", CLEAN_LINE),
-                                       (100 / len(CLASSES), "chance", CHANCE_LINE)):
-            draw_level(axes, level, text, linestyle, *clearer_place(shown, level))
+    for text, (level, linestyle) in levels.items():
+        draw_level(axes, level, text, linestyle, *clearer_place(shown, level))
     finish_panel(axes, "y")
 
 

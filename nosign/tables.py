@@ -34,7 +34,7 @@ CELL_COLUMNS = ("source", "condition", "attack", "strength", "target", "white_bo
                 "correct_8bit", "accuracy_8bit_percent", *INTERVALS["accuracy_8bit_percent"],
                 *(f"{column}_mean" for column in NEEDED_MEASURES), "wrong_after", "wrong_after_percent",
                 "right_before", "turned_of_right", "turned_of_right_percent",
-                "succeeded", "attackable", "success_percent", *INTERVALS["success_percent"])
+                "succeeded", "succeeded_before", "attackable", "success_percent", *INTERVALS["success_percent"])
 PROTOCOL_NOTES = {"paper": "each step as long as the strength",
                   "budget": "every attack kept within the strength of the film"}
 NORM_NOTES = {"linf": "", "l2": " (in L2: a change by it in every component)"}
@@ -119,7 +119,8 @@ def count_cells(sweep, clean):
         perturbation's L-inf and L2 norm (pixels in [0, 1]) and of the SSIM: linf_mean, l2_mean, ssim_mean; wrong_after
         and wrong_after_percent (of all films); right_before, turned_of_right and turned_of_right_percent (films right
         before the attack and wrong after it, of those right before); and what counts as success under the condition
-        (`count_success`): succeeded, attackable, success_percent. `INTERVALS` names the columns of the Wilson intervals.
+        (`count_success`): succeeded, attackable, success_percent, and succeeded_before, the films that a model takes for
+        the class aimed at without any attack. `INTERVALS` names the columns of the Wilson intervals.
     """
     frame = pd.DataFrame([count_cell(cell, target, clean) for cell in sweep for target in cell.targets])
     for count, total, percent in (("correct", "films", "accuracy_percent"), ("correct_8bit", "films", "accuracy_8bit_percent"),
@@ -140,7 +141,8 @@ def count_cell(cell, target, clean):
             **{f"{column}_mean": cell.films[column].mean() for column in NEEDED_MEASURES},
             "wrong_after": int((after != labels).sum()), "right_before": int((before == labels).sum()),
             "turned_of_right": int(((before == labels) & (after != labels)).sum()),
-            "succeeded": succeeded, "attackable": attackable}
+            "succeeded": succeeded, "succeeded_before": count_success(before, before, labels, cell.condition)[0],
+            "attackable": attackable}
 
 
 def count_success(predicted, before, labels, condition):
@@ -302,8 +304,8 @@ def attack_table(cells, clean, iterative, steps, comparison, films_are="test fil
     source, condition = tidy[["source", "condition"]].iloc[0]
     aimed = Condition.parse(condition).target is not None
     grid = accuracy_grid(tidy, pairs, "success_percent" if aimed else "accuracy_percent")
-    clean = clean.set_index("target")["accuracy_percent"]
-    rows = [] if aimed else [["0 (clean)", *(percent(clean[target]) for target, _ in grid.columns)]]
+    clean = percent_before(tidy) if aimed else clean.set_index("target")["accuracy_percent"]
+    rows = [["0 (clean)", *(percent(clean[target]) for target, _ in grid.columns)]]
     rows += [[f"{strength:g}", *map(percent, values)] for strength, values in zip(grid.index, grid.to_numpy())]
     columns = [("", "Strength"), *((starred(target, source), ATTACKS[attack].title) for target, attack in grid.columns)]
     bold = np.zeros((len(rows), len(columns)), dtype=bool)
@@ -314,6 +316,19 @@ def attack_table(cells, clean, iterative, steps, comparison, films_are="test fil
     caption = attack_caption(tidy, pairs, steps if iterative else 1, len(comparison), films_are)
     return Table(name, "Table III" if iterative else "Table II", caption, tidy,
                  pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)), bold)
+
+
+def percent_before(cells):
+    """Return the share of the films of other classes that each target takes for the class aimed at without any attack.
+
+    Args:
+        cells: rows of `count_cells` of one source and targeted condition.
+
+    Returns:
+        Series in per cent by target, NaN where there are no such films.
+    """
+    first = cells.groupby("target").first()
+    return 100 * first["succeeded_before"] / first["attackable"].where(first["attackable"] > 0)
 
 
 def attack_caption(tidy, pairs, steps, comparisons, films_are):

@@ -239,13 +239,13 @@ def test_the_transfer_matrix_shows_every_source_and_target_of_an_attack():
 
 
 def test_where_attacks_aim_at_a_class_their_success_is_drawn():
-    cells = some_cells(["fgsm"]).assign(condition="paper-to-Normal")
+    cells = some_cells(["fgsm"]).assign(condition="paper-to-Normal", succeeded_before=6, attackable=60)
     cells["success_percent"] = 100 - cells["accuracy_percent"]
     cells = cells.assign(ci_low_success_percent=cells["success_percent"], ci_high_success_percent=cells["success_percent"])
     axes = figures.draw_accuracy(cells, CLEAN).get_axes()[0]
     wanted = cells.query("target == 'VGG16'").sort_values("strength")["success_percent"].tolist()
     assert lines(axes)["FGSM"].get_ydata().tolist() == wanted
-    assert "taken for Normal" in axes.get_ylabel() and not axes.texts
+    assert "taken for Normal" in axes.get_ylabel() and [text.get_text() for text in axes.texts] == ["clean 10.00 %"]
 
 
 def test_star_marks_the_white_box_panel():

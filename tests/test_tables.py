@@ -330,8 +330,9 @@ def test_a_table_of_targeted_attacks_shows_success_and_marks_what_the_tests_find
     table = tables.attack_table(part, clean, False, 1, comparison)
     others = records.read_clean(results)["label"] != 1
     expected = [100 * ((np.array(seen) == 1) & others).sum() / others.sum() for seen in ([1, 1, 0, 0], [1, 1, 1, 0])]
-    assert table.shown.to_numpy()[0].tolist()[:3] == ["0.003", *(f"{value:.2f}" for value in expected)]
-    assert table.bold[0, 1:3].tolist() == [False, True]
+    assert table.shown.to_numpy()[0].tolist()[:3] == ["0 (clean)", "33.33", "33.33"]  # film 12 of films 7, 8 and 12
+    assert table.shown.to_numpy()[1].tolist()[:3] == ["0.003", *(f"{value:.2f}" for value in expected)]
+    assert table.bold[:, 1:3].tolist() == [[False, False], [False, True]]
     assert table.name == "table2-paper-to-Normal" and "taken for Normal" in table.caption
     assert "succeeds more often" in table.caption
 
