@@ -11,10 +11,12 @@ import numpy as np
 # half of one level, which no screen of 8 bits shows.
 LOCAL_WINDOW, LOCAL_SHARE, LOCAL_FLOOR = 11, 0.02, 0.5 / 255
 SSIM_INVISIBLE = 0.99
+MOST_PIXELS = 0.99  # of "JND 99 %"
 CRITERIA = {
     "local mean": f"the mean absolute perturbation in every window of {LOCAL_WINDOW} x {LOCAL_WINDOW} pixels is at most "
                   f"{100 * LOCAL_SHARE:g} % of the mean grey level there (or half of one grey level of 255)",
     "JND": "at every pixel the luminance changes by at most the just noticeable difference of Chou and Li (1995)",
+    "JND 99 %": "the same at 99 % of the pixels, so that single ones do not decide",
     "SSIM": f"the structural similarity is at least {SSIM_INVISIBLE:g}"}
 # Rec. ITU-R BT.601, as Pillow converts to grey.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
@@ -145,16 +147,18 @@ def visibility(change, limits):
         limits: what `thresholds` returned.
 
     Returns:
-        The largest ratio of the local mean, and that of the luminance.
+        The largest ratio of the local mean, that of the luminance, and the luminance's that 99 % of the pixels keep to.
     """
-    return (float((local_mean(np.abs(change)) / limits[0]).max()), float((np.abs(change @ LUMINANCE) / limits[1]).max()))
+    luminance = np.abs(change @ LUMINANCE) / limits[1]
+    return (float((local_mean(np.abs(change)) / limits[0]).max()), float(luminance.max()),
+            float(np.quantile(luminance, MOST_PIXELS)))
 
 
 def boundaries(film, unit, limits):
     """Return the largest strength at which a single-step attack stays invisible on a film, by each of `CRITERIA`.
 
-    The change at a strength is the strength times `unit`, clipped to [0, 1]. Where nothing is clipped the first two
-    criteria are linear in the strength and solved in closed form; elsewhere from there on by bracketing, as SSIM is.
+    The change at a strength is the strength times `unit`, clipped to [0, 1]. Where nothing is clipped all
+    criteria but SSIM are linear in the strength and solved in closed form; elsewhere from there on by bracketing, as SSIM is.
 
     Args:
         film: float32 [height, width, 3] in [0, 1].
@@ -168,9 +172,9 @@ def boundaries(film, unit, limits):
         return lambda changed: visibility(changed - film, limits)[place]
 
     starts = [min(STRONGEST, 1 / ratio if ratio else STRONGEST) for ratio in visibility(unit, limits)]
-    local, noticeable = (largest_invisible(film, unit, excess_of(place), start) for place, start in enumerate(starts))
-    return {"local mean": local, "JND": noticeable,
-            "SSIM": largest_invisible(film, unit, lambda changed: (1 - ssim(film, changed)) / (1 - SSIM_INVISIBLE), WEAKEST)}
+    found = [largest_invisible(film, unit, excess_of(place), start) for place, start in enumerate(starts)]
+    found.append(largest_invisible(film, unit, lambda changed: (1 - ssim(film, changed)) / (1 - SSIM_INVISIBLE), WEAKEST))
+    return dict(zip(CRITERIA, found))
 
 
 def largest_invisible(film, unit, ratio, start):
@@ -179,7 +183,8 @@ def largest_invisible(film, unit, ratio, start):
     Args:
         film, unit: as for `boundaries`.
         ratio: function of a changed film that returns the perturbation over its limit; it grows with the strength.
-        start: strength at which it is within the limit; returned where it meets the limit there, or lies beyond it.
+        start: where it meets the limit if nothing is clipped. Clipping makes a change smaller, and its luminance larger where
+            channels that cancelled each other do so no longer.
     """
     from scipy.optimize import brentq
 
@@ -188,7 +193,12 @@ def largest_invisible(film, unit, ratio, start):
         changed = np.clip(film + np.float32(math.exp(log_strength)) * unit, 0, 1)
         return math.log(max(ratio(changed), 1e-12))
 
-    low, high = math.log(start), math.log(STRONGEST)
-    if low >= high or excess(low) > -PRECISION:
+    found = excess(math.log(start))
+    if abs(found) <= PRECISION:
         return start
-    return STRONGEST if excess(high) <= 0 else math.exp(brentq(excess, low, high, xtol=PRECISION))
+    low, high = (start, STRONGEST) if found < 0 else (WEAKEST, start)
+    if found < 0 and excess(math.log(high)) <= 0:
+        return STRONGEST
+    if found > 0 and (low >= start or excess(math.log(low)) > 0):
+        return WEAKEST
+    return math.exp(brentq(excess, math.log(low), math.log(high), xtol=PRECISION))

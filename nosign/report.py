@@ -30,6 +30,7 @@ from nosign.figures import NOISE_GAIN
 from nosign.perceptibility import SSIM_INVISIBLE
 from nosign.provenance import read_manifest, write_text
 from nosign.tables import alignments, condition_note, starred
+from nosign.visibility import CRITERION_COLUMNS
 
 PARTS = Path(__file__).parent
 MAIN_TABLES = ("table1", "table2", "table3")  # the others are folded away
@@ -503,7 +504,7 @@ def fitting_gain(change):
 
 def read_measures(shown):
     """Return what the cell's rows say of the films shown: dict from film to a dict of measures; {} without rows."""
-    wanted = ("film", "ssim", "psnr", "local_ratio", "jnd_ratio")
+    wanted = ("film", "psnr", *CRITERION_COLUMNS.values())
     path = shown.path.with_name(shown.path.name.removesuffix(SHOWN) + ROWS)
     try:
         frame = pd.read_csv(path, usecols=lambda column: column in wanted)
@@ -521,7 +522,7 @@ def describe_change(change, measures):
 
     Args:
         change: float32 [height, width, 3].
-        measures: dict that may have ssim, psnr (dB), local_ratio and jnd_ratio (above 1: visible).
+        measures: dict that may have psnr (dB) and `CRITERION_COLUMNS`, of which all but ssim say "visible" above 1.
     """
     largest = float(np.abs(change).max())
     words = [f"largest change {largest:.4f} ({255 * largest:.1f} of 255 grey levels)",
@@ -529,7 +530,7 @@ def describe_change(change, measures):
     if np.isfinite(measures.get("psnr", np.inf)):
         words.append(f"PSNR {measures['psnr']:.1f} dB")
     seen = [(f"{name} ({measures[key]:.2g} of its bound)", measures[key] > 1)
-            for name, key in (("local mean", "local_ratio"), ("JND", "jnd_ratio")) if key in measures]
+            for name, key in CRITERION_COLUMNS.items() if key in measures and key != "ssim"]
     if "ssim" in measures:
         seen.append((f"SSIM ({measures['ssim']:.4f})", measures["ssim"] < SSIM_INVISIBLE))
     for word, which in (("visible", True), ("invisible", False)):

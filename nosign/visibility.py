@@ -22,8 +22,9 @@ from nosign.records import ADVICE, models_in, read_by_word
 from nosign.statistics import VERDICTS, compare_hits, joined, plural, with_verdicts
 from nosign.tables import MISSING, condition_suffix, p_value, pair_title, percent, plain_table, signed, span
 
-CRITERION_COLUMNS = {"local mean": "local_ratio", "JND": "jnd_ratio", "SSIM": "ssim"}  # what cells measure of `CRITERIA`
-CRITERION_LETTERS = {"local mean": "L", "JND": "J", "SSIM": "S"}
+# What cells measure of `CRITERIA`.
+CRITERION_COLUMNS = {"local mean": "local_ratio", "JND": "jnd_ratio", "JND 99 %": "jnd99_ratio", "SSIM": "ssim"}
+CRITERION_LETTERS = {"local mean": "L", "JND": "J", "JND 99 %": "N", "SSIM": "S"}
 MARKS_NOTE = ("triangles: median strength up to which perturbations are invisible, by " +
               ", ".join(f"{letter}: {name}" for name, letter in CRITERION_LETTERS.items()) +
               "; hollow: a bound only; of several attacks the middle one")

@@ -24,7 +24,7 @@ class Films:
         self.film, self.label = 10 + 3 * np.arange(count), np.arange(count) % 3
         self.clean = {model: np.where(random.random(count) < 0.9, self.label, (self.label + 1) % 3) for model in MODELS}
         self.threshold = 0.004 * np.exp(0.8 * random.standard_normal(count))
-        self.visible = {"local mean": 0.006, "JND": 0.012, "SSIM": 0.009}
+        self.visible = {"local mean": 0.006, "JND": 0.012, "JND 99 %": 0.015, "SSIM": 0.009}
         self.visible = {name: limit * np.exp(0.3 * random.standard_normal(count)) for name, limit in self.visible.items()}
         self.peak = np.exp(0.3 * random.standard_normal(count))
 
@@ -41,7 +41,7 @@ class Films:
 
     def ratio(self, attack, strength, criterion):
         """Return the perturbation over a criterion's limit."""
-        sharper = {"JND": 4.0, "local mean": 1.6, "SSIM": 1.1}[criterion] if attack.direction == "no-sign" else 1.0
+        sharper = {"JND": 4.0, "JND 99 %": 2.0, "local mean": 1.6, "SSIM": 1.1}[criterion] if attack.direction == "no-sign" else 1.0
         ratio = reach(attack, strength) * sharper / self.visible[criterion]
         return ratio**2 if criterion == "SSIM" else ratio
 
@@ -53,7 +53,7 @@ class Films:
             linf=np.minimum(1, length * spread), l2=length * COMPONENTS**0.5,
             ssim=1 - 0.01 * self.ratio(attack, strength, "SSIM"),
             psnr=-20 * np.log10(length) if length else np.inf, local_ratio=self.ratio(attack, strength, "local mean"),
-            jnd_ratio=self.ratio(attack, strength, "JND"))
+            jnd_ratio=self.ratio(attack, strength, "JND"), jnd99_ratio=self.ratio(attack, strength, "JND 99 %"))
 
     def steps(self, attack, strength):
         """Return the frame of a cell's record of steps."""

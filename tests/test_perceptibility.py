@@ -123,7 +123,13 @@ def test_thresholds_and_visibility_of_a_flat_film_are_known():
     np.testing.assert_allclose(limits[1], (3 / 128 * 0.5 + 3) / 255, rtol=1e-4)
     change = np.zeros_like(film)
     change[7, 7] = 0.01
-    local, noticeable = perceptibility.visibility(change, limits)
+    local, noticeable, at_most_pixels = perceptibility.visibility(change, limits)
+    assert at_most_pixels == 0  # one pixel of 225 is less than one in a hundred
+    spread = np.zeros_like(film)
+    spread.reshape(-1, 3)[:10] = np.arange(1, 11)[:, None] / 1000
+    # Of 225 sorted pixels the 99th percentile lies at place 0.99 x 224 = 221.76, between 0.007 and 0.008.
+    wanted = 0.00776 * 255 / (3 / 128 * 0.5 + 3)
+    assert perceptibility.visibility(spread, limits)[2] == pytest.approx(wanted, rel=1e-3)
     assert local == pytest.approx(0.01 / 121 / (LOCAL_SHARE * 0.5), rel=1e-4)
     assert noticeable == pytest.approx(0.01 * 255 / (3 / 128 * 0.5 + 3), rel=1e-4)
     np.testing.assert_allclose(perceptibility.thresholds(0 * film)[0], LOCAL_FLOOR, rtol=1e-6)
@@ -153,3 +159,13 @@ def test_a_change_of_nothing_is_invisible_at_any_strength():
     film = np.full((15, 15, 3), 0.5, np.float32)
     found = perceptibility.boundaries(film, np.zeros_like(film), perceptibility.thresholds(film))
     assert set(found.values()) == {STRONGEST}
+
+
+def test_where_clipping_undoes_what_channels_cancel_less_strength_stays_invisible():
+    film = np.full((15, 15, 3), 0.5, np.float32)
+    film[..., 0] = 0.999
+    unit = np.zeros_like(film)
+    unit[..., 0], unit[..., 1] = 1, -0.299 / 0.587  # no luminance, until red is clipped
+    found = perceptibility.boundaries(film, unit, perceptibility.thresholds(film))
+    limit = perceptibility.just_noticeable_difference(255 * (film @ perceptibility.LUMINANCE)).max() / 255
+    assert found["JND"] == pytest.approx(limit / 0.299 + 0.001, rel=5e-3)

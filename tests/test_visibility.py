@@ -127,7 +127,7 @@ def test_a_film_that_never_becomes_visible_is_bounded_by_the_whole_grey_range(tm
 @pytest.mark.parametrize("change, complaint", [
     (lambda text: text.replace("\n12,2,JND,1,2", ""), "films under 'JND' are not the 4"),
     (lambda text: text.replace("\n9,1", "\n9,2"), "films under 'JND' are not the 4"),
-    (lambda text: text.replace("JND", "VIF"), "criterion VIF, expected local mean, JND, SSIM"),
+    (lambda text: text.replace("JND", "VIF"), "criterion VIF, expected local mean, JND, JND 99 %, SSIM"),
     (lambda text: text.replace("0.006", ""), "line 4: a field is empty or not a number"),
     (lambda text: text.replace("0.006", "-0.006"), "a strength below 0"),
     (lambda text: text.replace("9,1,JND", "9,1,"), "line 4: a field is empty or not a number"),
