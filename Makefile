@@ -1,7 +1,7 @@
 # make demo    synthetic films through all four stages to tables and figures
 # make test    the tests
 # make bench   the attacks' speed against the bare gradient and against other libraries
-# make paper   the full reproduction, command by command (wants a GPU and the real films)
+# make paper   the full reproduction, command by command (wants a GPU, the real films and list 8A: see the README)
 #
 # Each makes .venv by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
 
@@ -13,6 +13,7 @@ PY := $(VENV)/bin/python
 DEMO := demo
 RAW := data/raw
 NEGATIVES := strict
+SPLIT := patient
 
 # The demo's films are small and few, so that two cores train three real backbones from scratch in minutes.
 DEMO_PER_CLASS := 200
@@ -28,7 +29,7 @@ DEMO_ATTACK := --films 8 --single-step-strengths 0.003 0.01 0.03 --steps 3 --ite
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: requirements.txt
-	@echo "installing TensorFlow and the rest into $(VENV), less than a minute"
+	@echo "installing TensorFlow and the rest into $(VENV)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
 	  { echo "error: Python 3.11 or 3.12 is needed; give make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
@@ -69,11 +70,11 @@ bench: $(VENV)/installed-dev
 	@$(VENV)/bin/uv pip install --quiet --no-deps --python $(PY) torchattacks==3.5.1
 	$(PY) benchmarks/bench.py
 
-# Every command of the full reproduction with the paper's settings; each goes on where it was stopped.
+# Every command of the full reproduction; NEGATIVES=paper SPLIT=random chooses films as the paper did.
 paper: $(VENV)/installed
 	$(PY) -m data_processing.download --out $(RAW)
 	$(PY) -m data_processing.prepare --covidx $(RAW)/covidx-cxr2 --chest-xray $(RAW)/chest-xray-pneumonia \
-	  --negatives $(NEGATIVES) --out data
+	  --negatives $(NEGATIVES) --split $(SPLIT) --out data
 	$(PY) train_finetune.py --data data --out model
 	$(PY) attack.py --data data --models model --out results
 	$(PY) data_figure.py --results results --models model

@@ -278,10 +278,10 @@ def print_missing(inputs):
     """Say which cells and examples of a full sweep are not there."""
     from nosign import figures, tables
     for (source, condition, attack), strengths in tables.missing_cells(inputs.cells).items():
-        print(f"not there: {source}/{condition}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
+        print(f"not run: {source}/{condition}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
     for attack, example in inputs.examples.items():
         if example is None:
-            print(f"not there: examples/{attack}.npz, so {figures.EXAMPLE_FIGURES[attack]} is skipped")
+            print(f"not made: examples/{attack}.npz, so {figures.EXAMPLE_FIGURES[attack]} is skipped")
 
 
 def print_summary(cells):

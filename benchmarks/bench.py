@@ -304,7 +304,8 @@ def main(argv=None):
     frame = pd.DataFrame(bench.rows)
     write_csv(arguments.out / "bench.csv", frame, float_format="%.4g")
     heading = (f"Device: {device['device']}, Keras on {device['backend']}; VGG16, {arguments.films} films of "
-               f"{arguments.size} px, {arguments.steps} steps, median of {arguments.rounds} rounds.\n\n")
+               f"{arguments.size} px, {arguments.steps} steps; median of {arguments.rounds} rounds, one fewer for the sweep and "
+               "other libraries, one for their Table II.\n\n")
     shown = [[row["what"], "cannot run" if row["ratio"] is None else f"{row['ratio']:.3f}", row["against"] or row["error"],
               row["limit"] or ""] for row in bench.rows]
     write_text(arguments.out / "bench.md", heading + tabulate(shown, ["what", "times", "of", "at most"], tablefmt="pipe",

@@ -1,6 +1,7 @@
 """Fixtures that several test files share: the real films beside the checkout, and small films made on the spot."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from data_processing import phantom
 from nosign.errors import run
 
 ROOT = Path(__file__).resolve().parent.parent
-XRAY = ROOT.parent / "shared" / "xray"
+XRAY = Path(os.environ.get("NOSIGN_XRAY", ROOT.parent / "shared" / "xray"))
 PHANTOMS_PER_CLASS = 10
 
 
@@ -25,7 +26,7 @@ def root():
 def xray():
     """Real films in both layouts, and the odd files; not part of the checkout."""
     if not XRAY.is_dir():
-        pytest.skip(f"needs the real films in {XRAY}")
+        pytest.skip(f"needs real films in {XRAY}; NOSIGN_XRAY names another folder")
     return XRAY
 
 

@@ -152,9 +152,9 @@ def test_a_seed_without_its_models_is_named_before_anything_is_written(tmp_path,
 
 
 def test_says_what_is_missing(finished):
-    assert "not there: VGG16/paper/bim: 0.0005 0.0015 0.002 0.0025 0.003\n" in finished[2]
-    assert "not there: VGG16/paper/pgdnm: 0.0005 0.001" in finished[2]
-    assert "not there: examples/pgdnm.npz, so figure3 is skipped\n" in finished[2]
+    assert "not run: VGG16/paper/bim: 0.0005 0.0015 0.002 0.0025 0.003\n" in finished[2]
+    assert "not run: VGG16/paper/pgdnm: 0.0005 0.001" in finished[2]
+    assert "not made: examples/pgdnm.npz, so figure3 is skipped\n" in finished[2]
 
 
 def test_same_cells_give_the_same_bytes(finished, tmp_path):
