@@ -25,9 +25,8 @@ from nosign.tables import MISSING, condition_suffix, p_value, pair_title, percen
 # What cells measure of `CRITERIA`.
 CRITERION_COLUMNS = {"local mean": "local_ratio", "JND": "jnd_ratio", "JND 99 %": "jnd99_ratio", "SSIM": "ssim"}
 CRITERION_LETTERS = {"local mean": "L", "JND": "J", "JND 99 %": "N", "SSIM": "S"}
-MARKS_NOTE = ("triangles: median strength up to which perturbations are invisible, by " +
-              ", ".join(f"{letter}: {name}" for name, letter in CRITERION_LETTERS.items()) +
-              "; hollow: a bound only; of several attacks the middle one")
+MARKS_NOTE = ("triangles: median strength up to which perturbations are invisible (hollow: a bound only; of several attacks "
+              "the middle),\nby " + ", ".join(f"{letter}: {name}" for name, letter in CRITERION_LETTERS.items()))
 ALL_CLASSES = "all"
 SMALLEST_RATIO = 1e-4  # cells record SSIM with six digits: nearer to zero, a ratio is rounding
 CLASS_MARKS = ("o", "s", "^")
@@ -319,7 +318,7 @@ def draw_boundary(axes, row, height, marker):
     bound = bound_of(row)
     axes.plot([row["lower_quartile"], row["upper_quartile"]], [height] * 2, color=colour, linewidth=1.2, zorder=2)
     for beyond, end, tip in (("at_most", "lower_quartile", "<"), ("at_least", "upper_quartile", ">")):
-        if 4 * row[beyond] > row["films"]:
+        if 4 * row[beyond] > row["films"] and bound != beyond.replace("_", " "):
             axes.plot(row[end], height, color=colour, marker=tip, markersize=3.5, zorder=2, clip_on=False)
     axes.plot(row["median"], height, color=colour, marker=marker, markersize=4.5, zorder=3,
               markerfacecolor="white" if bound else colour, clip_on=False)

@@ -4,9 +4,10 @@ import finished
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nosign import perceptibility, records, visibility
+from nosign import figures, perceptibility, records, visibility
 from nosign.errors import UserError
 from nosign.figures import DIRECTION_COLOURS
 from nosign.sweeps import finished_sweeps
@@ -237,6 +238,13 @@ def test_iterative_attacks_of_one_direction_share_a_mark():
     beyond = panel((0.001, 0.03))
     visibility.mark_boundaries(beyond, medians.assign(strength=[0.002, 0.1]))
     assert not beyond.get_lines()  # the middle of the two lies outside, so none is drawn for the other alone
+
+
+def test_the_note_on_marks_fits_a_figure():
+    figure = Figure(figsize=(figures.WIDTH, 1))
+    note = figure.text(0, 0, visibility.MARKS_NOTE, fontsize=figures.SMALL_POINTS, family=figures.STYLE["font.family"])
+    width = note.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width / figure.dpi
+    assert width < 0.98 * figures.WIDTH
 
 
 def test_no_medians_leave_a_panel_as_it_is():
