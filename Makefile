@@ -62,7 +62,7 @@ demo-InceptionV3: DEMO_FIT := --batch 16 --epochs 4
 demo-VGG16: DEMO_FIT := --batch 8 --epochs 2 --rate 1.2e-4
 
 test: $(VENV)/installed-dev
-	$(PY) -m pytest -q -n 2 --dist loadfile
+	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # torchattacks asks for a requests of 2020, which it does not need for this.
 bench: $(VENV)/installed-dev

@@ -139,19 +139,15 @@ def just_noticeable_difference(luminance):
     return np.maximum(masking, adaptation)
 
 
+# A perturbation, float32 [height, width, 3], over what `thresholds` returned for its film: above 1 it is visible.
+RATIOS = {"local mean": lambda change, limits: (local_mean(np.abs(change)) / limits[0]).max(),
+          "JND": lambda change, limits: (np.abs(change @ LUMINANCE) / limits[1]).max(),
+          "JND 99 %": lambda change, limits: np.quantile(np.abs(change @ LUMINANCE) / limits[1], MOST_PIXELS)}
+
+
 def visibility(change, limits):
-    """Set a perturbation against the thresholds of its film; above 1 it is visible.
-
-    Args:
-        change: float32 [height, width, 3], the perturbation, or a single-step attack's change at strength 1.
-        limits: what `thresholds` returned.
-
-    Returns:
-        The largest ratio of the local mean, that of the luminance, and the luminance's that 99 % of the pixels keep to.
-    """
-    luminance = np.abs(change @ LUMINANCE) / limits[1]
-    return (float((local_mean(np.abs(change)) / limits[0]).max()), float(luminance.max()),
-            float(np.quantile(luminance, MOST_PIXELS)))
+    """Return the ratios of a perturbation to the thresholds of its film, floats in the order of `RATIOS`."""
+    return tuple(float(ratio(change, limits)) for ratio in RATIOS.values())
 
 
 def boundaries(film, unit, limits):
@@ -168,13 +164,13 @@ def boundaries(film, unit, limits):
     Returns:
         dict from criterion to a strength in [0, 1].
     """
-    def excess_of(place):
-        return lambda changed: visibility(changed - film, limits)[place]
-
-    starts = [min(STRONGEST, 1 / ratio if ratio else STRONGEST) for ratio in visibility(unit, limits)]
-    found = [largest_invisible(film, unit, excess_of(place), start) for place, start in enumerate(starts)]
-    found.append(largest_invisible(film, unit, lambda changed: (1 - ssim(film, changed)) / (1 - SSIM_INVISIBLE), WEAKEST))
-    return dict(zip(CRITERIA, found))
+    found = {}
+    for criterion, ratio in RATIOS.items():
+        whole = ratio(unit, limits)
+        start = min(STRONGEST, 1 / float(whole)) if whole else STRONGEST
+        found[criterion] = largest_invisible(film, unit, lambda changed: ratio(changed - film, limits), start)
+    found["SSIM"] = largest_invisible(film, unit, lambda changed: (1 - ssim(film, changed)) / (1 - SSIM_INVISIBLE), WEAKEST)
+    return found
 
 
 def largest_invisible(film, unit, ratio, start):
