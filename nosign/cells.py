@@ -18,7 +18,8 @@ CLEAN_ROWS = "clean.csv"  # predictions on the films before any attack, beside a
 CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the control for STORED
 BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
 ROUNDED = "_8bit"  # ending of the columns with predictions on films rounded to 8 bits
-MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio", "jnd99_ratio")  # columns with what a perturbation measures
+# Columns with what a perturbation measures.
+MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio", "jnd99_ratio")
 
 
 @dataclass(frozen=True)

@@ -101,8 +101,8 @@ def grey_sentences(sweep, compared):
     weaker = own["told_apart"] & (own["difference_points"] * (-1 if sweep.aim else 1) > 0)
     stronger = own["told_apart"] & ~weaker
     return [f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
-            f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey is "
-            f"weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two cannot be "
+            f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey "
+            f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two cannot be "
             f"told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."]
 
 

@@ -1,5 +1,6 @@
 """What storing adversarial films leaves of the attacks: rounding to fewer bits, and JPEG."""
 
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib
@@ -153,16 +154,19 @@ def draw_storing(sweep, stored):
 def storing_sentences(sweep, stored):
     """Return the sentence on what storing leaves of sign and no-sign attacks, over the strengths at which both were stored."""
     own = stored[stored["target"] == sweep.source].set_index(["attack", "strength"]).sort_index()
-    pairs, counts = list(twins(own.index.unique())), ["turned", "surviving", "turned_by_both", "surviving_of_both"]
-    told = []
-    for storage in storages_in(stored) if pairs else ():
-        after = own[own["storage"] == storage]
-        sums = [after.loc[[pair[place] for pair in pairs], counts].sum().astype(int) for place in (0, 1)]
-        alone, common = (" / ".join(f"{found[left]} of {found[whole]}" for found in sums) for left, whole in
-                         (("surviving", "turned"), ("surviving_of_both", "turned_by_both")))
-        told.append(f"{alone} after {storage} (of those that both turned, {common})")
-    return [f"{sweep.heading}: of the films that sign / no-sign attacks turned, so many are still turned after storing: "
-            f"{joined(told)}; all stored strengths at which both ran, added up."] if told else []
+    pairs = list(twins(own.index.unique()))
+    if not pairs:
+        return []
+    counts = ["turned", "turned_by_both", "surviving", "surviving_of_both"]
+    sums = {storage: [own[own["storage"] == storage].loc[[pair[place] for pair in pairs], counts].sum().astype(int)
+                      for place in (0, 1)] for storage in storages_in(own)}
+    left = {storage: " and ".join(" / ".join(str(found[count]) for found in both) for count in counts[2:])
+            for storage, both in sums.items()}
+    told = [f"{words} after {joined(list(storages))}" for words, storages in groupby(left, key=left.get)]
+    sign, no_sign = sums[next(iter(sums))]
+    return [f"{sweep.heading}: of the {sign['turned']} / {no_sign['turned']} films that sign / no-sign attacks turned, and of "
+            f"the {sign['turned_by_both']} that both turned, so many are still turned after storing: {joined(told)} (all stored "
+            "strengths at which both ran, added up)."]
 
 
 def describe_storing(sweep):

@@ -189,15 +189,16 @@ def test_an_attack_without_success_has_no_share_that_survives(tmp_path):
     write_stored(write_cell(tmp_path, "paper/fgnm/0.01", CLEAN), {"JPEG 75": [1, 1, 2, 2]})
     made, drawn, sentences = everything_of(tmp_path)
     assert shown_rows(made["storing"])[0] == ["FGSM", "0.01", "0", "—"] and "storing" in drawn
-    assert any("0 of 0 / 0 of 0 after JPEG 75" in sentence for sentence in sentences)
+    assert any("0 / 0 and 0 / 0 after JPEG 75" in sentence for sentence in sentences)
 
 
 def test_storing_pools_sign_and_no_sign_over_complete_pairs(tmp_path):
-    write_stored(write_cell(tmp_path, "paper/fgsm/0.01", [1, 1, 2, 0]), {"JPEG 75": [1, 0, 1, 2]})  # 1 of 3
-    write_stored(write_cell(tmp_path, "paper/fgnm/0.01", [1, 1, 1, 0]), {"JPEG 75": [1, 1, 1, 2]})  # 2 of 2
+    write_stored(write_cell(tmp_path, "paper/fgsm/0.01", [1, 1, 2, 0]), {"JPEG 90": [1, 0, 1, 2], "JPEG 75": [1, 0, 1, 2]})  # 1 of 3
+    write_stored(write_cell(tmp_path, "paper/fgnm/0.01", [1, 1, 1, 0]), {"JPEG 90": [1, 1, 1, 2], "JPEG 75": [1, 1, 1, 2]})  # 2 of 2
     write_stored(write_cell(tmp_path, "paper/fgnm/0.02", [1, 1, 2, 0]), {"JPEG 75": [0, 0, 1, 2]})  # without a twin
     _, _, sentences = everything_of(tmp_path)
-    assert any("1 of 3 / 2 of 2 after JPEG 75 (of those that both turned, 1 of 2 / 2 of 2)" in sentence for sentence in sentences)
+    assert any("of the 3 / 2 films that sign / no-sign attacks turned, and of the 2 that both turned, so many are still turned after "
+               "storing: 1 / 2 and 1 / 2 after JPEG 90 and JPEG 75 (all" in sentence for sentence in sentences)
 
 
 def test_what_storing_does_to_clean_films_is_counted_by_model(tmp_path):
