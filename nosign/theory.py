@@ -117,7 +117,8 @@ def draw_theory(sweep, steps):
         finish_panel(axes)
     add_legend(figure, steps["attack"])
     left_out = f"; (b) leaves out {missing} cells without a gain" if missing else ""
-    figure.supxlabel(f"{sweep.described}; (a) mean and range over strengths{left_out}", fontsize=SMALL_POINTS)
+    which = "iterative attacks, " if many.any() and not many.all() else ""
+    figure.supxlabel(f"{sweep.described}; (a) {which}mean and range over strengths{left_out}", fontsize=SMALL_POINTS)
     return figure
 
 
