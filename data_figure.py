@@ -106,7 +106,8 @@ def make_tables(inputs):
         steps = records.recorded_steps(inputs.results, source, condition)
         made += [tables.attack_table(part, inputs.clean, iterative, steps, inputs.comparison, films_are)
                  for iterative in (False, True)]
-        made += [tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
+        made += [tables.success_table(part, films_are),
+                 tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
                  tables.confusion_table(of_sweep(inputs.confusion, source, condition), films_are)]
     if stored_clean is not None:
         made.append(storing.stored_clean_table(stored_clean, films_are))

@@ -355,6 +355,36 @@ def condition_note(settings):
     return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + GREY_NOTES[settings.grey]
 
 
+def success_table(cells, films_are="test films"):
+    """Build the table of what attacks without an aim succeed in, over all films and over those that were right before.
+
+    Args:
+        cells: rows of `count_cells` of one source and condition.
+        films_are: what `nosign.records.recorded_films` returned.
+
+    Returns:
+        The table, or None where the attacks aim at a class: Tables II and III then show their success.
+    """
+    source, condition, films = cells[["source", "condition", "films"]].iloc[0]
+    if Condition.parse(condition).target is not None:
+        return None
+    targets = ordered(cells["target"], BACKBONES)
+    shown = []
+    for (attack, strength), part in cells.groupby(["attack", "strength"], sort=False):
+        found = part.set_index("target").reindex(targets)
+        shares = found[["wrong_after_percent", "turned_of_right_percent"]].to_numpy().ravel()
+        shown.append([ATTACKS[attack].title, f"{strength:g}", *map(percent, shares)])
+    columns = [("", "Attack"), ("", "Strength"), *((starred(target, source), heading) for target in targets
+                                                   for heading in ("wrong, of all", "turned, of right"))]
+    caption = (f"What the attacks succeed in, in per cent: films that a model gets wrong after the attack, of all {films} "
+               f"{films_are}, and films that it got right before and gets wrong after, of those right before. Gradients from "
+               f"{source} (*: white-box), condition '{condition}'. Counts and intervals stand in the CSV files of Tables II "
+               "and III.")
+    keys = ["source", "condition", "attack", "strength", "target", "white_box", "films", "wrong_after", "wrong_after_percent",
+            "right_before", "turned_of_right", "turned_of_right_percent"]
+    return plain_table("success" + condition_suffix(source, condition), "Success", caption, cells[keys], shown, columns)
+
+
 def comparison_table(comparison, films_are="test films"):
     """Build the table of the tests of sign against no-sign under one source and condition.
 
@@ -375,8 +405,8 @@ def comparison_table(comparison, films_are="test films"):
              for row in comparison.itertuples()]
     group = f"Films {counted_films} under"
     columns = [("", "Pair"), ("", "Strength"), ("", "Target"), ("", "Films"), (group, "sign"), (group, "no-sign"),
-               (group, "only sign"), (group, "only no-sign"), ("", "Difference"), ("", "95 % interval"), ("", "p"), ("", "Holm p"),
-               ("", "Verdict")]
+               (group, "only sign"), (group, "only no-sign"), ("", "Difference"),
+               ("", "95 % interval"), ("", "p"), ("", "Holm p"), ("", "Verdict")]
     families = " and ".join(f"{plural(size, 'comparison')} of {attacks} attacks"
                             for attacks, size in comparison.groupby("attacks", sort=False).size().items())
     among = "films" if counted_films == "right" else "films of other classes"

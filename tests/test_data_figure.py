@@ -16,7 +16,7 @@ from nosign.provenance import sha256_of_file, write_manifest
 
 ROOT = Path(data_figure.__file__).parent
 TABLES = [f"tables/{name}.{ending}"
-          for name in ("table1", "paper", "clean", "table2", "table3", "comparison", "confusion", "effort",
+          for name in ("table1", "paper", "clean", "table2", "table3", "success", "comparison", "confusion", "effort",
                        "boundary")
           for ending in ("csv", "md", "tex")] + ["tables/summary.md", "tables/summary.csv"]
 FIGURES = [f"figures/{name}.{ending}" for name in ("figure1", "figure2", "figure4", "confusion", "figure5", "boundary")

@@ -369,6 +369,15 @@ def test_the_comparison_lists_counts_p_values_and_verdicts(results):
     assert r"$-$25.00" in tables.to_latex(table)
 
 
+def test_success_is_told_over_all_films_and_over_those_right_before(results):
+    table = tables.success_table(cells_of(results))
+    # VGG16 gets films 0, 1 and 2 right before; FGSM at 0.001 leaves 0 and 1, and InceptionV3, right on all, 1 and 2.
+    assert table.shown.to_numpy()[0].tolist() == ["FGSM", "0.001", "50.00", "33.33", "50.00", "50.00"]
+    write_cell(results, "VGG16/paper-to-Normal/fgsm/0.003", VGG16=[1, 1, 0, 0])
+    cells = cells_of(results)
+    assert tables.success_table(cells[cells["condition"] == "paper-to-Normal"]) is None
+
+
 @pytest.mark.parametrize("p, text", [(1, "1.00"), (0.03125, "0.0312"), (0.00012345, "0.000123"), (1e-9, "<0.0001")])
 def test_p_values_have_three_digits(p, text):
     assert tables.p_value(p) == text
