@@ -296,11 +296,14 @@ def draw_accuracy(cells, clean, films_are="test films"):
 def draw_seeds(spread, films_are="test films"):
     """Draw the mean over runs with different seeds against strength, laid out as figure 4. Bands are the runs' range.
 
+    Cells that some runs lack are left out: beside the others they would show the runs' difference as one of strength.
+
     Args:
         spread: rows of `statistics.spread_over_runs` of one source and condition.
         films_are: what `nosign.records.recorded_films` returned.
     """
-    shown = spread.rename(columns={"mean_percent": "shown", "lowest_percent": "low", "highest_percent": "high"})
+    whole = spread[spread["runs"] == spread["runs"].max()]
+    shown = whole.rename(columns={"mean_percent": "shown", "lowest_percent": "low", "highest_percent": "high"})
     clean = shown[shown["attack"] == CLEAN].set_index("target")["shown"]
     return draw_lines(shown[shown["attack"] != CLEAN], clean,
                       f"mean of {plural(spread['runs'].max(), 'run')} with different seeds, {films_are}; gradients from "

@@ -305,3 +305,11 @@ def test_captions_say_that_films_are_synthetic():
     assert example.get_supxlabel().startswith("FGNM, synthetic test film 41.")
     assert "synthetic test films" in figures.draw_confusion(some_confusion(), "synthetic test films").get_supxlabel()
     assert "synthetic test films" in figures.draw_seeds(some_spread(), "synthetic test films").get_supxlabel()
+
+
+def test_cells_that_a_run_lacks_are_not_drawn_beside_those_of_all_runs():
+    spread = some_spread()
+    first = spread.query("attack == 'fgsm'")["strength"].min()
+    lacking = spread.assign(runs=spread["runs"].where((spread["attack"] != "fgsm") | (spread["strength"] > first), 2))
+    drawn = lines(figures.draw_seeds(lacking).get_axes()[0])
+    assert first not in drawn["FGSM"].get_xdata() and first in drawn["FGNM"].get_xdata()
