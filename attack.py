@@ -135,7 +135,7 @@ def prepare_output(out, identity, jobs, arguments, started):
     for job in jobs:
         if arguments.overwrite:
             remove_cells(out, job.folder, keep_other_sweeps=same_settings(out, identity))
-        results = [*out.glob(CLEAN_ROWS), *(out / "attacks").rglob("[!.]*.csv")]
+        results = [*clean_files(out), *(out / "attacks").rglob("[!.]*.csv")]
         for place, wanted in ((out, identity), (job.folder, job.settings)):
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
@@ -157,8 +157,13 @@ def remove_cells(out, folder, keep_other_sweeps):
     shutil.rmtree(folder if keep_other_sweeps else out / "attacks", ignore_errors=True)
     shutil.rmtree(out / "examples", ignore_errors=True)
     if not keep_other_sweeps:
-        for name in (CLEAN_ROWS, CLEAN_STORED, MANIFEST):
-            (out / name).unlink(missing_ok=True)
+        for path in [*clean_files(out), out / MANIFEST]:
+            path.unlink(missing_ok=True)
+
+
+def clean_files(out):
+    """Return the files with predictions on clean films that are there."""
+    return [out / name for name in (CLEAN_ROWS, CLEAN_STORED) if (out / name).is_file()]
 
 
 def write_manifests(out, identity, job, arguments, started, **facts):
@@ -166,9 +171,8 @@ def write_manifests(out, identity, job, arguments, started, **facts):
     outputs = [path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS]
     write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed, outputs=outputs,
                    **facts)
-    clean = [out / name for name in (CLEAN_ROWS, CLEAN_STORED) if (out / name).is_file()]
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
-    write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=clean,
+    write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=clean_files(out),
                    synthetic=synthetic, **{name: fact for name, fact in facts.items() if name != "health"})
 
 

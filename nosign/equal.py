@@ -55,8 +55,8 @@ def line_of(sweep, attack, measure):
     return np.log([value for value, _ in found]), np.array(hits)
 
 
-def compare_films(films):
-    """Test whether the mean of one difference a film is zero, by Student's t.
+def mean_of_films(films):
+    """Estimate the mean of one difference a film, and test whether it is zero, by Student's t.
 
     Args:
         films: float [films].
@@ -88,7 +88,7 @@ def compare_pair(sweep, pair, measure):
     if low >= high or lines[0][1].shape[1] < 2:
         return None
     sign, no_sign = (100 * mean_weights(places, low, high) @ hits for places, hits in lines)
-    mean, *interval, p = compare_films(no_sign - sign)
+    mean, *interval, p = mean_of_films(no_sign - sign)
     return dict(zip(COLUMNS, (sweep.source, sweep.condition, *pair, measure, np.exp(low), np.exp(high), len(sign), sign.mean(),
                               no_sign.mean(), mean, *interval, p)))
 
@@ -130,14 +130,14 @@ def draw_equal(sweep, equal):
     measures, pairs = ordered(equal["measure"], MEASURES), ordered(equal["sign_attack"], [sign for sign, _ in PAIRS])
     figure = Figure(figsize=(WIDTH, 1.25 + 0.2 * len(measures) * len(pairs)), layout="constrained")
     axes = figure.subplots()
-    stronger = {1: DIRECTION_COLOURS["no-sign"], -1: DIRECTION_COLOURS["sign"], 0: GREY}
+    colours = {VERDICTS[1]: DIRECTION_COLOURS["no-sign"], VERDICTS[-1]: DIRECTION_COLOURS["sign"], VERDICTS[0]: GREY}
 
     def height_of(measure, sign):
         return measures.index(measure) + (pairs.index(sign) - (len(pairs) - 1) / 2) / (len(pairs) + 0.6)
 
     for row in equal.itertuples():
         height, marker = height_of(row.measure, row.sign_attack), PAIR_MARKS[pairs.index(row.sign_attack)]
-        colour = next(stronger[side] for side, verdict in VERDICTS.items() if verdict == row.verdict)
+        colour = colours[row.verdict]
         axes.plot([row.ci_low_points, row.ci_high_points], [height] * 2, color=colour, linewidth=1.2)
         axes.plot(row.difference_points, height, color=colour, marker=marker, markersize=4.5,
                   markerfacecolor=colour if row.verdict != VERDICTS[0] else "white")

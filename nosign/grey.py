@@ -102,8 +102,8 @@ def grey_sentences(sweep, compared):
     stronger = own["told_apart"] & ~weaker
     return [f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
             f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey "
-            f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two cannot be "
-            f"told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."]
+            f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two "
+            f"cannot be told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."]
 
 
 def describe_grey(coloured, grey):

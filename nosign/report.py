@@ -93,7 +93,7 @@ def write_report(path, runs, tables, figures, sentences):
             that cells kept for the viewer are read.
         tables: list of `nosign.tables.Table`.
         figures: list of (name, caption, path of the PNG).
-        sentences: list of statements, str, or of groups, (heading, list of str).
+        sentences: list of groups, (heading, list of str).
 
     Returns:
         The path.
@@ -108,7 +108,7 @@ def write_report(path, runs, tables, figures, sentences):
         style=style, style_hash=content_hash(style), script=script, script_hash=content_hash(script),
         synthetic=any((read_manifest(folder) or {}).get("synthetic") for folder in results.values()),
         overview=run_overview(results), details=run_details(runs), warnings=run_warnings(results),
-        groups=group_sentences(sentences), tables=table_parts(tables), figures=figure_parts(figures), viewer=viewer)
+        groups=sentences, tables=table_parts(tables), figures=figure_parts(figures), viewer=viewer)
     write_text(path, page)
     return path
 
@@ -125,14 +125,6 @@ def template():
 def content_hash(text):
     """Return a script's or a style's SHA-256 as a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def group_sentences(sentences):
-    """Return the statements as groups (heading or "", list of str), those without a group first."""
-    alone = [sentence for sentence in sentences if isinstance(sentence, str)]
-    groups = [(heading, list(members)) for heading, members in
-              (sentence for sentence in sentences if not isinstance(sentence, str))]
-    return ([("", alone)] if alone else []) + groups
 
 
 def sweep_manifests(results):

@@ -126,10 +126,28 @@ def compare_directions(sweep):
         return comparison.assign(holm_p=[], comparisons=[], verdict=[])
     families = comparison.groupby(FAMILY, sort=False)["p"]
     comparison = comparison.assign(holm_p=families.transform(holm), comparisons=families.transform("size"))
-    aimed = comparison["condition"].map(lambda name: Condition.parse(name).target is not None)
-    # A better attack leaves fewer films right, and takes more films to a target.
-    gain = np.sign(comparison["no_sign_films"] - comparison["sign_films"]) * np.where(aimed, 1, -1)
-    return comparison.assign(verdict=gain.where(comparison["holm_p"] < ALPHA, 0).map(VERDICTS))
+    gain = gain_of(comparison["no_sign_films"] - comparison["sign_films"], aimed_rows(comparison))
+    return comparison.assign(verdict=verdicts_of(gain, comparison["holm_p"]))
+
+
+def aimed_rows(frame):
+    """Return, a bool a row, whether the row's condition aims at a class."""
+    return frame["condition"].map(lambda name: Condition.parse(name).target is not None)
+
+
+def gain_of(difference, aimed):
+    """Return by how much no-sign is the better attack: it leaves fewer films right, and takes more films to a target.
+
+    Args:
+        difference: of films right or taken for the aim, or their shares, no-sign minus sign.
+        aimed: bool, whether attacks aim at a class; one or one an entry.
+    """
+    return difference * np.where(aimed, 1, -1)
+
+
+def verdicts_of(gain, holm_p):
+    """Return the verdict, one of `VERDICTS`, on each gain of `gain_of`, a series, by its p after Holm's correction."""
+    return np.sign(gain).where(holm_p < ALPHA, 0).astype(int).map(VERDICTS)
 
 
 def with_verdicts(frame, aim):
@@ -140,9 +158,7 @@ def with_verdicts(frame, aim):
         aim: class that the attacks aim at, None for none.
     """
     holm_p = holm(frame["p"])
-    # A better attack leaves fewer films right, and takes more films to a target.
-    gain = np.sign(frame["difference_points"]) * (-1 if aim is None else 1)
-    return frame.assign(holm_p=holm_p, verdict=gain.where(holm_p < ALPHA, 0).astype(int).map(VERDICTS))
+    return frame.assign(holm_p=holm_p, verdict=verdicts_of(gain_of(frame["difference_points"], aim is not None), holm_p))
 
 
 def compare_films(sign, no_sign, target):
@@ -301,10 +317,8 @@ def spread_over_runs(runs):
     """
     parts = []
     for cells, clean in runs:
-        aimed = cells["condition"].map(lambda name: Condition.parse(name).target is not None)
-        parts.append(cells.assign(measure=np.where(aimed, "success", "accuracy"),
-                                  percent=np.where(aimed, cells["success_percent"], cells["accuracy_percent"])))
-        for source, condition in cells[~aimed].groupby(["source", "condition"], sort=False).groups:
+        parts.append(with_measure(cells))
+        for source, condition in cells[~aimed_rows(cells)].groupby(["source", "condition"], sort=False).groups:
             parts.append(clean.assign(source=source, condition=condition, attack=CLEAN, strength=0.0, measure="accuracy",
                                       white_box=clean["target"] == source, percent=clean["accuracy_percent"]))
     keys = ["source", "condition", "attack", "strength", "target", "white_box", "measure"]
@@ -314,6 +328,13 @@ def spread_over_runs(runs):
     first = {name: number for number, name in enumerate(spread[["source", "condition"]].drop_duplicates().agg(tuple, axis=1))}
     order = [(first[row.source, row.condition], place[row.attack], row.strength) for row in spread.itertuples()]
     return spread.iloc[sorted(range(len(spread)), key=order.__getitem__)].reset_index(drop=True)
+
+
+def with_measure(cells):
+    """Return `count_cells` with measure, "accuracy" or "success" where attacks aim at a class, and its percent."""
+    aimed = aimed_rows(cells)
+    return cells.assign(measure=np.where(aimed, "success", "accuracy"),
+                        percent=np.where(aimed, cells["success_percent"], cells["accuracy_percent"]))
 
 
 def directions_over_runs(runs):
@@ -329,17 +350,14 @@ def directions_over_runs(runs):
     """
     no_sign_of, parts = dict(PAIRS), []
     for run, (cells, _) in enumerate(runs):
-        aimed = cells["condition"].map(lambda name: Condition.parse(name).target is not None)
-        frame = cells.assign(run=run, percent=np.where(aimed, cells["success_percent"], cells["accuracy_percent"]),
-                             measure=np.where(aimed, "success", "accuracy"))[cells["strength"] > 0]
+        frame = with_measure(cells[cells["strength"] > 0]).assign(run=run)
         signs = frame[frame["attack"].isin(no_sign_of)].assign(no_sign_attack=lambda rows: rows["attack"].map(no_sign_of))
         same = ["run", "source", "condition", "strength", "target", "white_box", "measure"]
         parts.append(signs.merge(frame, left_on=[*same, "no_sign_attack"], right_on=[*same, "attack"],
                                  suffixes=("_sign", "_no_sign")))
     pairs = pd.concat(parts, ignore_index=True).rename(columns={"attack_sign": "sign_attack"})
     points = pairs["percent_no_sign"] - pairs["percent_sign"]
-    # A better attack leaves fewer films right, and takes more films to a target.
-    gain = points * np.where(pairs["measure"] == "success", 1, -1)
+    gain = gain_of(points, aimed_rows(pairs))
     pairs = pairs.assign(points=points, no_sign_better=gain > 0, sign_better=gain < 0, equal=gain == 0,
                          attacks=pairs["sign_attack"].map(kind))
     keys = [*FAMILY, "sign_attack", "no_sign_attack", "strength", "target", "white_box", "measure"]

@@ -193,11 +193,6 @@ def percent(value):
     return MISSING if pd.isna(value) else f"{value:.2f}"
 
 
-def whole_percent(share):
-    """Return a percentage without decimals, or a dash where there is none."""
-    return MISSING if math.isnan(share) else f"{share:.0f} %"
-
-
 def counted(correct, films):
     """Return an accuracy with its counts, such as "92.22 (830/900)"."""
     return f"{100 * correct / films:.2f} ({correct}/{films})"

@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from nosign.attacks import ATTACKS, Condition
 from nosign.cells import STEPS, ordered
 from nosign.errors import UserError
-from nosign.figures import (CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style,
+from nosign.figures import (CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band,
                             finish_panel)
 from nosign.records import ADVICE, read_fields
 from nosign.statistics import plural
 from nosign.sweeps import twins
-from nosign.tables import MISSING, percent, plain_table, whole_percent
+from nosign.tables import MISSING, percent, plain_table
 
 STEP_MEASURES = ("cosine", "predicted", "gained")
 
@@ -101,8 +101,7 @@ def draw_theory(sweep, steps):
     for name in ordered(shown["attack"], ATTACKS):
         cosine = shown[shown["attack"] == name].groupby("step")["cosine_mean"].agg(["mean", "min", "max"])
         left.plot(cosine.index, cosine["mean"], **attack_style(name))
-        left.fill_between(cosine.index, cosine["min"], cosine["max"], color=DIRECTION_COLOURS[ATTACKS[name].direction],
-                          alpha=0.12, linewidth=0, zorder=1)
+        draw_band(left, cosine.index, cosine["min"], cosine["max"], name)
     left.set(xlabel="(a) step", ylabel="cosine between step and gradient", xticks=sorted(shown["step"].unique()),
              ylim=(min(0, shown["cosine_mean"].min()), 1.03))
     gains = whole_attacks(steps)
@@ -144,6 +143,11 @@ def theory_sentences(sweep, steps):
     return [f"{sweep.heading}: the mean cosine between step and gradient is {cosines[0]:.3f} under sign and {cosines[1]:.3f} "
             f"under no-sign attacks; of the gain in loss that the gradient predicts, {shares[0]} and {shares[1]} happened "
             f"(medians over {plural(len(pairs), 'pair')} of cells)."]
+
+
+def whole_percent(share):
+    """Return a percentage without decimals, or a dash where there is none."""
+    return MISSING if math.isnan(share) else f"{share:.0f} %"
 
 
 def describe_theory(sweep):

@@ -59,8 +59,8 @@ def test_verdicts_follow_holm_and_the_side(tmp_path, monkeypatch):
     sweep = sweep_of(tmp_path, fgsm=SIGN, fgnm=NO_SIGN)
     differences = {"strength": [-50, -50, -50, -49], "L2": [50, 50, 50, 49], "L-inf": [0, 0, 0, 0], "SSIM": [-9, 9, -9, 8]}
     made = iter(differences.values())
-    original = equal.compare_films
-    monkeypatch.setattr(equal, "compare_films", lambda films: original(np.array(next(made), float)))
+    original = equal.mean_of_films
+    monkeypatch.setattr(equal, "mean_of_films", lambda films: original(np.array(next(made), float)))
     frame = equal.compare_equal(sweep)
     assert frame["verdict"].tolist() == ["no-sign better", "sign better", "not told apart", "not told apart"]
     assert frame["holm_p"][0] == pytest.approx(4 * frame["p"][0]) and frame["p"][2] == 1

@@ -66,7 +66,7 @@ def make_report(folder, runs=None, tables=(), sentences=("FGNM is better at 3 of
     picture = folder / "figure4.png"
     Image.fromarray(np.full((60, 2000, 3), 255, np.uint8)).save(picture)
     return report.write_report(folder / "report.html", runs or {"": (folder, folder / "model")}, list(tables) or [some_table()],
-                               [("figure4", "Accuracy against strength. A line an attack.", picture)], list(sentences))
+                               [("figure4", "Accuracy against strength. A line an attack.", picture)], [("Sign against no-sign", list(sentences))])
 
 
 class Page(HTMLParser):
@@ -392,11 +392,12 @@ def test_another_condition_keeps_the_film_and_the_attack_where_it_has_them(two_s
 def test_folded_parts_open_for_print_and_for_links_to_them(browser, tmp_path):
     write_results(tmp_path)
     opened(browser, make_report(tmp_path, tables=[some_table("confusion")]))
-    assert [part.get_attribute("open") for part in by(browser, "details")] == [None] * 3
+    # The first group of statements stands open.
+    assert [part.get_attribute("open") for part in by(browser, "details")] == ["true", None, None, None]
     by(browser, "a[href='#table-confusion']")[0].click()
     assert by(browser, "#table-confusion table")[0].is_displayed()
     browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
-    assert [part.get_attribute("open") for part in by(browser, "details")] == ["true"] * 3
+    assert [part.get_attribute("open") for part in by(browser, "details")] == ["true"] * 4
 
 
 def test_score_tables_show_confidences_before_and_after(small, browser):
