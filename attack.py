@@ -2,8 +2,8 @@
 
     python attack.py --data data --models model --out results
 
-Writes clean.csv, one CSV a cell (attack and strength) and what belongs to it below attacks/<SOURCE>/<condition>/,
-examples/*.npz for the figures, and manifest.json. A run that was stopped goes on from its last finished cell. With
+Writes clean.csv; below attacks/<SOURCE>/<condition>/ one CSV per cell (attack and strength) and what belongs to it, and the
+smallest strength of each single-step attack that turns each film, turning.csv; examples/*.npz for the figures; manifest.json. A run that was stopped goes on from its last finished cell. With
 --rescore it attacks nothing: it scores films that --save-films kept, by whatever models are given.
 """
 
@@ -17,20 +17,26 @@ import time
 from pathlib import Path
 
 from nosign.arguments import add_seeds, as_number, each_seed, whole_number
-from nosign.attacks import (ATTACKS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
+from nosign.attacks import (ATTACKS, CONTROLS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
                             Condition, check_norm)
-from nosign.cells import CLEAN_ROWS, CLEAN_STORED, FILMS, ROWS, Cell, Job, example_path, find_files, plan, sweep_folder
+from nosign.cells import (CLEAN_ROWS, CLEAN_STORED, FILMS, ROWS, Cell, Job, example_path, find_files, logit_columns, plan,
+                          sweep_folder)
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError, run
+from nosign.gradients import LOSSES
+from nosign.perceptibility import STORAGES
 from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, sha256_of_model,
-                               write_csv, write_manifest)
+                               write_manifest)
 
 SOURCE = "VGG16"
 ALL_SOURCES = "all"
 GREY = {"no": (False,), "only": (True,), "both": (False, True)}
 STORING_STRENGTHS = (0.001, 0.003)
 STEPS = 10
+# The paper's groups of 64 give the same numbers in five times the memory; on a CPU no faster.
+BATCH = 8
+CONTROL_FILMS = 100
 ADVICE = "choose another --out, or give --overwrite to remove them"
 
 
@@ -48,7 +54,8 @@ def attack_all(arguments):
     prepare_output(out, identity, jobs, arguments, started)
     todo = sum(len(job.unfinished()) for job in jobs)
     count = sum(len(job.cells) for job in jobs)
-    extras = stored_clean_wanted(out, jobs) or any(examples_wanted(job) or job.without_boundary() for job in jobs)
+    extras = stored_clean_wanted(out, jobs) or any(examples_wanted(job) or job.without_boundary() or job.without_turning()
+                                                   for job in jobs)
     if not todo and not extras and (out / CLEAN_ROWS).is_file():
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
@@ -56,11 +63,11 @@ def attack_all(arguments):
     print(f"{len(films)} test films, {count} cells, {count - todo} of them finished", flush=True)
     clean = score_clean(sweep, out)
     if stored_clean_wanted(out, jobs):
-        score_stored_clean(sweep, out, clean)
+        score_stored_clean(sweep, out, clean, arguments.storages)
     for job in jobs:
         job_started = time.time()
         sweep = sweep if job.kept else sweep.following(job.source, job.condition)
-        health = run_job(sweep, job, clean)
+        health = run_job(sweep, job, clean, arguments.control_films)
         write_manifests(out, identity, job, arguments, job_started, device=device, health=health, finished=True)
         print_summary(job, clean, health, time.time() - job_started)
     print(f"wrote {out} in {time.time() - started:.0f} s; next: {next_command(arguments)}")
@@ -84,8 +91,10 @@ def attack_jobs(arguments, identity):
     if arguments.source not in (*arguments.targets, ALL_SOURCES):
         raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
     cells = plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
-    settings = {**identity, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch}
-    conditions = [Condition(arguments.protocol, arguments.norm, arguments.target, grey) for grey in GREY[arguments.grey]]
+    settings = {**identity, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch,
+                "storages": arguments.storages, "control_films": arguments.control_films}
+    conditions = [Condition(arguments.protocol, arguments.norm, arguments.target, grey, arguments.loss)
+                  for grey in GREY[arguments.grey]]
     check_norm(conditions[0])
     storing, run = tuple(arguments.storing_strengths), {cell.strength for cell in cells}
     beside = [strength for strength in storing if strength not in run]
@@ -93,8 +102,8 @@ def attack_jobs(arguments, identity):
         raise UserError(f"--storing-strengths {' '.join(f'{strength:g}' for strength in beside)}: not among the strengths that "
                         "are run; add it to --single-step-strengths or --iterative-strengths")
     return [Job(Path(arguments.out), source, condition, cells,
-                {**settings, "source": source, **dataclasses.asdict(condition)},
-                save_films=arguments.save_films, storing=storing)
+                {**settings, "source": source, **dataclasses.asdict(condition)}, tuple(arguments.attacks),
+                save_films=arguments.save_films, storing=storing, storages=tuple(arguments.storages))
             for condition in conditions for source in sources]
 
 
@@ -124,7 +133,7 @@ def rescoring_jobs(arguments, identity, films):
         if any(made[fact] != identity[fact] for fact in ("films", "index.csv", "images.npy")):
             raise UserError(f"{folder}: its films were made from others than those of --data {arguments.data} "
                             f"(--films {made['films']}); name the data and --films of that run")
-        jobs.append(Job(out, source, Condition.parse(condition), cells, {**made, **identity, "rescored": str(kept)}, kept))
+        jobs.append(Job(out, source, Condition.parse(condition), cells, {**made, **identity, "rescored": str(kept)}, kept=kept))
         for cell in cells:
             open_films(jobs[-1].films_path(cell), films)
     return jobs
@@ -170,9 +179,9 @@ def write_manifests(out, identity, job, arguments, started, **facts):
     """Write the manifests of the results and of a sweep; adversarial films, which may be gigabytes, are not hashed."""
     outputs = [path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS]
     write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed, outputs=outputs,
-                   **facts)
+                   adds=True, **facts)
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
-    write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=clean_files(out),
+    write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=clean_files(out), adds=True,
                    synthetic=synthetic, **{name: fact for name, fact in facts.items() if name != "health"})
 
 
@@ -190,16 +199,15 @@ def load_sweep(arguments, films, job):
     """Load the models and return the sweep of a job and the device it runs on."""
     from nosign import classifiers
     from nosign.evaluation import Sweep
-    from nosign.gradients import fitting_batch, select_device
+    from nosign.gradients import describe_device, select_device
 
     device = select_device()
-    print(f"device: {device['device']} (Keras on {device['backend']})", flush=True)
+    print(describe_device(device), flush=True)
     targets = {name: classifiers.logits_of(classifiers.load(Path(arguments.models) / f"{name}.keras", films.size))
                for name in arguments.targets}
     source = job.source if job.source in targets else next(iter(targets))
-    batch = arguments.batch or fitting_batch(targets[source], films.images.shape[1:], device)
     return Sweep(films, source, targets, condition=job.condition, steps=arguments.steps, seed=arguments.seed,
-                 batch=batch, folder=arguments.out), {**device, "batch": batch}
+                 batch=arguments.batch, folder=arguments.out), device
 
 
 def progress_bar(work, what):
@@ -210,14 +218,27 @@ def progress_bar(work, what):
 
 
 def score_clean(sweep, out):
-    """Return the frame of clean.csv; write it if it is not there."""
-    import pandas as pd
+    """Return what clean.csv holds, read by `read_clean_logits`; write it if it is not there.
+
+    Raises:
+        UserError: a model gives no finite logits; nothing that it says of a film would mean anything.
+    """
+    import numpy as np
+
+    from nosign.evaluation import write_rows
+    from nosign.records import read_clean_logits
 
     path = out / CLEAN_ROWS
     if not path.is_file():
         with progress_bar(len(sweep.films) * len(sweep.logits), "clean films") as bar:
-            write_csv(path, sweep.clean(bar.update))
-    return pd.read_csv(path)
+            frame = sweep.clean(bar.update)
+        for name in sweep.logits:
+            broken = ~np.isfinite(frame[logit_columns(name)]).all(axis=1)
+            if broken.any():
+                raise UserError(f"{name}: its logits are not finite on {broken.sum()} of {len(frame)} clean films, film "
+                                f"{frame['film'][broken.argmax()]} for one; train it again")
+        write_rows(path, frame)
+    return read_clean_logits(out)[0]
 
 
 def stored_clean_wanted(out, jobs):
@@ -225,31 +246,46 @@ def stored_clean_wanted(out, jobs):
     return any(job.is_stored(cell) for job in jobs for cell in job.cells) and not (out / CLEAN_STORED).is_file()
 
 
-def score_stored_clean(sweep, out, clean):
+def score_stored_clean(sweep, out, clean, storages):
     """Write what the models see in clean films after storing."""
     from nosign.evaluation import write_rows
-    from nosign.perceptibility import STORAGES
 
-    with progress_bar(len(sweep.films) * len(sweep.logits) * len(STORAGES), "clean films, stored") as bar:
-        write_rows(out / CLEAN_STORED, sweep.clean_stored(clean, bar.update))
+    with progress_bar(len(sweep.films) * len(sweep.logits) * len(storages), "clean films, stored") as bar:
+        write_rows(out / CLEAN_STORED, sweep.clean_stored(clean, storages, bar.update))
 
 
-def run_job(sweep, job, clean):
+def turning_positions(sweep, name, control_films):
+    """Return which films an attack's turning strengths are found on: all, or for a control the first so many of each class."""
+    import numpy as np
+
+    if not ATTACKS[name].control:
+        return np.arange(len(sweep.films))
+    labels = sweep.films.labels
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:control_films] for label in range(len(CLASSES))]))
+
+
+def run_job(sweep, job, clean, control_films):
     """Run the cells of a job that are not finished, with a progress bar, and return its health report."""
     import numpy as np
 
     from nosign import evaluation
 
     todo, without_boundary = job.unfinished(), job.without_boundary()
+    without_turning = {name: turning_positions(sweep, name, control_films) for name in job.without_turning()}
     attacks = job.kept is None
     health = (read_manifest(job.folder) or {}).get("health") or {}
-    with progress_bar(work_of(job, sweep, todo, without_boundary) * len(sweep.films), job.source) as bar:
-        wants_gradients = not health or without_boundary or any(not ATTACKS[cell.attack].random_start for cell in todo)
+    with progress_bar(work_of(job, sweep, todo, without_boundary, without_turning), job.source) as bar:
+        wants_gradients = not health or without_boundary or any(
+            ATTACKS[name].needs_gradient and not ATTACKS[name].random_start
+            for name in [*without_turning, *(cell.attack for cell in todo)])
         if attacks and wants_gradients and sweep.health is None:
             bar.total += len(sweep.films) * evaluation.GRADIENT_COST
             bar.set_description(f"gradients of {job.source}")
             sweep.health = {**sweep.first_gradients(bar.update), "unbounded_accuracy": sweep.unbounded_accuracy()}
         health = sweep.health or health
+        for name, positions in without_turning.items():
+            bar.set_description(f"{job.source}: turning strengths of {ATTACKS[name].title}")
+            evaluation.write_rows(job.turning_path(name), sweep.find_turning(name, clean, positions, bar.update))
         for cell in todo:
             bar.set_description(f"{job.source}: {ATTACKS[cell.attack].title} {cell.strength:g}")
             run_cell(sweep, job, cell, clean, bar.update)
@@ -263,14 +299,16 @@ def run_job(sweep, job, clean):
     return evaluation.health_report(health, job, clean) if attacks else None
 
 
-def work_of(job, sweep, todo, without_boundary):
-    """Return the work of some cells of a job and of some attacks' boundaries, in forward passes a film."""
+def work_of(job, sweep, todo, without_boundary, without_turning):
+    """Return the work of some cells of a job and of some attacks' boundaries and turning strengths, in forward passes."""
     from nosign import evaluation
+    from nosign.turning import PASSES
 
     targets = len(sweep.logits)
-    return (sum(evaluation.cell_cost(cell, sweep.steps, targets, attacked=job.kept is None, storing=job.is_stored(cell))
-                for cell in todo)
-            + len(without_boundary) * evaluation.boundary_cost(targets))
+    per_film = (sum(evaluation.cell_cost(cell, sweep.steps, targets, job.kept is None, len(job.storages_of(cell)))
+                    for cell in todo)
+                + len(without_boundary) * evaluation.boundary_cost(targets))
+    return per_film * len(sweep.films) + sum(map(len, without_turning.values())) * PASSES * targets
 
 
 def run_cell(sweep, job, cell, clean, advance):
@@ -283,15 +321,15 @@ def run_cell(sweep, job, cell, clean, advance):
         # The films go first: the cell's file then vouches for them.
         with atomic_path(job.films_path(cell)) as temporary:
             result = sweep.run(cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films),
-                               storing=job.is_stored(cell))
+                               storages=job.storages_of(cell))
     else:
-        result = sweep.run(cell, clean, advance, storing=job.is_stored(cell))
+        result = sweep.run(cell, clean, advance, storages=job.storages_of(cell))
     evaluation.write_cell(job.path(cell), result)
 
 
 def print_summary(job, clean, health, seconds):
     """Print the source model's accuracy at the largest strength of each attack, and what is wrong with its gradients."""
-    import pandas as pd
+    from nosign.records import read_cell
 
     if job.source in clean:
         right = (clean[job.source] == clean["label"]).sum()
@@ -299,7 +337,7 @@ def print_summary(job, clean, health, seconds):
               f"({100 * right / len(clean):.2f} %)")
         for name in dict.fromkeys(cell.attack for cell in job.cells):
             cell = max((cell for cell in job.cells if cell.attack == name), key=lambda cell: cell.strength)
-            frame = pd.read_csv(job.path(cell))
+            frame, _ = read_cell(job.path(cell), clean)
             right = (frame[job.source] == frame["label"]).sum()
             print(f"  {ATTACKS[name].title:<8} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
     for line in (health or {}).get("warnings", ()):
@@ -330,10 +368,12 @@ def parse_args(argv=None):
                         help="model whose gradients are followed; all: each target in turn")
     parser.add_argument("--targets", **names(BACKBONES))
     parser.add_argument("--attacks", **{**names(ATTACKS), "default": list(PAPER_ATTACKS)})
-    parser.add_argument("--single-step-strengths", nargs="+", type=strength, default=list(SINGLE_STEP_STRENGTHS),
-                        metavar="STRENGTH", help="of FGSM and FGNM")
-    parser.add_argument("--iterative-strengths", nargs="+", type=strength, default=list(ITERATIVE_STRENGTHS),
-                        metavar="STRENGTH", help="of the others")
+    parser.add_argument("--single-step-strengths", nargs="*", type=strength, default=list(SINGLE_STEP_STRENGTHS),
+                        metavar="STRENGTH", help="of FGSM, FGNM and controls; none leaves the turning strengths alone")
+    parser.add_argument("--iterative-strengths", nargs="*", type=strength, default=list(ITERATIVE_STRENGTHS),
+                        metavar="STRENGTH", help="of the others; may be none")
+    parser.add_argument("--control-films", type=whole_number(1), default=CONTROL_FILMS, metavar="FILMS",
+                        help=f"of each class, on which the turning strengths of {', '.join(CONTROLS)} are found")
     parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="of an iterative attack")
     parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0],
                         help="paper: the strength is each step's; budget: it is the whole L-inf budget of every attack")
@@ -341,16 +381,21 @@ def parse_args(argv=None):
                         help="of the ball; that of l2 has the radius of a change by the strength in every component")
     parser.add_argument("--target", choices=CLASSES, metavar="CLASS",
                         help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}")
+    parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0],
+                        help="softmax, probabilities: two common mistakes, the softmax taken for logits and cross-entropy on "
+                             "clipped probabilities; for comparison only, confident films then have no gradient")
     parser.add_argument("--grey", choices=tuple(GREY), nargs="?", const="only", default="no",
                         help="change all channels alike, so that a grey film stays grey; both: with and without")
     parser.add_argument("--storing-strengths", nargs="*", type=strength, default=list(STORING_STRENGTHS), metavar="STRENGTH",
-                        help="at these, of those that are run, measure what storing (8 to 16 bits, JPEG) leaves; may be none")
+                        help="at these, of those that are run, measure what storing leaves; may be none")
+    parser.add_argument("--storages", nargs="+", choices=tuple(STORAGES), default=list(STORAGES), metavar="STORAGE",
+                        help=f"ways of storing: any of {', '.join(STORAGES)}")
     parser.add_argument("--save-films", action="store_true",
                         help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)")
     parser.add_argument("--rescore", metavar="DIR",
                         help="score the films that --save-films kept in this results folder; needs another --out")
-    parser.add_argument("--batch", type=whole_number(1),
-                        help="films attacked at once; by itself 8 on a CPU, and on a GPU as many of the paper's 64 as fit")
+    parser.add_argument("--batch", type=whole_number(1), default=BATCH,
+                        help="films attacked at once; 64 is faster on a GPU")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
     add_seeds(parser, "seed-<n>/ of --data, --models and --out")

@@ -1,10 +1,10 @@
-"""Attacks on classifiers of films or other images: `from nosign import attack` (see `nosign.library.attack`)."""
+"""Attacks on classifiers of films or other images: `from nosign import attack, turning_strength` (see `nosign.library`)."""
 
 
 def __getattr__(name):
     # Imported when it is asked for: the first stages need none of what it loads.
-    if name == "attack":
-        from nosign.library import attack
+    if name in ("attack", "turning_strength"):
+        from nosign import library
 
-        return attack
+        return getattr(library, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

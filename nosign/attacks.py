@@ -6,9 +6,10 @@ from functools import partial
 
 import numpy as np
 
+from nosign.controls import GAUSSIAN, SHUFFLED, SIGNS, strength_for_length
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
-from nosign.gradients import compiled, compiled_gradient
+from nosign.gradients import LOSSES, compiled, compiled_gradient, compiled_logits, to_numpy
 
 SINGLE_STEP_STRENGTHS = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03)
 ITERATIVE_STRENGTHS = (0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003)
@@ -27,6 +28,7 @@ class Attack:
         iterative: many steps rather than one.
         random_start: starts from a uniform random point around the film.
         momentum: share of the earlier gradients that a step keeps.
+        control: what it follows in place of the gradient, one of those in `nosign.controls`; empty for an attack.
     """
 
     name: str
@@ -35,6 +37,12 @@ class Attack:
     iterative: bool = False
     random_start: bool = False
     momentum: float = 0.0
+    control: str = ""
+
+    @property
+    def needs_gradient(self):
+        """Whether the source model has any part in it."""
+        return self.control in ("", SHUFFLED)
 
 
 ATTACKS = {attack.name: attack for attack in (
@@ -47,7 +55,12 @@ ATTACKS = {attack.name: attack for attack in (
     # Dong et al., 2018, arXiv:1710.06081, who find a momentum of 1 best; and its no-sign twin.
     Attack("mifgsm", "MI-FGSM", "sign", iterative=True, momentum=1.0),
     Attack("mifgnm", "MI-FGNM", "no-sign", iterative=True, momentum=1.0),
+    # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
+    Attack("noise-sign", "Random signs", "sign", control=SIGNS),
+    Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
+    Attack("shuffled", "Shuffled FGNM", "no-sign", control=SHUFFLED),
 )}
+CONTROLS = tuple(name for name, attack in ATTACKS.items() if attack.control)
 PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"))
 PAPER_ATTACKS = ("fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm")
 
@@ -61,23 +74,29 @@ class Condition:
         norm: of the ball, one of `NORMS`.
         target: class that the attacks aim at; None if any wrong class will do.
         grey: whether the perturbation is the same in all channels.
+        loss: one of `nosign.gradients.LOSSES`.
     """
 
     protocol: str = "paper"
     norm: str = "linf"
     target: str | None = None
     grey: bool = False
+    loss: str = LOSSES[0]
 
     def __str__(self):
-        """Return the folder's name, such as "paper", "paper-grey" or "budget-l2-to-Normal"."""
-        words = [self.protocol, *["l2"] * (self.norm == "l2"), *["grey"] * self.grey]
+        """Return the folder's name, such as "paper", "paper-grey", "paper-loss-softmax" or "budget-l2-to-Normal"."""
+        words = [self.protocol, *["l2"] * (self.norm == "l2"), *["loss", self.loss] * (self.loss != LOSSES[0]),
+                 *["grey"] * self.grey]
         return "-".join(words + (["to", self.target] if self.target else []))
 
     @classmethod
     def parse(cls, name):
         """Return the condition that a folder's name states, or None if it states none."""
-        found = re.fullmatch(rf"({'|'.join(PROTOCOLS)})(-l2)?(-grey)?(?:-to-({'|'.join(map(re.escape, CLASSES))}))?", name)
-        return cls(found[1], "l2" if found[2] else "linf", found[4], bool(found[3])) if found else None
+        found = re.fullmatch(rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-loss-({'|'.join(LOSSES[1:])}))?(-grey)?"
+                             rf"(?:-to-({'|'.join(map(re.escape, CLASSES))}))?", name)
+        if not found:
+            return None
+        return cls(found[1], "l2" if found[2] else "linf", found[5], bool(found[4]), found[3] or LOSSES[0])
 
 
 def sign_direction(gradient):
@@ -249,12 +268,12 @@ def schedule(attack, strength, protocol, steps):
 
 
 def unit_noise(seed, rows, shape):
-    """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape].
+    """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape]; `seed` is one int or several.
 
     It depends on the seed and the film alone, so a film starts at the same point in any batch, and PGD and PGDNM
     start alike.
     """
-    noise = [np.random.default_rng([seed, row]).random(shape, dtype=np.float32) for row in rows]
+    noise = [np.random.default_rng([*np.atleast_1d(seed), row]).random(shape, dtype=np.float32) for row in rows]
     return np.stack(noise) * np.float32(2) - np.float32(1)
 
 
@@ -304,12 +323,31 @@ def check_settings(attack, strength, condition, steps, noise, shape):
                         f"received {'none' if noise is None else np.shape(noise)}")
 
 
+def stepped(attack, films, unit, strength, protocol="paper"):
+    """Return films changed by a single-step attack at any strength.
+
+    Args:
+        attack: a single-step `Attack`.
+        films: float32 [n, height, width, channels] in [0, 1].
+        unit: the same shape, what `Attacker.unit_step` returned.
+        strength: float array [n].
+        protocol: one of `PROTOCOLS`.
+
+    Returns:
+        float32, the same shape, in [0, 1].
+    """
+    # The ball of "budget" leaves no room for a longer step.
+    if attack.control == GAUSSIAN and protocol == "paper":
+        strength = [strength_for_length(*film) for film in zip(films, unit, strength)]
+    return np.clip(films + np.reshape(np.float32(strength), (-1, 1, 1, 1)) * unit, 0, 1)
+
+
 class Attacker:
     """Runs attacks on one source model, in batches of one shape; holds what is compiled."""
 
-    def __init__(self, logits_model):
-        """Compile the gradient of a model from films to logits; the first call of each shape traces it."""
-        self.gradient = compiled_gradient(logits_model)
+    def __init__(self, logits_model, loss=LOSSES[0]):
+        """Compile the gradient of a loss of `LOSSES` of a model from films to logits; the first call of a shape traces it."""
+        self.gradient, self.logits = compiled_gradient(logits_model, loss), compiled_logits(logits_model)
         self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
         self.moves = {(name, norm): compiled(partial(move, name, norm)) for name in DIRECTIONS for norm in NORMS}
         self.accumulate, self.one_channel = compiled(accumulate), compiled(one_channel)
@@ -329,7 +367,8 @@ class Attacker:
             grey: change all channels alike.
             steps: steps of an iterative attack.
             noise: output of `unit_noise`, for attacks with a random start.
-            first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known.
+            first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known; for a
+                control, its field (see `nosign.controls.control_field`).
             watch: called after each step with the positions before and after it, and the gradient and the logits before
                 it (None where `first_gradient` served), all backend tensors.
 
@@ -338,13 +377,20 @@ class Attacker:
 
         Raises:
             UserError: films outside [0, 1], shapes that do not fit the model or each other, a negative or not finite
-                strength, fewer than one step, an unknown protocol or norm, or a random start without noise.
+                strength, fewer than one step, an unknown protocol or norm, a random start without noise, or a control
+                without its field.
         """
         from keras import ops
 
         check_batch(films, labels, self.shapes)
         check_settings(attack, strength, Condition(protocol, norm), steps, noise, tuple(films.shape))
-        strength = np.broadcast_to(np.asarray(strength, np.float32), len(films)).reshape(-1, 1, 1, 1)
+        strength = np.broadcast_to(np.asarray(strength, np.float32), len(films))
+        if attack.control:
+            if first_gradient is None:
+                raise UserError(f"first_gradient: {attack.title} follows no gradient; give it its control_field")
+            unit = to_numpy(self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey))
+            return ops.convert_to_tensor(stepped(attack, to_numpy(films), unit, strength, protocol))
+        strength = strength.reshape(-1, 1, 1, 1)
         step, radius, steps, start = schedule(attack, strength, protocol, steps)
         step, radius = (np.broadcast_to(np.float32(value), strength.shape) for value in (step, radius))
         films = ops.convert_to_tensor(films, "float32")
@@ -370,8 +416,8 @@ class Attacker:
 
         They do not depend on attack, direction or strength; see `perturb`.
         """
-        # The loss is linear in the labels: with their sign turned, following the gradient lowers it.
-        return self.gradient(films, -labels if targeted else labels)
+        gradient, logits = self.gradient(films, labels)
+        return (-gradient if targeted else gradient), logits
 
     def gradient_at(self, films, labels, targeted=False):
         """Return the gradient alone; see `gradient_and_logits`."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nosign.attacks import ATTACKS, Condition
 from nosign.classifiers import BACKBONES
+from nosign.dataset import CLASSES
 from nosign.errors import UserError
 
 # Endings of a cell's files: its rows, adversarial films, record of steps, predictions after storing, films for the report.
@@ -17,9 +18,13 @@ ROWS, FILMS, STEPS, STORED, SHOWN = ".csv", ".npy", ".steps.csv", ".stored.csv",
 CLEAN_ROWS = "clean.csv"  # predictions on the films before any attack, beside attacks/
 CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the control for STORED
 BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
-ROUNDED = "_8bit"  # ending of the columns with predictions on films rounded to 8 bits
-# Columns with what a perturbation measures.
+TURNING = "turning.csv"  # the smallest strength of a single-step attack that turns each film, once an attack
+ROUNDED = "_8bit"  # ending of the columns that describe films rounded to 8 bits
+# Columns that say which film a row of `CLEAN_ROWS` describes.
+IDENTITY = ("film", "label", "collection", "patient", "group")
+# Columns with what a perturbation measures; after rounding, the first three alone.
 MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio", "jnd99_ratio")
+ROUNDED_MEASURES = tuple(name + ROUNDED for name in MEASURES[:3])
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,11 @@ def plan(attacks, single_step_strengths, iterative_strengths):
     cells = [Cell(name, strength) for name in attacks
              for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)]
     return list(dict.fromkeys(cells))
+
+
+def logit_columns(model):
+    """Return the names of the columns with a model's logits, one for each of `CLASSES`."""
+    return [f"{model}_logit{label}" for label in range(len(CLASSES))]
 
 
 def sweep_folder(results, source, condition):
@@ -57,7 +67,8 @@ def files_of(path):
 
     Adversarial films, which may be gigabytes, are not among them.
     """
-    beside = [*(path.with_suffix(ending) for ending in (STEPS, STORED, SHOWN)), path.with_name(BOUNDARY)]
+    beside = [*(path.with_suffix(ending) for ending in (STEPS, STORED, SHOWN)), path.with_name(BOUNDARY),
+              path.with_name(TURNING)]
     return [path, *(other for other in beside if other.is_file())]
 
 
@@ -84,7 +95,7 @@ def find_files(results, ending):
     for path in sorted(folder.glob(f"*/*/*/*{ending}")):
         source, condition, attack, name = path.relative_to(folder).parts
         hidden = any(word.startswith(".") for word in (source, condition, attack, name))  # a dot: not finished yet
-        if hidden or (ending == ROWS and name.endswith((STEPS, STORED, BOUNDARY))):
+        if hidden or (ending == ROWS and name.endswith((STEPS, STORED, BOUNDARY, TURNING))):
             continue
         if Condition.parse(condition) is None or attack not in ATTACKS:
             raise UserError(f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH{ending} with a condition such as "
@@ -121,9 +132,11 @@ class Job:
         condition: `Condition`.
         cells: list of `Cell`.
         settings: what the cells depend on, JSON-ready.
+        attacks: names of attacks; they may have no cells, as turning strengths need none.
         kept: results folder whose adversarial films are scored instead of attacking anew, or None.
         save_films: whether the adversarial films are kept.
         storing: strengths at which it is measured what storing leaves of the attacks.
+        storages: names of the ways of storing that are measured, keys of `nosign.perceptibility.STORAGES`.
     """
 
     results: Path
@@ -131,9 +144,11 @@ class Job:
     condition: Condition
     cells: list
     settings: dict
+    attacks: tuple = ()
     kept: Path | None = None
     save_films: bool = False
     storing: tuple = ()
+    storages: tuple = ()
 
     @property
     def folder(self):
@@ -152,9 +167,17 @@ class Job:
         """Return the path of a single-step attack's visibility boundaries."""
         return self.folder / attack / BOUNDARY
 
+    def turning_path(self, attack):
+        """Return the path of a single-step attack's turning strengths."""
+        return self.folder / attack / TURNING
+
     def is_stored(self, cell):
         """Tell whether it is measured what storing leaves of a cell's attack."""
         return cell.strength in self.storing and self.kept is None
+
+    def storages_of(self, cell):
+        """Return the ways of storing after which a cell's films are scored."""
+        return self.storages if self.is_stored(cell) else ()
 
     def unfinished(self):
         """Return the cells that are not there, or lack the files beside them that are wanted."""
@@ -167,5 +190,11 @@ class Job:
 
     def without_boundary(self):
         """Return the single-step attacks whose visibility boundary is still to be found."""
-        names = dict.fromkeys(cell.attack for cell in self.cells if not ATTACKS[cell.attack].iterative)
-        return [name for name in names if self.kept is None and not self.boundary_path(name).is_file()]
+        names = dict.fromkeys(cell.attack for cell in self.cells)
+        return [name for name in names if self.kept is None and not ATTACKS[name].iterative and not ATTACKS[name].control
+                and not self.boundary_path(name).is_file()]
+
+    def without_turning(self):
+        """Return the single-step attacks whose turning strengths are still to be found."""
+        return [name for name in self.attacks if self.kept is None and not ATTACKS[name].iterative
+                and not self.turning_path(name).is_file()]

@@ -12,17 +12,20 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
-from scipy.special import log_softmax, softmax
+from scipy.special import expit, logsumexp, softmax
 
-from nosign import perceptibility
-from nosign.attacks import ATTACKS, Attacker, Condition, step_effect, unit_noise
-from nosign.cells import MEASURES, ROUNDED, SHOWN, STEPS, STORED, Cell
+from nosign import perceptibility, turning
+from nosign.attacks import ATTACKS, Attacker, Condition, step_effect, stepped, unit_noise
+from nosign.cells import MEASURES, ROUNDED, ROUNDED_MEASURES, SHOWN, STEPS, STORED, Cell, logit_columns
+from nosign.controls import control_field
 from nosign.dataset import CLASSES, prefetched, whole_batches
 from nosign.errors import UserError
-from nosign.gradients import compiled, compiled_logits, to_numpy
+from nosign.gradients import LOSSES, compiled, compiled_logits, to_numpy
 from nosign.provenance import atomic_path, reserve, write_csv
+from nosign.records import read_cell
 
 SHOWN_A_CLASS = 2
+TURNING_COLUMNS = ["film", "label", "target", "strength", "status", "l2", "linf", "ssim", "cosine", "right_again", "grid"]
 
 
 def new_films(path, films):
@@ -82,8 +85,9 @@ class Result:
 
     Attributes:
         rows: frame of the cell's file, a row a film.
-        steps: frame of the steps, a row a film and step: the cosine between the step and the gradient, the gain in loss
-            that the gradient predicts, and the gain that happened; None for films that were kept.
+        steps: frame of the steps, one row per film and step: the cosine between the step and the gradient, the gain that
+            the gradient predicts and the gain that happened, in cross-entropy and in log-odds against the label; None for
+            controls and for films that were kept.
         stored: frame of the predictions after storing, a row a film and way of storing, or None.
         shown: dict of arrays for `numpy.savez`, a few films for the report, or None.
     """
@@ -115,7 +119,7 @@ class Sweep:
         self.films, self.condition, self.steps, self.seed = films, condition, steps, seed
         self.batch = min(batch, len(films))
         self.models, self.source = targets, source
-        self.attacker = Attacker(targets[source])
+        self.attacker = Attacker(targets[source], condition.loss)
         self.logits = {name: compiled_logits(model) for name, model in targets.items()}
         self.pool, self.step_effect = ThreadPoolExecutor(workers), compiled(step_effect)
         self.folder, self.gradients, self.clean_logits, self.health, self.shown_clean = folder, None, None, None, None
@@ -126,9 +130,9 @@ class Sweep:
         """Return a sweep that follows a target's gradients under a condition and shares what need not be done again."""
         other = copy.copy(self)
         other.source, other.condition = source, condition
-        if source != self.source:
-            other.attacker = Attacker(self.models[source])
-        if (source, condition.target) != (self.source, self.condition.target):
+        if (source, condition.loss) != (self.source, self.condition.loss):
+            other.attacker = Attacker(self.models[source], condition.loss)
+        if (source, condition.target, condition.loss) != (self.source, self.condition.target, self.condition.loss):
             other.gradients = other.clean_logits = other.health = None
         return other
 
@@ -153,21 +157,28 @@ class Sweep:
         return {name: logits.argmax(-1) for name, logits in self.predict(films).items()}
 
     def clean(self, advance):
-        """Return the frame of `clean.csv`: a row a film, its label and each target's prediction."""
+        """Return the frame of `clean.csv`: one row per film, what is known of it, and each target's logits."""
         parts = []
         for start, stop, films, _ in self.batches():
-            parts.append(pd.DataFrame(self.classes(films))[:stop - start])
+            parts.append(logit_frame(self.predict(films))[:stop - start])
             advance((stop - start) * len(self.logits))
-        return pd.concat([self.identity(), pd.concat(parts, ignore_index=True)], axis=1)
+        known = pd.DataFrame({"collection": self.films.collections, "patient": pd.Series(self.films.patients, dtype="Int64"),
+                              "group": self.films.groups})
+        known.loc[known["patient"] < 0, "patient"] = pd.NA
+        return pd.concat([self.identity(), known, pd.concat(parts, ignore_index=True)], axis=1)
 
-    def clean_stored(self, clean, advance):
-        """Return the frame of `clean.stored.csv`: predictions on the films after each of `perceptibility.STORAGES`."""
+    def clean_stored(self, clean, storages, advance):
+        """Return the frame of `clean.stored.csv`: predictions on the films after each of some `perceptibility.STORAGES`."""
         parts = []
         for start, stop, films, _ in self.batches():
-            rounded = self.after_rounding(films, films, {name: clean[name][start:stop] for name in self.logits})
-            parts += self.stored_rows(start, stop, films, rounded)
-            advance((stop - start) * len(self.logits) * len(perceptibility.STORAGES))
+            rounded = self.after_rounding(films, films, self.clean_part(clean, start, stop))
+            parts += self.stored_rows(start, stop, films, rounded, storages)
+            advance((stop - start) * len(self.logits) * len(storages))
         return in_order(parts, "storage", list(perceptibility.STORAGES))
+
+    def clean_part(self, clean, start, stop):
+        """Return each target's logits on some clean films, dict from name to float32 [films, classes]."""
+        return {name: np.float32(clean[logit_columns(name)][start:stop]) for name in self.logits}
 
     def identity(self):
         """Return the columns that say which film a row describes."""
@@ -214,20 +225,37 @@ class Sweep:
         first = noise = None
         if attack.random_start:
             noise = padded(unit_noise(self.seed, self.films.rows[start:stop], films.shape[1:]), len(films))
-        elif self.gradients:
-            first = padded(self.gradients.read(start, stop - start), len(films))
+        elif attack.control or self.gradients:
+            first = self.followed(attack, np.arange(start, stop), films, labels)
         return self.perturb(attack, films, labels, cell.strength, noise=noise, first_gradient=first, watch=watch)
 
-    def run(self, cell, clean, advance, *, keep=None, kept=None, storing=False):
+    def followed(self, attack, positions, films, labels):
+        """Return what a single step follows, the gradient at the films or a control's field; float32, filled up with zeros.
+
+        Args:
+            attack: an `Attack` without a random start.
+            positions: int array, which films of the set; they may be fewer than `films`.
+            films, labels: the batch, for a gradient that is not known yet.
+        """
+        gradient = None
+        if attack.needs_gradient and self.gradients:
+            gradient = np.concatenate([self.gradients.read(position, 1) for position in positions])
+        elif attack.needs_gradient:
+            gradient = to_numpy(self.attacker.gradient_at(films, labels, self.targeted))[:len(positions)]
+        if attack.control:
+            gradient = control_field(attack.control, self.seed, self.films.rows[positions], films.shape[1:], gradient)
+        return padded(gradient, len(films))
+
+    def run(self, cell, clean, advance, *, keep=None, kept=None, storages=()):
         """Attack all films and return the cell's `Result`.
 
         Args:
             cell: `Cell`.
-            clean: frame of `clean.csv`.
+            clean: what `nosign.records.read_clean_logits` returned.
             advance: called with the work done, for a progress bar.
             keep: float32 array [films, height, width, 3] that receives the adversarial films, or None.
             kept: such an array, whose films are scored instead of attacking anew, or None.
-            storing: whether the films are scored after each of `perceptibility.STORAGES` too.
+            storages: keys of `perceptibility.STORAGES`, after which the films are scored too.
         """
         rows, steps, stored, measures, shown = [], [], [], [], Shown(self, clean)
         for start, stop, films, labels in self.batches():
@@ -242,24 +270,25 @@ class Sweep:
             measures += [self.pool.submit(self.measure, start + i, films[i], pixels[i]) for i in range(stop - start)]
             logits = self.predict(changed)
             shown.add(start, stop, films, pixels, logits)
-            rounded = self.after_rounding(films, pixels, {name: clean[name][start:stop] for name in self.logits})
-            seen = {name: outputs.argmax(-1) for name, outputs in logits.items()}
-            seen |= {name + ROUNDED: classes for name, classes in rounded.items()}
-            rows.append(pd.DataFrame(seen)[:stop - start])
+            rounded = self.after_rounding(films, pixels, self.clean_part(clean, start, stop))
+            outputs = {**logits, **{name + ROUNDED: of_rounded for name, of_rounded in rounded.items()}}
+            rows.append(logit_frame(outputs)[:stop - start])
             if seen_steps:
                 steps.append(self.step_rows(start, stop, labels, seen_steps, logits[self.source]))
-            if storing:
-                stored += self.stored_rows(start, stop, pixels, rounded)
-            advance((stop - start) * cell_cost(cell, self.steps, len(self.logits), attacked=kept is None, storing=storing))
-        measured = pd.DataFrame([future.result() for future in measures], columns=MEASURES)
+            if storages:
+                stored += self.stored_rows(start, stop, pixels, rounded, storages)
+            advance((stop - start) * cell_cost(cell, self.steps, len(self.logits), kept is None, len(storages)))
+        measured = pd.DataFrame([future.result() for future in measures], columns=(*MEASURES, *ROUNDED_MEASURES))
         return Result(pd.concat([self.identity(), pd.concat(rows, ignore_index=True), measured], axis=1),
                       in_order(steps, "step"), in_order(stored, "storage", list(perceptibility.STORAGES)),
                       None if kept is not None else shown.arrays())
 
     def measure(self, position, original, changed):
-        """Return the measures of a film's perturbation, in the order of `MEASURES`."""
+        """Return the measures of a film's perturbation, in the order of `MEASURES` and `ROUNDED_MEASURES`."""
         sizes = tuple(getattr(perceptibility, name)(original, changed) for name in MEASURES[:4])
-        return sizes + perceptibility.visibility(changed - original, self.limits_of(position, original))
+        rounded = perceptibility.STORAGES["8 bits"](changed)
+        return (*sizes, *perceptibility.visibility(changed - original, self.limits_of(position, original)),
+                *(getattr(perceptibility, name)(original, rounded) for name in MEASURES[:3]))
 
     def limits_of(self, position, film):
         """Return `perceptibility.thresholds` of a film of the set, computed once."""
@@ -269,11 +298,11 @@ class Sweep:
         return self.limits.read(position, 1)[0]
 
     def after_rounding(self, films, pixels, clean):
-        """Return the class that each target sees after rounding to 8 bits; `clean` is what it sees in the films."""
+        """Return each target's logits after rounding to 8 bits, as `predict`; `clean` are those of the films themselves."""
         rounded = perceptibility.STORAGES["8 bits"](pixels)
         if np.array_equal(rounded, films):
-            return {name: np.resize(classes, len(films)) for name, classes in clean.items()}
-        return self.classes(rounded)
+            return {name: padded(logits, len(films)) for name, logits in clean.items()}
+        return self.predict(rounded)
 
     def watch(self, steps):
         """Return a function for `Attacker.perturb` that keeps each step's effect and the logits before it."""
@@ -284,17 +313,24 @@ class Sweep:
         logits = [padded(self.clean_logits[start:stop], len(labels)) if before is None else to_numpy(before)
                   for _, before in steps]
         side = -1 if self.targeted else 1  # what targeted attacks climb is minus the loss
-        losses = [side * cross_entropy(labels, outputs) for outputs in (*logits, last_logits)]
-        parts = [pd.DataFrame({"film": self.films.rows[start:stop], "step": number + 1,
-                               "cosine": to_numpy(cosine)[:stop - start], "predicted": to_numpy(predicted)[:stop - start],
-                               "gained": (losses[number + 1] - losses[number])[:stop - start]})
-                 for number, ((cosine, predicted), _) in enumerate(steps)]
+        odds = [log_odds_against(labels, outputs) for outputs in (*logits, last_logits)]
+        losses = [np.logaddexp(0, m) for m in odds]  # cross-entropy
+        # The gradient of a loss that is a mistake predicts nothing of the loss itself.
+        known = 1.0 if self.condition.loss == LOSSES[0] else np.nan
+        parts = []
+        for number, ((cosine, product), _) in enumerate(steps):
+            predicted = known * to_numpy(product).astype(np.float64)
+            parts.append(pd.DataFrame({
+                "film": padded(self.films.rows[start:stop], len(labels)), "step": number + 1, "cosine": to_numpy(cosine),
+                "predicted": expit(odds[number]) * predicted, "gained": side * (losses[number + 1] - losses[number]),
+                "predicted_log_odds": predicted, "gained_log_odds": side * (odds[number + 1] - odds[number])})[:stop - start])
         return pd.concat(parts, ignore_index=True)
 
-    def stored_rows(self, start, stop, pixels, rounded):
-        """Return the frames of a batch's predictions after storing, one a way of storing; `rounded` are those at 8 bits."""
-        found = {name: rounded if name == "8 bits" else self.classes(store(pixels))
-                 for name, store in perceptibility.STORAGES.items()}
+    def stored_rows(self, start, stop, pixels, rounded, storages):
+        """Return the frames of a batch's predictions after storing, one per way of storing; `rounded` are logits at 8 bits."""
+        rounded = {name: logits.argmax(-1) for name, logits in rounded.items()}
+        found = {name: rounded if name == "8 bits" else self.classes(perceptibility.STORAGES[name](pixels))
+                 for name in storages}
         identity = self.identity()[start:stop].reset_index(drop=True)
         return [pd.concat([identity.assign(storage=name), pd.DataFrame(seen)[:stop - start]], axis=1)
                 for name, seen in found.items()]
@@ -308,7 +344,7 @@ class Sweep:
         """
         def read():
             for start, stop, films, _ in self.batches():
-                gradients = padded(self.gradients.read(start, stop - start), len(films))
+                gradients = self.followed(ATTACKS[name], np.arange(start, stop), films, None)
                 units = to_numpy(self.attacker.unit_step(ATTACKS[name], gradients, **self.geometry))
 
                 def of_film(i, films=films, units=units, start=start):
@@ -326,6 +362,58 @@ class Sweep:
                 parts.append(pd.concat([identity.assign(criterion=criterion, strength=found[criterion]), seen], axis=1))
             advance((stop - start) * boundary_cost(len(self.logits)))
         return in_order(parts, "criterion", list(perceptibility.CRITERIA))
+
+    def find_turning(self, name, clean, positions, advance):
+        """Find the smallest strength of a single-step attack that turns each film, for each target.
+
+        Args:
+            name: of a single-step attack.
+            clean: what `nosign.records.read_clean_logits` returned.
+            positions: int array, which films of the set to attack.
+            advance: called with the work done, for a progress bar.
+
+        Returns:
+            Frame of a `turning.csv`, one row per film and target:
+                film, label, target
+                strength, status           see `nosign.turning.Turning`
+                l2, linf, ssim             of the change at that strength; empty for films that take no part
+                cosine                     between what the attack follows and its sign
+                right_again                strengths of the grid beyond it that do not turn the film
+                grid                       a digit for each strength of `nosign.turning.GRID`: 1 if it turns the film
+        """
+        attack, parts = ATTACKS[name], []
+        for start, stop, places in whole_batches(len(positions), self.batch):
+            batch = positions[places]
+            films, labels = self.films.pixels(batch), self.attacked_labels(batch)
+            followed = self.followed(attack, batch, films, labels)
+            units = to_numpy(self.attacker.unit_step(attack, followed, **self.geometry))
+            for target in self.logits:
+                found = self.search_turning(attack, target, batch, films, units, clean.iloc[batch])
+                parts.append(found.assign(cosine=sign_cosine(followed, self.condition.grey))[:stop - start])
+                advance((stop - start) * turning.PASSES)
+        return in_order(parts, "target", list(self.logits))[TURNING_COLUMNS]
+
+    def search_turning(self, attack, target, batch, films, units, clean):
+        """Return the frame of `find_turning` for one batch and target, without the cosine."""
+        aim, labels = self.condition.target, self.films.labels[batch]
+        seen = np.float32(clean[logit_columns(target)]).argmax(-1)
+
+        def turns(classes):
+            return classes != labels if aim is None else classes == CLASSES.index(aim)
+
+        def changed(strengths):
+            return stepped(attack, films, units, strengths, self.condition.protocol)
+
+        takes_part = ~turns(seen) if aim is None else ~turns(seen) & (labels != CLASSES.index(aim))
+        found = turning.search(lambda strengths: turns(to_numpy(self.logits[target](changed(strengths))).argmax(-1)),
+                               takes_part)
+        pairs = zip(films, changed(np.nan_to_num(found.strength)))
+        sizes = pd.DataFrame(self.pool.map(lambda pair: [getattr(perceptibility, name)(*pair) for name in MEASURES[:3]], pairs),
+                             columns=MEASURES[:3]).where(takes_part)
+        identity = self.identity().iloc[batch].reset_index(drop=True)
+        grid = ["".join(map(str, row)) for row in found.turned.astype(int)]
+        return pd.concat([identity, sizes], axis=1).assign(
+            target=target, strength=found.strength, status=found.status, right_again=found.right_again, grid=grid)
 
     def unbounded_accuracy(self):
         """Return the source model's accuracy on the first films after an attack without bounds.
@@ -352,8 +440,11 @@ class Sweep:
             The adversarial film, float32 [height, width, 3] in [0, 1].
         """
         films, labels = self.films.pixels([position]), self.attacked_labels([position])
+        attack, first = ATTACKS[cell.attack], None
         noise = unit_noise(self.seed, self.films.rows[[position]], films.shape[1:])
-        return to_numpy(self.perturb(ATTACKS[cell.attack], films, labels, cell.strength, noise=noise))[0]
+        if attack.control:
+            first = self.followed(attack, np.array([position]), films, labels)
+        return to_numpy(self.perturb(attack, films, labels, cell.strength, noise=noise, first_gradient=first))[0]
 
     def clean_probabilities(self, positions):
         """Return each target's softmax outputs on some films of the set, list of float64 [films, classes]; computed once."""
@@ -375,14 +466,32 @@ def one_hot(labels):
     return np.eye(len(CLASSES), dtype=np.float32)[labels]
 
 
+def sign_cosine(followed, grey):
+    """Return the cosine between each field, float32 [n, ...], and its sign, float64 [n]; NaN where the field is zero."""
+    followed = np.float64(followed)
+    if grey:
+        followed = np.broadcast_to(followed.mean(-1, keepdims=True), followed.shape)
+    flat = followed.reshape(len(followed), -1)
+    largest = np.abs(flat).max(1, keepdims=True)
+    relative = np.divide(flat, largest, out=np.zeros_like(flat), where=np.isfinite(largest) & (largest > 0))
+    lengths = np.linalg.norm(relative, axis=1) * np.sqrt(np.count_nonzero(relative, axis=1))
+    return np.divide(np.abs(relative).sum(1), lengths, out=np.full(len(flat), np.nan), where=lengths > 0)
+
+
 def padded(array, length):
     """Return an array filled up with zeros along its first axis."""
     return np.pad(array, [(0, length - len(array))] + [(0, 0)] * (array.ndim - 1))
 
 
-def cross_entropy(labels, logits):
-    """Return each film's cross-entropy, float64 [n], of one-hot labels and logits [n, classes]."""
-    return -(labels * log_softmax(logits.astype(np.float64), axis=-1)).sum(-1)
+def log_odds_against(labels, logits):
+    """Return the log-odds against each film's label, float64 [n]; see `nosign.gradients.log_odds_against`."""
+    logits, labelled = logits.astype(np.float64), labels > 0
+    return logsumexp(np.where(labelled, -np.inf, logits), axis=-1) - logits[labelled]
+
+
+def logit_frame(outputs):
+    """Return logits as a frame, one row per film: dict from name to float32 [n, classes] -> its `logit_columns`."""
+    return pd.concat([pd.DataFrame(logits, columns=logit_columns(name)) for name, logits in outputs.items()], axis=1)
 
 
 def in_order(parts, column, order=None):
@@ -429,10 +538,10 @@ UNBOUNDED_FILMS = 20
 GRADIENT_COST = 2
 
 
-def cell_cost(cell, steps, targets, attacked=True, storing=False):
-    """Return a cell's work a film in forward passes: gradients, and the predictions before and after rounding."""
+def cell_cost(cell, steps, targets, attacked=True, storages=0):
+    """Return a cell's work per film in forward passes: gradients, and the predictions before and after storing."""
     gradients = steps - (not ATTACKS[cell.attack].random_start) if attacked and ATTACKS[cell.attack].iterative else 0
-    return gradients * GRADIENT_COST + (1 + (len(perceptibility.STORAGES) if storing else 1)) * targets
+    return gradients * GRADIENT_COST + (1 + max(1, storages)) * targets
 
 
 def boundary_cost(targets):
@@ -452,8 +561,9 @@ def write_cell(path, result):
 
 
 def write_rows(path, frame):
-    """Write a frame as CSV atomically, numbers with six digits."""
-    write_csv(path, frame, float_format="%.6g")
+    """Write a frame as CSV atomically, logits with nine digits, which hold a float32 exactly, other numbers with six."""
+    logits = [name for name in frame.columns if "_logit" in name]
+    write_csv(path, frame.assign(**{name: frame[name].map("{:.9g}".format) for name in logits}), float_format="%.6g")
 
 
 def health_report(found, job, clean):
@@ -462,7 +572,7 @@ def health_report(found, job, clean):
     Args:
         found: dict of `Sweep.first_gradients` and `unbounded_accuracy`.
         job: `nosign.cells.Job`.
-        clean: frame of `clean.csv`.
+        clean: what `nosign.records.read_clean_logits` returned.
 
     Returns:
         dict for the manifest: what was counted, and `warnings`, a sentence each.
@@ -474,7 +584,7 @@ def health_report(found, job, clean):
         strengths = sorted(cell.strength for cell in job.cells if cell.attack == attack)
         right = []
         for strength in strengths:
-            frame = pd.read_csv(job.path(Cell(attack, strength)), usecols=["label", source])
+            frame, _ = read_cell(job.path(Cell(attack, strength)), clean)
             right.append(int((frame[source] == frame["label"]).sum()))
         rises += [{"attack": attack, "from": low, "to": high, "films": after - before}
                   for low, high, before, after in zip(strengths, strengths[1:], right, right[1:]) if after > before]

@@ -40,7 +40,8 @@ DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
 PALE = "#EAF3F9"
 ATTACK_MARKS = {"fgsm": ("o", "-"), "fgnm": ("s", "--"), "bim": ("o", "-"), "binm": ("s", "--"),
                 "pgd": ("^", "-."), "pgdnm": ("D", ":"), "mifgsm": ("v", (0, (8, 2))),
-                "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1)))}
+                "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1))), "noise-sign": ("x", "-"), "noise": ("+", "--"),
+                "shuffled": ("1", ":")}
 BAND_ALPHA = 0.15
 LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
 # How levels are drawn: accuracy on clean films, and that of guessing.
@@ -358,7 +359,7 @@ def draw_panel(axes, shown, levels):
     for name in ordered(shown["attack"], ATTACKS):
         line = shown[shown["attack"] == name].sort_values("strength")
         marker, linestyle = ATTACK_MARKS[name]
-        colour = DIRECTION_COLOURS[ATTACKS[name].direction]
+        colour = attack_colour(name)
         draw_band(axes, line["strength"], line["low"], line["high"], name)
         axes.plot(line["strength"], line["shown"], marker=marker, linestyle=linestyle, linewidth=1.2, color=colour,
                   label=ATTACKS[name].title, markersize=3.6, clip_on=False, zorder=3,
@@ -370,7 +371,7 @@ def draw_panel(axes, shown, levels):
 
 def draw_band(axes, x, low, high, attack):
     """Draw an interval around an attack's line in its colour: a band, or a bar where the line is a single point."""
-    colour = DIRECTION_COLOURS[ATTACKS[attack].direction]
+    colour = attack_colour(attack)
     if len(x) == 1:
         axes.vlines(x, low, high, color=colour, linewidth=0.8, zorder=2)
     else:
@@ -510,11 +511,16 @@ def scale_strengths(axes, strengths):
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def attack_colour(name):
+    """Return an attack's colour: that of its direction, or grey for a control."""
+    return GREY if ATTACKS[name].control else DIRECTION_COLOURS[ATTACKS[name].direction]
+
+
 def attack_style(name):
     """Return how an attack is drawn where single-step and iterative attacks share a panel: only these are filled."""
     marker, linestyle = ATTACK_MARKS[name]
     attack = ATTACKS[name]
-    return {"marker": marker, "linestyle": linestyle, "color": DIRECTION_COLOURS[attack.direction], "label": attack.title,
+    return {"marker": marker, "linestyle": linestyle, "color": attack_colour(name), "label": attack.title,
             "linewidth": 1.1, "markersize": 3.8, "zorder": 3,
             "markerfacecolor": None if attack.iterative and not attack.random_start else "white"}
 

@@ -10,9 +10,17 @@ from nosign.errors import UserError
 
 # TensorFlow's start-up chatter hides what a user should read; errors still come through as exceptions.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow leaves oneDNN off on processors without AVX-512 VNNI, where it makes a gradient about 1.5 times faster. Read when
+# TensorFlow is imported.
+ONEDNN_FLAG = "TF_ENABLE_ONEDNN_OPTS"
+os.environ.setdefault(ONEDNN_FLAG, "1")
 # Winograd's convolution loses a few bits of float32; TF32 loses thirteen.
 FLOAT32_ERROR = 1e-5
-CPU_BATCH, LARGEST_BATCH = 8, 64
+# What attacks climb: cross-entropy, exactly; or one of two common mistakes, which lose the gradient of confident films.
+LOSSES = ("cross-entropy", "softmax", "probabilities")
+# In place of the true class's logit; -inf would make NaN where one other class is left.
+MASKED = -1e30
+KERAS_EPSILON = 1e-7  # to which Keras's cross-entropy on probabilities clips them
 
 
 def select_device():
@@ -21,11 +29,13 @@ def select_device():
     TF32 keeps 10 mantissa bits, which is as coarse as the smallest strengths; it is switched off.
 
     Returns:
-        dict for the manifest: backend, device, whether that is an accelerator, precision and the error that was found.
+        dict for the manifest: backend, device, whether that is an accelerator, whether TensorFlow uses oneDNN (None on other
+        backends), precision and the error that was found.
 
     Raises:
         UserError: the device computes with fewer bits all the same.
     """
+    onednn = None
     with silenced_start():
         import keras
 
@@ -46,6 +56,7 @@ def select_device():
             with contextlib.suppress(RuntimeError):
                 tensorflow.config.experimental.set_memory_growth(gpu, True)
         names = [tensorflow.config.experimental.get_device_details(gpu).get("device_name", gpu.name) for gpu in gpus]
+        onednn = uses_onednn()
     elif backend == "jax":
         import jax
 
@@ -59,35 +70,23 @@ def select_device():
         torch.use_deterministic_algorithms(True, warn_only=True)
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"backend": backend, "device": ", ".join(names) or f"CPU, {cores} cores", "precision": "float32",
-            "accelerator": bool(names), "precision_error": check_precision()}
+    return {"backend": backend, "device": ", ".join(names) or f"CPU, {cores} cores", "accelerator": bool(names),
+            "onednn": onednn, "precision": "float32", "precision_error": check_precision()}
 
 
-def fitting_batch(model, film_shape, device):
-    """Return how many films of a shape a logits model can follow the gradient of at once.
+def describe_device(device):
+    """Return what `select_device` found as a line for the screen."""
+    onednn = {None: "", True: ", oneDNN on", False: ", oneDNN off"}[device["onednn"]]
+    return f"device: {device['device']} (Keras on {device['backend']}{onednn})"
 
-    Results do not depend on it. A CPU is as fast with 8 films as with 32, in a fifth of the memory; on an accelerator
-    the paper's 64 are halved until they fit.
 
-    Args:
-        model: keras.Model from films to logits.
-        film_shape: height, width, channels.
-        device: what `select_device` returned.
-    """
-    if not device["accelerator"]:
-        return CPU_BATCH
-    batch = LARGEST_BATCH
-    gradient = compiled_gradient(model)
-    while batch > 1:
-        try:
-            labels = np.zeros((batch, model.output_shape[-1]), np.float32)
-            to_numpy(gradient(np.zeros((batch, *film_shape), np.float32), labels)[0])
-            return batch
-        except Exception as error:  # each backend has a class of its own for this
-            if not any(word in str(error).lower() for word in ("resource_exhausted", "out of memory", "oom")):
-                raise
-            batch //= 2
-    return batch
+def uses_onednn():
+    """Tell whether TensorFlow computes with oneDNN, whoever decided so; None if this release does not say."""
+    try:
+        from tensorflow.python.util._pywrap_util_port import IsMklEnabled
+    except ImportError:
+        return None
+    return bool(IsMklEnabled())
 
 
 def check_precision():
@@ -172,68 +171,129 @@ def compiled_logits(model):
     return compiled(lambda films: model(films, training=False))
 
 
-def compiled_gradient(model):
+def compiled_gradient(model, loss="cross-entropy"):
     """Compile d loss / d input of a logits model in inference mode.
 
-    The loss is cross-entropy on logits, summed over the batch, so no film's gradient depends on its neighbours.
+    The loss is summed over the batch, so no film's gradient depends on its neighbours. "cross-entropy" is followed through
+    `log_odds_against`, which has its direction and, unlike it, a gradient however confident the model is.
 
     Args:
         model: keras.Model from films to logits.
+        loss: one of `LOSSES`; see `softmax_as_logits` and `clipped_probabilities` for the two mistakes.
 
     Returns:
         Function of films, float32 [n, h, w, c], and labels, float32 one-hot [n, classes], that returns the gradient
-        (float32, the films' shape) and the logits (float32 [n, classes]) as backend tensors.
+        (float32, the films' shape; NaN for a film whose logits are not finite) and the logits (float32 [n, classes]) as
+        backend tensors.
     """
     import keras
 
-    return {"tensorflow": tensorflow_gradient, "jax": jax_gradient, "torch": torch_gradient}[keras.backend.backend()](model)
+    of_films = {"cross-entropy": log_odds_against, "softmax": softmax_as_logits, "probabilities": clipped_probabilities}[loss]
+
+    def total(labels, logits):
+        return keras.ops.sum(of_films(labels, logits))
+
+    make = {"tensorflow": tensorflow_gradient, "jax": jax_gradient, "torch": torch_gradient}[keras.backend.backend()]
+    return make(model, total)
 
 
-def summed_loss(labels, logits):
-    """Return the cross-entropy on logits, summed over the batch."""
+def log_odds_against(labels, logits):
+    """Return the log-odds against each film's label, m = logsumexp of the other classes' logits minus the label's.
+
+    Cross-entropy is log(1 + exp(m)), so its gradient is sigmoid(m) times that of m: the same direction. In float32 the
+    gradient of `log_softmax` loses the label's term once m falls below -17, and all of it at about -87; that of m does not.
+
+    Args:
+        labels: float32 one-hot [n, classes].
+        logits: float32 [n, classes].
+
+    Returns:
+        float32 tensor [n].
+    """
     from keras import ops
 
-    return -ops.sum(labels * ops.log_softmax(logits, axis=-1))
+    others = ops.where(labels > 0, MASKED, logits)
+    return ops.logsumexp(others, axis=-1) - ops.sum(ops.where(labels > 0, logits, 0.0), axis=-1)
 
 
-def tensorflow_gradient(model):
-    """`compiled_gradient` for TensorFlow."""
+def softmax_as_logits(labels, logits):
+    """Return the cross-entropy that comes out if a softmax is taken for logits: a mistake, for comparison only."""
+    from keras import ops
+
+    return -ops.sum(labels * ops.log_softmax(ops.softmax(logits, axis=-1), axis=-1), axis=-1)
+
+
+def clipped_probabilities(labels, logits):
+    """Return the cross-entropy on probabilities, clipped as Keras does: a mistake, for comparison only.
+
+    Beyond the clip, at a margin of about 16, it has no gradient.
+    """
+    from keras import ops
+
+    probabilities = ops.softmax(logits, axis=-1)
+    return -ops.sum(labels * ops.log(ops.clip(probabilities, KERAS_EPSILON, 1 - KERAS_EPSILON)), axis=-1)
+
+
+def in_float32(model, films):
+    """Return a model's logits in inference mode, float32 whatever the model computes with."""
+    from keras import ops
+
+    return ops.cast(model(films, training=False), "float32")
+
+
+def nan_where_not_finite(gradient, logits):
+    """Return a gradient with NaN for films whose logits are not finite; m's gradient can be finite there and mean nothing."""
+    from keras import ops
+
+    finite = ops.all(ops.isfinite(logits), axis=-1)
+    finite = ops.reshape(finite, (-1, *[1] * (len(gradient.shape) - 1)))
+    return ops.where(finite, gradient, float("nan"))
+
+
+def tensorflow_gradient(model, total):
+    """`compiled_gradient` for TensorFlow; `total` is the summed loss of labels and logits."""
     import tensorflow
 
     def gradient(films, labels):
         films = tensorflow.convert_to_tensor(films)
         with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(films)
-            logits = model(films, training=False)
-            loss = summed_loss(labels, logits)
+            logits = in_float32(model, films)
+            loss = total(labels, logits)
         # Zero where no differentiable path leads back to the films; such films are counted by whoever asks.
-        return tape.gradient(loss, films, unconnected_gradients=tensorflow.UnconnectedGradients.ZERO), logits
+        found = tape.gradient(loss, films, unconnected_gradients=tensorflow.UnconnectedGradients.ZERO)
+        return nan_where_not_finite(found, logits), logits
 
     return tensorflow.function(gradient, autograph=False)
 
 
-def jax_gradient(model):
+def jax_gradient(model, total):
     """`compiled_gradient` for JAX. The weights are arguments, so they are not copied into the program."""
     import jax
 
     def loss(films, labels, trainable, fixed):
-        logits, _ = model.stateless_call(trainable, fixed, films, training=False)
-        return summed_loss(labels, logits), logits
+        logits = model.stateless_call(trainable, fixed, films, training=False)[0].astype("float32")
+        return total(labels, logits), logits
 
-    run = jax.jit(jax.grad(loss, has_aux=True))
+    def gradient(films, labels, trainable, fixed):
+        found, logits = jax.grad(loss, has_aux=True)(films, labels, trainable, fixed)
+        return nan_where_not_finite(found, logits), logits
+
+    run = jax.jit(gradient)
     return lambda films, labels: run(films, labels, *weights_of(model))
 
 
-def torch_gradient(model):
+def torch_gradient(model, total):
     """`compiled_gradient` for PyTorch."""
     import torch
     from keras import ops
 
     def gradient(films, labels):
         films = ops.convert_to_tensor(films).detach().requires_grad_(True)
-        logits = model(films, training=False)
-        loss = summed_loss(ops.convert_to_tensor(labels), logits)
-        return torch.autograd.grad(loss, films, allow_unused=True, materialize_grads=True)[0], logits.detach()
+        logits = in_float32(model, films)
+        loss = total(ops.convert_to_tensor(labels), logits)
+        found = torch.autograd.grad(loss, films, allow_unused=True, materialize_grads=True)[0]
+        return nan_where_not_finite(found, logits.detach()), logits.detach()
 
     return gradient
 

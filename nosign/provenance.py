@@ -93,8 +93,10 @@ def sha256_of_model(path):
         raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
 
 
-def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, **facts):
+def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, adds=False, **facts):
     """Write `folder/manifest.json` atomically.
+
+    Its `commands` are all that made the folder, in order: the command line, when it began, how long it took and the commit.
 
     Args:
         folder: the stage's output folder.
@@ -102,26 +104,43 @@ def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hash
         settings: everything that the outputs depend on, JSON-ready; compared by `check_settings`.
         inputs, outputs: paths whose SHA-256 is recorded, outputs relative to `folder`.
         known_hashes: dict of the outputs' SHA-256 that need not be computed again, by path.
-        started: `time.time()` at the start.
+        started: `time.time()` at the start; a command that writes twice is listed once.
+        adds: whether this command added to what earlier ones left there, so that theirs stay listed.
         facts: whatever else is worth keeping, JSON-ready.
     """
     folder = Path(folder)
-    known_hashes = known_hashes or {}
+    known_hashes, git = known_hashes or {}, git_state()
+    command = {"argv": sys.argv[1:], "started": utc(started), "seconds": round(time.time() - started, 1), "git": git}
+    earlier = [other for other in commands_of(read_manifest(folder) or {}) if adds and
+               (other["argv"], other["started"]) != (command["argv"], command["started"])]
     manifest = {
         "stage": stage,
-        "argv": sys.argv[1:],
+        "commands": [*earlier, command],
         "settings": settings,
-        "git": git_state(),
+        "git": git,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": package_versions(),
         "inputs": {str(path): sha256_of_file(path) for path in inputs},
         "outputs": {os.path.relpath(path, folder): known_hashes.get(path) or sha256_of_file(path) for path in outputs},
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 1),
+        "started": command["started"],
+        "seconds": command["seconds"],
         **facts,
     }
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
+
+
+def commands_of(manifest):
+    """Return the commands that a manifest lists; one that was written before there was a list names its last in `argv`."""
+    if "commands" in manifest:
+        return manifest["commands"]
+    return [{"argv": manifest["argv"], **{name: manifest.get(name) for name in ("started", "seconds", "git")}}
+            ] if "argv" in manifest else []
+
+
+def utc(seconds):
+    """Return a time since the epoch as text, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 @contextlib.contextmanager

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nosign.cells import CLEAN_ROWS, MEASURES, ROUNDED, ROWS, find_files, ordered, sweep_folder
+from nosign.cells import (CLEAN_ROWS, IDENTITY, MEASURES, ROUNDED, ROUNDED_MEASURES, ROWS, find_files, logit_columns,
+                          ordered, sweep_folder)
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
@@ -73,7 +74,7 @@ def read_fields(path, required, advice, *, words=None, infinite=(), empty=()):
 
     Args:
         path, required, advice: as for `read_rows`.
-        words: the one column that holds words, if any.
+        words: the one column that holds words, if it is there.
         infinite: columns that may hold infinity; they may be absent.
         empty: columns with fields that may be empty; they may be absent.
 
@@ -91,7 +92,7 @@ def read_fields(path, required, advice, *, words=None, infinite=(), empty=()):
         fine[column] |= fields[column] == math.inf
     for column in fields.columns.intersection(empty):
         fine[column] |= frame[column].isna()
-    if words:
+    if words in frame.columns:
         fine[words] = frame[words].notna()
         fields[words] = frame[words].astype(str)
     broken = ~fine.to_numpy().all(axis=1)
@@ -113,19 +114,50 @@ def read_clean(results):
     """Read `clean.csv`: each test film's label and every model's prediction on the clean film.
 
     Returns:
-        float64 frame with columns film, label and one per model, in the order of `BACKBONES`.
+        float64 frame with columns film, label and one per model, in the order of `BACKBONES`; see `read_clean_logits`.
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    frame, models = read_clean_logits(results)
+    return frame[["film", "label", *models]]
+
+
+def read_clean_logits(results):
+    """Read `clean.csv` with the models' logits.
+
+    Returns:
+        (float64 frame with columns film, label, one per model with the class it sees, and where the file holds them each
+        model's `logit_columns`; names of the models, in the order of `BACKBONES`).
 
     Raises:
         UserError: the file is missing or malformed.
     """
     path = Path(results) / CLEAN_ROWS
     advice = "run attack.py, or name its output folder with --results"
-    frame = read_fields(path, ("film", "label"), advice)
-    models = ordered(set(frame.columns) - {"film", "label"}, BACKBONES)
+    frame = read_fields(path, ("film", "label"), advice, words="collection", empty=("patient",))
+    frame = with_classes(frame.drop(columns=[name for name in IDENTITY[2:] if name in frame]))
+    models = ordered(set(frame.columns) - {"film", "label"} - all_logits(frame), BACKBONES)
     if not models:
         raise UserError(f"{path}: no model's predictions in it; {advice}")
     check_classes(path, frame, ["label", *models], advice)
-    return frame[["film", "label", *models]]
+    return frame, models
+
+
+def all_logits(frame):
+    """Return the names of a frame's columns that hold logits."""
+    return {column for column in frame.columns if column.rpartition("_")[2].startswith("logit")}
+
+
+def with_classes(frame):
+    """Return a frame with a column of the class that each model sees, where it holds logits; earlier files hold the class."""
+    models = dict.fromkeys(column.rpartition("_")[0] for column in frame.columns if column in all_logits(frame))
+    seen = {}
+    for model in models:
+        logits = frame[[column for column in logit_columns(model) if column in frame]]
+        if logits.shape[1] == len(CLASSES):
+            seen[model] = logits.to_numpy().argmax(-1).astype(float)
+    return pd.concat([frame, pd.DataFrame(seen, index=frame.index)], axis=1)
 
 
 def read_cell(path, clean):
@@ -142,8 +174,8 @@ def read_cell(path, clean):
         UserError: the file is malformed or unfinished, or it was computed on other films or other models.
     """
     advice = "remove the file and run attack.py again; it recomputes missing cells only"
-    frame = read_fields(path, ("film", "label", *NEEDED_MEASURES), advice, infinite=("psnr",))
-    predictions = set(frame.columns) - {"film", "label", *MEASURES}
+    frame = with_classes(read_fields(path, ("film", "label", *NEEDED_MEASURES), advice, infinite=("psnr",)))
+    predictions = set(frame.columns) - {"film", "label", *MEASURES, *ROUNDED_MEASURES} - all_logits(frame)
     targets = ordered((name for name in predictions if not name.endswith(ROUNDED)), BACKBONES)
     if not targets or predictions != {name + ending for name in targets for ending in ("", ROUNDED)}:
         raise UserError(f"{path}: expected a column per target model and one more that ends in {ROUNDED}; {advice}")

@@ -28,7 +28,7 @@ from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.figures import NOISE_GAIN
 from nosign.perceptibility import SSIM_INVISIBLE
-from nosign.provenance import read_manifest, write_text
+from nosign.provenance import commands_of, read_manifest, write_text
 from nosign.tables import alignments, condition_note, starred
 from nosign.visibility import CRITERION_COLUMNS
 
@@ -185,10 +185,10 @@ def run_warnings(results):
 def manifest_facts(manifest):
     """Return what a manifest says as a list of (name, text), without the hashes of its files."""
     device, git, packages = part(manifest, "device"), part(manifest, "git"), part(manifest, "packages")
-    argv = manifest.get("argv")
-    command = shlex.join(["python", plain(manifest.get("stage")), *map(str, argv if isinstance(argv, list) else [])])
+    stage, commands = plain(manifest.get("stage")), commands_of(manifest)
+    lines = [shlex.join(["python", stage, *map(str, command["argv"])]) for command in commands] or [f"python {stage}"]
     changed = " with local changes" if git.get("dirty") else ""
-    facts = [("Command", command),
+    facts = [*(("Command" if len(lines) == 1 else f"Command {number}", line) for number, line in enumerate(lines, 1)),
              ("Begun (UTC)", plain(manifest.get("started"))), ("Took", duration(manifest.get("seconds"))),
              ("Device", ", ".join(f"{name.replace('_', ' ')} {plain(value)}" for name, value in device.items())),
              ("Git commit", f"{git['commit']}{changed}" if git.get("commit") else ""),

@@ -39,6 +39,8 @@ PROTOCOL_NOTES = {"paper": "each step as long as the strength",
                   "budget": "every attack kept within the strength of the film"}
 NORM_NOTES = {"linf": "", "l2": " (in L2: a change by it in every component)"}
 GREY_NOTES = {False: "", True: "; perturbations equal in all channels"}
+LOSS_NOTES = {"cross-entropy": "", "softmax": "; a mistake made on purpose: the softmax taken for logits",
+              "probabilities": "; a mistake made on purpose: cross-entropy on clipped probabilities"}
 MISSING = "\N{EM DASH}"
 LATEX_SPECIALS = str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
                                 MISSING: "---", "\N{EN DASH}": "--", "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$",
@@ -347,7 +349,7 @@ def attack_caption(tidy, pairs, steps, comparisons, films_are):
 
 def condition_note(settings):
     """Return what a `Condition` means, in words."""
-    return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + GREY_NOTES[settings.grey]
+    return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
 
 
 def success_table(cells, films_are="test films"):

@@ -20,6 +20,8 @@ from nosign.sweeps import twins
 from nosign.tables import MISSING, percent, plain_table
 
 STEP_MEASURES = ("cosine", "predicted", "gained")
+# The same gains in the log-odds against the label; cross-entropy predicts next to nothing for a confident film.
+LOG_ODDS_MEASURES = ("predicted_log_odds", "gained_log_odds")
 
 
 def read_steps(sweep):
@@ -38,7 +40,7 @@ def read_steps(sweep):
         path = cell.with_suffix(STEPS)
         if not path.exists():
             continue
-        frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=STEP_MEASURES)
+        frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=(*STEP_MEASURES, *LOG_ODDS_MEASURES))
         films = frame.groupby("step")["film"]
         if not (films.nunique().eq(len(sweep.clean)) & films.count().eq(len(sweep.clean))).all() or not frame["film"].isin(
                 sweep.clean["film"]).all():
