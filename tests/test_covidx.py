@@ -22,7 +22,7 @@ def labels_of(films):
 def test_patient_ids_may_hold_spaces(sets):
     sets.add_covidx("a.png", "COVID 12 34", class_8a="COVID-19")
     film, = read_covidx(sets.covidx)[0]
-    assert (film.patient, film.source, film.file) == ("sirm:COVID 12 34", "covidx/sirm", "covidx-cxr2/train/a.png")
+    assert (film.patient, film.collection, film.file) == ("sirm:COVID 12 34", "covidx/sirm", "covidx-cxr2/train/a.png")
 
 
 def test_strict_takes_the_negatives_that_the_three_class_list_calls_normal(sets):
