@@ -288,6 +288,37 @@ def test_summary_gives_the_counts_of_the_index(sets, tmp_path, capsys):
     assert "21 were enlarged" not in printed[-2] and "0 were enlarged, 0 are more than twice" in printed[-2]
 
 
+def test_summary_counts_films_without_patient_and_groups_of_neighbours(sets, tmp_path, capsys):
+    for number in (1, 3, 6, 20, 22, 40):  # the chains 1-3-6 and 20-22, and one film alone
+        sets.add_covidx(f"COVID-{number}.png", f"COVID {number}", class_8a="COVID-19")
+    for split, kept in (("patient", "kept together"), ("random", "not kept together")):
+        prepared(sets, tmp_path / split, "--split", split, "--per-class", "9")
+        drawn = [row for row in rows_of(tmp_path / split / INDEX) if row["file"].startswith("covidx-cxr2/train/COVID-")]
+        sizes = Counter(row["group"] for row in drawn)
+        neighbours = [films for films in sizes.values() if films > 1]
+        assert f"  {len(drawn)} of the drawn films have no patient id; groups of neighbours (numbers within 3) {kept}: " \
+               f"{len(neighbours)}, of {sum(neighbours)} films\n" in capsys.readouterr().out
+        assert neighbours
+
+
+@pytest.mark.parametrize("split", ["patient", "random"])
+def test_index_names_collection_patient_and_group_of_every_film(sets, tmp_path, split):
+    for file, listed_id in (("COVID-1.png", "COVID 1"), ("COVID-3.png", "COVID 3"), ("scan-1.png", "P1")):
+        sets.add_covidx(file, listed_id, class_8a="COVID-19")
+    for file in ("unnamed.jpeg", "NORMAL-77-0001.jpeg", "IM-0900-0001.jpeg"):
+        sets.add_chest_xray(file, "NORMAL")
+    for file in ("VIRUS-77-0001.jpeg", "person901_virus_1.jpeg", "person902_bacteria_2.jpeg"):
+        sets.add_chest_xray(file, "PNEUMONIA")
+    index = prepared(sets, tmp_path / "data", "--split", split, "--per-class", "12")
+    assert tuple(index[0]) == ("row", "split", "label", "class", "collection", "patient", "group", "file", "sha256")
+    found = {row["file"].rsplit("/", 1)[1]: (row["collection"], row["patient"], row["group"]) for row in index}
+    assert found["COVID-1.png"] == ("covidx/sirm", "", "covidx-cxr2/train/COVID-1.png")
+    assert found["COVID-3.png"] == ("covidx/sirm", "", "covidx-cxr2/train/COVID-1.png")
+    assert found["scan-1.png"] == ("covidx/sirm", "sirm:P1", "sirm:P1")
+    assert found["unnamed.jpeg"] == ("chest_xray", "", "chest_xray/train/NORMAL/unnamed.jpeg")
+    assert found["NORMAL-77-0001.jpeg"] == found["VIRUS-77-0001.jpeg"] == ("chest_xray", "kermany:77", "kermany:77")
+
+
 def test_patients_table_has_one_row_for_each_number_of_the_films(sets, tmp_path):
     sets.add_covidx("scan-1.png", "COVID 0", class_8a="COVID-19")  # a second film of covid0.png's patient
     for number in (1, 3):
@@ -304,6 +335,23 @@ def test_patients_table_has_one_row_for_each_number_of_the_films(sets, tmp_path)
         films = open_split(tmp_path / "data", split)
         assert [id_of[number] for number in films.patients] == [index[row]["patient"] for row in films.rows]
     assert PATIENTS in json.loads((tmp_path / "data" / MANIFEST).read_text())["outputs"]
+
+
+def test_no_real_test_film_without_a_patient_has_its_neighbour_elsewhere(xray, tmp_path):
+    """In a split film by film, 176 of the 211 test films of the collection sirm have one."""
+    assert run(prepare.main, ["--covidx", str(xray / "covidx-cxr2"), "--chest-xray", str(xray / "chest-xray-pneumonia"),
+                              "--out", str(tmp_path / "data"), "--image-size", "4", "--workers", "2"]) == 0
+    index = rows_of(tmp_path / "data" / INDEX)
+    assert Counter((row["split"], row["class"]) for row in index) == {
+        (split, name): films for split, films in zip(SPLITS, (1080, 120, 300)) for name in CLASSES}
+    for collection, prefix in (("covidx/sirm", "COVID-"), ("covidx/rsna", "Normal-")):
+        sides = {split: {int(Path(row["file"]).stem.removeprefix(prefix)) for row in index
+                         if (row["collection"], row["split"], row["patient"]) == (collection, split, "")}
+                 for split in SPLITS}
+        for split in ("test", "validation"):
+            elsewhere = set().union(*(sides[other] for other in SPLITS if other != split))
+            near = {number + step for number in elsewhere for step in (-3, -2, -1, 1, 2, 3)}
+            assert len(sides[split]) > 30 and not sides[split] & near
 
 
 def test_prepared_films_open_as_splits(sets, tmp_path):

@@ -70,6 +70,26 @@ def test_chain_is_named_by_its_first_film_whatever_the_order():
     assert set(group_films(films, [2, 0, 1]).values()) == {"covidx-cxr2/train/n9.png"}
 
 
+def test_groups_of_films_without_patient_stay_on_one_side_whatever_the_seed(raw_sets, tmp_path):
+    sets = raw_sets(tmp_path / "raw").add_all_classes(20)
+    for number in range(8, 20):
+        (sets.covidx / "train" / f"covid{number}.png").write_bytes(b"")
+    numbers = [1, 3, 6, 30, 31, 50, 53, 70, 90, 110, 130, 150, 170]
+    for place, number in enumerate(numbers):
+        sets.add_covidx(f"COVID-{number}.png", f"COVID {number}", class_8a="COVID-19", split=("train", "test")[place % 2])
+    sides = set()
+    for seed in range(8):
+        out = tmp_path / f"data{seed}"
+        assert run(prepare.main, sets.words(out, "--per-class", "20", "--seed", str(seed))) == 0
+        split_of = {int(Path(row["file"]).stem.removeprefix("COVID-")): row["split"] for row in rows_of(out / INDEX)
+                    if "COVID-" in row["file"]}
+        near = [(split_of[one], split_of[other]) for one in split_of for other in split_of
+                if 0 < other - one <= NEIGHBOURS]
+        assert near and all(one == other for one, other in near)
+        sides.update(one for one, _ in near)
+    assert "train" in sides and len(sides) > 1
+
+
 def test_long_chain_goes_to_training_and_the_others_fill_the_splits():
     films = [film(f"n{number}") for number in range(14)] + [film(f"other{100 * number}") for number in range(6)]
     films += [film(f"c{label}x{10 * number}", label=label) for label in (1, 2) for number in range(20)]
@@ -77,6 +97,19 @@ def test_long_chain_goes_to_training_and_the_others_fill_the_splits():
         splits = assign_splits(films, sides_of(films), seed)
         assert {splits[number] for number in range(14)} == {"train"}
         assert Counter(splits.values()) == {"train": 42, "validation": 6, "test": 12}
+
+
+def test_collection_that_is_one_chain_is_refused_with_advice(raw_sets, tmp_path, capsys):
+    sets = raw_sets(tmp_path / "raw").add_all_classes(7)
+    for number in range(7):
+        (sets.covidx / "train" / f"covid{number}.png").write_bytes(b"")
+        sets.add_covidx(f"COVID-{number}.png", f"COVID {number}", class_8a="COVID-19")
+    assert run(prepare.main, sets.words(tmp_path / "data")) == 1
+    line, = capsys.readouterr().err.splitlines()
+    assert "no split of 7 films a class keeps every patient on one side" in line
+    assert "with covidx-cxr2/train/COVID-0.png, has 7 films" in line and line.endswith("or give --split random")
+    assert not any((tmp_path / "data").iterdir())
+    assert run(prepare.main, sets.words(tmp_path / "data", "--split", "random")) == 0
 
 
 def random_pool(rng, per_class, largest, single=0):
