@@ -222,7 +222,8 @@ def sweep_against_bare_passes(size, films, batch, steps, rounds):
     from nosign import classifiers, evaluation
 
     images = np.random.default_rng(1).integers(0, 256, (films, size, size, 3), dtype=np.uint8)
-    chosen = FilmSet(images, np.arange(films), np.arange(films) % len(CLASSES), [""] * films)
+    chosen = FilmSet(images, np.arange(films), np.arange(films) % len(CLASSES), [""] * films, [""] * films,
+                     np.arange(films), np.arange(films))
     targets = {name: classifiers.logits_of(classifiers.build(name, size)) for name in BACKBONES}
     sweep = evaluation.Sweep(chosen, "VGG16", targets, condition=Condition(), steps=steps, batch=batch)
     cells = plan(tuple(ATTACKS)[:6], (0.003, 0.03), (0.003,))

@@ -11,8 +11,9 @@ from nosign.errors import UserError
 SPLITS = ("train", "val", "test")
 FOLDERS = {"NORMAL": CLASSES.index("Normal"), "PNEUMONIA": CLASSES.index("Pneumonia")}
 NAME = "chest_xray"
-# Bacteria and virus may count persons separately; taking equal numbers for one person is the safe side.
-PATIENT = re.compile(r"(person\d+)_|((?:NORMAL2-)?IM-\d+)-")
+# Kaggle's names, person12_virus_34 and NORMAL2-IM-0383-0001, then Mendeley's, BACTERIA-1135262-0004. Bacteria, virus and
+# normal may count persons separately; taking equal numbers for one person is the safe side.
+PATIENT = re.compile(r"(person\d+)_|((?:NORMAL2-)?IM-\d+)-|(?:BACTERIA|VIRUS|NORMAL)-(\d+)-")
 
 
 def read_chest_xray(folder):
@@ -37,8 +38,7 @@ def read_chest_xray(folder):
             for path in sorted((folder / split / name).glob("*")):
                 if path.is_file() and not path.name.startswith("."):
                     file = os.fsencode(path.name).decode("utf-8", "replace")
-                    patient = f"kermany:{patient_of(file)}"
-                    films.append(Film(path, f"{NAME}/{split}/{name}/{file}", label, patient, NAME))
+                    films.append(Film(path, f"{NAME}/{split}/{name}/{file}", label, patient_of(file), NAME))
     return films
 
 
@@ -53,6 +53,6 @@ def find_folder(folder):
 
 
 def patient_of(file):
-    """Return the patient's id in a file name such as person12_virus_34.jpeg or NORMAL2-IM-0383-0001.jpeg."""
+    """Return the patient's id in a file name such as person12_virus_34.jpeg, "" if it has none."""
     match = PATIENT.match(file)
-    return match[1] or match[2] if match else Path(file).stem
+    return f"kermany:{match[match.lastindex]}" if match else ""

@@ -1,5 +1,6 @@
 """Reads a COVIDx-CXR2 folder: `train/ test/ train.txt test.txt`, rows `patient-id file class source`."""
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -13,6 +14,9 @@ THREE_CLASS_LISTS = tuple(f"{split}_COVIDx8A.txt" for split in SPLITS)
 NEGATIVES = ("strict", "paper")
 # The folder may have any name, a version number in Kaggle's cache for one; the films' names must not depend on it.
 NAME = "covidx-cxr2"
+# The share of a form's films that must show that its ids are persons'. Figure 1's collection has one film of most persons,
+# and shows it by the others (COVID-00015 has COVID-00015a and b); one slip in a list of films' ids must not be enough.
+PERSONS_SHARE = 0.1
 
 
 def read_covidx(folder, negatives="strict", three_class_lists=None):
@@ -35,9 +39,11 @@ def read_covidx(folder, negatives="strict", three_class_lists=None):
     normal = None
     if negatives == "strict":
         normal = read_normal_files(three_class_lists or [folder / name for name in THREE_CLASS_LISTS])
+    rows = {split: list(read_list(folder / f"{split}.txt", ("positive", "negative"))) for split in SPLITS}
+    of_person = ids_of_persons(row for split in SPLITS for row in rows[split])
     films, left_out, missing = [], Counter(), []
     for split in SPLITS:
-        for where, patient, file, category, source in read_list(folder / f"{split}.txt", ("positive", "negative")):
+        for where, listed_id, file, category, collection in rows[split]:
             if category == "negative" and normal is not None and normal.get(file) != "normal":
                 left_out[f"negative, but {normal.get(file, 'not')} in the three-class list"] += 1
                 continue
@@ -45,7 +51,8 @@ def read_covidx(folder, negatives="strict", three_class_lists=None):
             if not path.is_file():
                 missing.append(f"{where} names {path}")
             label = CLASSES.index("COVID-19" if category == "positive" else "Normal")
-            films.append(Film(path, f"{NAME}/{split}/{file}", label, f"{source}:{patient}", f"covidx/{source}"))
+            patient = f"{collection}:{listed_id}" if (collection, listed_id) in of_person else ""
+            films.append(Film(path, f"{NAME}/{split}/{file}", label, patient, f"covidx/{collection}"))
     if missing:
         more = f" (and {len(missing) - 1} more rows)" if len(missing) > 1 else ""
         raise UserError(f"{missing[0]}, which is not there{more}; download the set again or correct the list")
@@ -62,6 +69,38 @@ def find_folder(folder):
                     f"{', '.join(SPLITS)} in it; check --covidx")
 
 
+def ids_of_persons(rows):
+    """Tell the ids that name persons from those that name films.
+
+    Some collections' lists only repeat the file name where a patient id should stand: "COVID 1234" of COVID-1234.jpg. An
+    id is a person's if it says something else than its file name or several films carry it, and if enough ids of the
+    same form (the id without its digits) do so.
+
+    Args:
+        rows: what `read_list` yields.
+
+    Returns:
+        Set of (collection, id).
+    """
+    files = {}
+    for _, listed_id, file, _, collection in rows:
+        files.setdefault((collection, listed_id), set()).add(file)
+    form = {key: (key[0], re.sub(r"\d+", "#", key[1])) for key in files}
+    shows = {key for key, names in files.items()
+             if len(names) > 1 or letters_and_digits(key[1]) != letters_and_digits(Path(*names).stem)}
+    films_of_form, films_that_show = Counter(), Counter()
+    for key, names in files.items():
+        films_of_form[form[key]] += len(names)
+        films_that_show[form[key]] += len(names) * (key in shows)
+    return {key for key in files
+            if key in shows or films_that_show[form[key]] >= PERSONS_SHARE * films_of_form[form[key]]}
+
+
+def letters_and_digits(name):
+    """Return a name in lower case without spaces, hyphens, underscores, brackets and other punctuation."""
+    return re.sub(r"[\W_]", "", name).casefold()
+
+
 def read_normal_files(paths):
     """Return the class of each film in the three-class lists, by file name."""
     for path in paths:
@@ -73,7 +112,7 @@ def read_normal_files(paths):
 
 
 def read_list(path, categories):
-    """Yield (where, patient, file, category, source) for each row; patient ids may contain spaces."""
+    """Yield (where, id, file, category, collection) for each row; ids may contain spaces."""
     lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         if not line.strip():

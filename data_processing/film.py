@@ -23,15 +23,15 @@ class Film:
         path: where the file is.
         file: name of the data set and path inside it; the same on every machine.
         label: position in `nosign.dataset.CLASSES`.
-        patient: an id that is equal for two films of one patient.
-        source: data set and collection, such as "covidx/rsna".
+        patient: an id that is equal for two films of one patient; "" where none is known.
+        collection: data set and collection, such as "covidx/rsna".
     """
 
     path: Path
     file: str
     label: int
     patient: str
-    source: str
+    collection: str
 
 
 class UnreadableFilm(Exception):

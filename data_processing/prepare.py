@@ -2,7 +2,7 @@
 
     python -m data_processing.prepare --covidx data/raw/covidx-cxr2 --chest-xray data/raw/chest-xray-pneumonia
 
-Writes images.npy, index.csv, skipped.csv, overview.png and manifest.json.
+Writes images.npy, index.csv, patients.csv, skipped.csv, overview.png and manifest.json.
 """
 
 import argparse
@@ -22,28 +22,24 @@ from pathlib import Path
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import UnreadableFilm, fingerprint, read_pixels, resize
+from data_processing.splits import NEIGHBOURS, assign_splits, group_films
 from nosign.arguments import add_seeds, each_seed, whole_number
-from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, SPLITS
+from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
 from nosign.errors import UserError, run
 from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, reserve, sha256_of_file, write_manifest
 
 PER_CLASS = 1500
 IMAGE_SIZE = 224
 WORKERS = 15
-# The paper's 3,240 training, 360 validation and 900 test films of 4,500.
-TEST_SHARE = 0.2
-VALIDATION_SHARE_OF_REST = 0.1
 LONGEST_USUAL_ASPECT = 2.0
 # The smallest class of which these shares leave a film for each split.
 FEWEST_PER_CLASS = 7
-# Orders of the patients tried before a split counts as impossible.
-SPLIT_ATTEMPTS = 100
 FILMS_A_TASK = 16
 # numpy pads the header of a four-dimensional array to this length.
 HEADER_BYTES = 128
 SKIPPED = "skipped.csv"
 OVERVIEW = "overview.png"
-OUTPUTS = (IMAGES, INDEX, SKIPPED, OVERVIEW)
+OUTPUTS = (IMAGES, INDEX, PATIENTS, SKIPPED, OVERVIEW)
 
 
 @dataclass
@@ -116,9 +112,12 @@ def prepare(arguments):
         chosen, dropped = choose(films, decoded, order, arguments.per_class)
         fill_gaps(films, decoded, chosen, store)
         hashing = background.submit(sha256_of_file, part[IMAGES])
-        splits = assign_splits(films, chosen, by_patient=arguments.split == "patient", seed=arguments.seed)
+        groups = group_films(films, chosen)
+        together = groups if arguments.split == "patient" else {number: number for number in chosen}
+        splits = assign_splits(films, together, arguments.seed)
         rows = sorted(chosen, key=lambda number: decoded[number].slot)
-        write_index(part[INDEX], films, decoded, rows, splits)
+        write_index(part[INDEX], films, decoded, rows, splits, groups)
+        write_patients(part[PATIENTS], [films[number].patient for number in rows])
         write_skipped(part[SKIPPED], films, decoded)
         draw_overview(part[OVERVIEW], part[IMAGES])
         known_hashes = {out / IMAGES: hashing.result()}
@@ -127,6 +126,7 @@ def prepare(arguments):
                    outputs=[out / name for name in OUTPUTS], known_hashes=known_hashes,
                    left_out=dict(left_out), dropped=dict(dropped), synthetic=is_synthetic(arguments.covidx))
     print_summary(films, left_out, dropped, chosen, splits)
+    print_groups(films, groups, kept=arguments.split == "patient")
     print_shapes([decoded[number] for number in chosen], arguments.image_size)
     print(f"wrote {out}/: {', '.join(OUTPUTS)} in {time.time() - started:.1f} s")
 
@@ -292,60 +292,22 @@ def fill_gaps(films, decoded, chosen, store):
             decoded[number].slot = slot
 
 
-def assign_splits(films, chosen, by_patient, seed):
-    """Split the drawn films into train, validation and test, stratified by class, in exact shares.
-
-    Returns:
-        dict from film number to split.
-
-    Raises:
-        UserError: patients with many films leave no exact split.
-    """
-    import numpy as np
-
-    per_class = len(chosen) // len(CLASSES)
-    test = round(per_class * TEST_SHARE)
-    validation = round((per_class - test) * VALIDATION_SHARE_OF_REST)
-    groups = {}
-    for number in sorted(chosen):
-        groups.setdefault(films[number].patient if by_patient else number, []).append(number)
-    groups = list(groups.values())
-    for attempt in range(SPLIT_ATTEMPTS):
-        positions = np.random.default_rng([seed, len(CLASSES), attempt]).permutation(len(groups))
-        splits = deal(films, [groups[position] for position in positions], {"test": test, "validation": validation})
-        if splits is not None:
-            return splits
-    raise UserError(f"no split of {per_class} films a class keeps every patient on one side; raise --per-class or give "
-                    "--split random")
-
-
-def deal(films, groups, films_a_class):
-    """Give each group of films to the first split that has room for all of them, the rest to the training films.
-
-    Args:
-        groups: lists of film numbers that stay together.
-        films_a_class: dict from split to the number of films that it takes of each class.
-
-    Returns:
-        dict from film number to split, or None if a split does not come out full.
-    """
-    room = {split: Counter(dict.fromkeys(range(len(CLASSES)), films)) for split, films in films_a_class.items()}
-    splits = {}
-    for group in groups:
-        counts = Counter(films[number].label for number in group)
-        split = next((split for split, left in room.items() if counts <= left), "train")
-        if split != "train":
-            room[split] -= counts
-        splits.update(dict.fromkeys(group, split))
-    return None if any(left.total() for left in room.values()) else splits
-
-
-def write_index(path, films, decoded, rows, splits):
+def write_index(path, films, decoded, rows, splits, groups):
     """Write `index.csv`: row i describes image i."""
     described = ((films[number], number) for number in rows)
     write_rows(path, INDEX_COLUMNS,
-               ([row, splits[number], film.label, CLASSES[film.label], film.source, film.patient, film.file,
-                 decoded[number].sha256] for row, (film, number) in enumerate(described)))
+               ([row, splits[number], film.label, CLASSES[film.label], film.collection, film.patient, groups[number],
+                 film.file, decoded[number].sha256] for row, (film, number) in enumerate(described)))
+
+
+def write_patients(path, patients):
+    """Write `patients.csv`: the id behind each patient's running number.
+
+    Args:
+        patients: list of str, the patient's id of each row of the index.
+    """
+    numbers = running_numbers(patients).tolist()
+    write_rows(path, PATIENTS_COLUMNS, sorted({(number, patient) for number, patient in zip(numbers, patients) if patient}))
 
 
 def write_skipped(path, films, decoded):
@@ -386,18 +348,31 @@ def draw_overview(path, images_path, columns=10, film_px=128):
 
 
 def print_summary(films, left_out, dropped, chosen, splits):
-    """Print what was found, dropped and drawn, by class, source and split."""
+    """Print what was found, dropped and drawn, by class, collection and split."""
     print(f"found {len(films)} films")
     for what, counts in (("left out by the lists", left_out), ("dropped", dropped)):
         for reason, count in counts.items():
             print(f"  {what}: {count} {reason}")
-    sources = sorted({film.source for film in films})
+    collections = sorted({film.collection for film in films})
     print(f"drawn {len(chosen)} films")
-    print(f"  {'class':<12}", *(f"{name:>15}" for name in (*SPLITS, *sources)))
+    print(f"  {'class':<12}", *(f"{name:>15}" for name in (*SPLITS, *collections)))
     for label, name in enumerate(CLASSES):
         numbers = [number for number in chosen if films[number].label == label]
-        counts = Counter(splits[number] for number in numbers) + Counter(films[number].source for number in numbers)
-        print(f"  {name:<12}", *(f"{counts[column]:>15}" for column in (*SPLITS, *sources)))
+        counts = Counter(splits[number] for number in numbers) + Counter(films[number].collection for number in numbers)
+        print(f"  {name:<12}", *(f"{counts[column]:>15}" for column in (*SPLITS, *collections)))
+
+
+def print_groups(films, groups, kept):
+    """Print how many drawn films have no patient id, and how many groups of neighbours they form.
+
+    Args:
+        groups: dict from the number of a drawn film to its group.
+        kept: whether the split kept groups together.
+    """
+    sizes = Counter(group for number, group in groups.items() if not films[number].patient)
+    several = [size for size in sizes.values() if size > 1]
+    print(f"  {sizes.total()} of the drawn films have no patient id; groups of neighbours (numbers within {NEIGHBOURS}) "
+          f"{'kept together' if kept else 'not kept together'}: {len(several)}, of {sum(several)} films")
 
 
 def print_shapes(drawn, image_size):

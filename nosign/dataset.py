@@ -11,10 +11,14 @@ from nosign.errors import UserError
 
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
 SPLITS = ("train", "validation", "test")
-INDEX_COLUMNS = ("row", "split", "label", "class", "source", "patient", "file", "sha256")
+INDEX_COLUMNS = ("row", "split", "label", "class", "collection", "patient", "group", "file", "sha256")
+# As folders prepared earlier have it: no groups, and the collection is called source.
+FORMER_INDEX_COLUMNS = ("row", "split", "label", "class", "source", "patient", "file", "sha256")
 LABELS = tuple(str(label) for label in range(len(CLASSES)))
 IMAGES = "images.npy"
 INDEX = "index.csv"
+PATIENTS = "patients.csv"
+PATIENTS_COLUMNS = ("patient", "id")
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,19 @@ class FilmSet:
         rows: int64 [films], the rows of `images` that belong to this split, ascending.
         labels: int64 [films], positions in `CLASSES`.
         files: list of str [films], where each film came from.
+        collections: list of str [films], the collection that each film is from.
+        patients: int64 [films], a running number over all films of the folder, -1 where the patient is not known.
+        groups: int64 [films], a running number likewise, equal for films that may show one person: those of one
+            patient, and neighbours by number in a collection that names no patients.
     """
 
     images: np.ndarray
     rows: np.ndarray
     labels: np.ndarray
     files: list
+    collections: list
+    patients: np.ndarray
+    groups: np.ndarray
 
     def __len__(self):
         return len(self.rows)
@@ -51,7 +62,8 @@ class FilmSet:
 
     def head(self, films):
         """Return the set of the first `films` films (all of them if None)."""
-        return FilmSet(self.images, self.rows[:films], self.labels[:films], self.files[:films])
+        return FilmSet(self.images, *(values[:films] for values in (
+            self.rows, self.labels, self.files, self.collections, self.patients, self.groups)))
 
 
 def whole_batches(films, batch):
@@ -75,7 +87,9 @@ def prefetched(batches):
 
 
 def read_index(folder):
-    """Return the rows of `index.csv` as a list of dicts.
+    """Return the rows of `index.csv` as a list of dicts by the names in `INDEX_COLUMNS`.
+
+    Where the file has no groups, each film's group is its patient.
 
     Raises:
         UserError: the file is missing, or row i does not describe image i.
@@ -90,14 +104,29 @@ def read_index(folder):
             columns, rows = tuple(reader.fieldnames or ()), list(reader)
     except (ValueError, csv.Error):
         columns = None
-    if columns != INDEX_COLUMNS:
+    if columns == FORMER_INDEX_COLUMNS:
+        rows = [row | {"collection": row["source"], "group": row["patient"] or row["file"]} for row in rows]
+    elif columns != INDEX_COLUMNS:
         raise UserError(f"{path}: expected a table with the columns {', '.join(INDEX_COLUMNS)}; prepare the data again")
     for number, row in enumerate(rows):
-        if row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in LABELS:
-            raise UserError(f"{path} line {number + 2}: expected row {number}, a split of {', '.join(SPLITS)} and a "
-                            f"label of {', '.join(LABELS)}, found {', '.join(map(str, list(row.values())[:3]))}; "
-                            "prepare the data again")
-    return rows
+        if row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in LABELS or not row["group"]:
+            raise UserError(f"{path} line {number + 2}: expected row {number}, a split of {', '.join(SPLITS)}, a label of "
+                            f"{', '.join(LABELS)} and a group, found {', '.join(map(str, list(row.values())[:3]))}, "
+                            f"group {row['group'] or 'none'}; prepare the data again")
+    return [{column: row[column] for column in INDEX_COLUMNS} for row in rows]
+
+
+def running_numbers(ids):
+    """Number ids in the order in which they first appear, so that the index alone decides.
+
+    Args:
+        ids: list of str; "" where there is none.
+
+    Returns:
+        int64 [ids], from 0; -1 where there is none.
+    """
+    number_of = {}
+    return np.array([number_of.setdefault(name, len(number_of)) if name else -1 for name in ids], np.int64)
 
 
 def open_split(folder, split):
@@ -112,11 +141,13 @@ def open_split(folder, split):
     """
     index = read_index(folder)
     images = open_images(folder, len(index))
-    chosen = [row for row in index if row["split"] == split]
-    if not chosen:
+    patients, groups = (running_numbers([row[column] for row in index]) for column in ("patient", "group"))
+    rows = np.array([number for number, row in enumerate(index) if row["split"] == split])
+    if not len(rows):
         raise UserError(f"{folder}: no {split} films; prepare more films a class (--per-class)")
-    return FilmSet(images, np.array([int(row["row"]) for row in chosen]),
-                   np.array([int(row["label"]) for row in chosen]), [row["file"] for row in chosen])
+    return FilmSet(images, rows, np.array([int(index[row]["label"]) for row in rows]),
+                   [index[row]["file"] for row in rows], [index[row]["collection"] for row in rows],
+                   patients[rows], groups[rows])
 
 
 def open_images(folder, films):

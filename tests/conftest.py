@@ -72,19 +72,20 @@ class RawSets:
         """Return a film's pixels, uint8 [height, width]; every call gives others."""
         return self.rng.integers(0, 256, self.shape, dtype=np.uint8)
 
-    def add_covidx(self, file, patient, category="positive", *, class_8a=None, split="train", pixels=None):
+    def add_covidx(self, file, patient, category="positive", *, class_8a=None, split="train", pixels=None,
+                   collection="sirm"):
         """Add a film and its rows to the COVIDx layout; `class_8a` None leaves it out of the three-class list."""
         path = self.covidx / split / file
         Image.fromarray(self.pixels() if pixels is None else pixels).save(path)
-        self.append(f"{split}.txt", patient, file, category)
+        self.append(f"{split}.txt", patient, file, category, collection)
         if class_8a:
-            self.append(f"{split}_COVIDx8A.txt", patient, file, class_8a)
+            self.append(f"{split}_COVIDx8A.txt", patient, file, class_8a, collection)
         return path
 
-    def append(self, name, patient, file, category):
+    def append(self, name, patient, file, category, collection="sirm"):
         """Append a row to a list."""
         with open(self.covidx / name, "a", encoding="utf-8") as lines:
-            lines.write(f"{patient} {file} {category} sirm\n")
+            lines.write(f"{patient} {file} {category} {collection}\n")
 
     def add_chest_xray(self, file, name, *, split="train", pixels=None):
         """Add a film to the Kermany layout; `name` is NORMAL or PNEUMONIA."""
@@ -95,7 +96,7 @@ class RawSets:
     def add_all_classes(self, films):
         """Add so many films to each class, each of another patient."""
         for number in range(films):
-            self.add_covidx(f"covid{number}.png", f"COVID {number}", class_8a="COVID-19")
+            self.add_covidx(f"covid{number}.png", f"patient {number}", class_8a="COVID-19")
             self.add_chest_xray(f"IM-{number:04d}-0001.jpeg", "NORMAL")
             self.add_chest_xray(f"person{number}_virus_{number}.jpeg", "PNEUMONIA")
         return self

@@ -69,9 +69,17 @@ def test_order_is_not_the_file_systems(sets, monkeypatch):
 
 @pytest.mark.parametrize("file, patient", [
     ("person12_virus_34.jpeg", "person12"), ("person12_bacteria_7.jpeg", "person12"), ("IM-0115-0001.jpeg", "IM-0115"),
-    ("IM-0640-0001-0002.jpeg", "IM-0640"), ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM-0383"), ("other.jpeg", "other")])
+    ("IM-0640-0001-0002.jpeg", "IM-0640"), ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM-0383"),
+    ("BACTERIA-1135262-0004.jpeg", "1135262"), ("VIRUS-1135262-0001.jpeg", "1135262"), ("NORMAL-1135262-0001.jpeg", "1135262")])
 def test_patient_stands_in_the_file_name(file, patient):
-    assert patient_of(file) == patient
+    assert patient_of(file) == f"kermany:{patient}"
+
+
+@pytest.mark.parametrize("file", ["other.jpeg", "1234.jpeg", "NORMAL.jpeg", "a-person1_virus_1.jpeg"])
+def test_other_file_names_tell_no_patient(sets, file):
+    sets.add_chest_xray(file, "NORMAL", split="test")
+    patients = {film.file: film.patient for film in read_chest_xray(sets.chest_xray)}
+    assert patients[f"chest_xray/test/NORMAL/{file}"] == ""
 
 
 def test_name_that_is_not_utf8_can_be_written_down(sets):
@@ -90,6 +98,7 @@ def test_real_set_has_the_films_and_persons_of_its_manifest(xray):
     split_of = {}
     for film in films:
         split_of.setdefault(film.patient, set()).add(film.file.split("/")[1])
+    assert "" not in split_of
     assert all(len(splits) == 1 for splits in split_of.values())  # the set's own splits were drawn by patient
 
 

@@ -5,7 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, SPLITS, open_split, read_index
+from nosign.dataset import (CLASSES, FORMER_INDEX_COLUMNS, IMAGES, INDEX, INDEX_COLUMNS, SPLITS, open_split, read_index,
+                            running_numbers)
 from nosign.errors import UserError
 
 FILMS = 12
@@ -18,10 +19,14 @@ def images():
 
 @pytest.fixture
 def data(tmp_path, images):
-    """Folder with films 0, 3, 6, 9 for training, 1, 4, ... for validation, 2, 5, ... for the test."""
+    """Folder with films 0, 3, 6, 9 for training, 1, 4, ... for validation, 2, 5, ... for the test.
+
+    Two films in a row show one patient, except that those of the last four are not known.
+    """
     np.save(tmp_path / IMAGES, images)
-    write_index(tmp_path, [[row, SPLITS[row % 3], row // 4, CLASSES[row // 4], "source", f"p{row}", f"file{row}", "0"]
-                           for row in range(FILMS)])
+    patients = [f"p{row // 2}" if row < 8 else "" for row in range(FILMS)]
+    write_index(tmp_path, [[row, SPLITS[row % 3], row // 4, CLASSES[row // 4], f"collection{row % 2}", patient,
+                            patient or f"file{row}", f"file{row}", "0"] for row, patient in enumerate(patients)])
     return tmp_path
 
 
@@ -37,7 +42,31 @@ def test_split_holds_its_films_in_order(data, images, start, split):
     assert np.array_equal(films.rows, np.arange(start, FILMS, 3))
     assert np.array_equal(films.labels, np.arange(start, FILMS, 3) // 4)
     assert films.files == [f"file{row}" for row in range(start, FILMS, 3)]
+    assert films.collections == [f"collection{row % 2}" for row in range(start, FILMS, 3)]
     assert np.array_equal(films.pixels(), images[start::3].astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("split, patients, groups", [
+    ("train", [0, 1, 3, -1], [0, 1, 3, 5]), ("validation", [0, 2, 3, -1], [0, 2, 3, 6]),
+    ("test", [1, 2, -1, -1], [1, 2, 4, 7])])
+def test_patients_and_groups_are_numbered_over_the_films_of_all_splits(data, split, patients, groups):
+    films = open_split(data, split)
+    assert films.patients.tolist() == patients and films.groups.tolist() == groups
+    assert films.patients.dtype == films.groups.dtype == np.int64
+
+
+def test_running_numbers_follow_first_appearance():
+    assert running_numbers(["b", "", "a", "b", "", "c"]).tolist() == [0, -1, 1, 0, -1, 2]
+    assert running_numbers(["", ""]).tolist() == [-1, -1]
+
+
+def test_folder_prepared_earlier_opens_with_the_patient_as_the_group(data):
+    write_index(data, [[row, SPLITS[row % 3], row // 4, CLASSES[row // 4], f"source{row}", f"p{row // 2}", f"file{row}", "0"]
+                       for row in range(FILMS)], FORMER_INDEX_COLUMNS)
+    assert tuple(read_index(data)[0]) == INDEX_COLUMNS
+    films = open_split(data, "train")
+    assert films.collections == ["source0", "source3", "source6", "source9"] and films.files[1] == "file3"
+    assert films.patients.tolist() == films.groups.tolist() == [0, 1, 3, 4]
 
 
 def test_pixels_are_float32_in_0_to_1_and_round_back_to_8_bits(data, images):
@@ -64,6 +93,8 @@ def test_head_is_the_first_films(data, films, left):
     whole = open_split(data, "train")
     head = whole.head(films)
     assert len(head) == len(head.labels) == len(head.files) == left
+    for name in ("collections", "patients", "groups"):
+        assert list(getattr(head, name)) == list(getattr(whole, name))[:left]
     assert np.array_equal(head.pixels(), whole.pixels()[:left])
 
 
@@ -105,7 +136,7 @@ def test_array_that_the_index_does_not_describe_is_refused(data, images, change)
         open_split(data, "train")
 
 
-@pytest.mark.parametrize("place, value", [(0, 7), (0, "x"), (1, "exam"), (2, 3), (2, "-1"), (2, "")])
+@pytest.mark.parametrize("place, value", [(0, 7), (0, "x"), (1, "exam"), (2, 3), (2, "-1"), (2, ""), (6, "")])
 def test_row_that_does_not_describe_its_image_is_named(data, place, value):
     rows = [list(row.values()) for row in read_index(data)]
     rows[4][place] = value

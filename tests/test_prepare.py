@@ -16,12 +16,12 @@ from conftest import rows_of
 from PIL import Image
 
 from data_processing import prepare
-from data_processing.film import Film, read_pixels, resize
-from nosign.dataset import CLASSES, IMAGES, INDEX, SPLITS, open_split
-from nosign.errors import UserError, run
+from data_processing.film import read_pixels, resize
+from nosign.dataset import CLASSES, IMAGES, INDEX, PATIENTS, SPLITS, open_split
+from nosign.errors import run
 from nosign.provenance import MANIFEST, sha256_of_file
 
-OUTPUTS = (IMAGES, INDEX, "skipped.csv", "overview.png")
+OUTPUTS = (IMAGES, INDEX, PATIENTS, "skipped.csv", "overview.png")
 COVID, NORMAL, PNEUMONIA = range(3)
 
 
@@ -168,64 +168,6 @@ def test_odd_files_beside_the_films_are_skipped_and_listed(sets, xray, tmp_path)
     assert "truncated" in skipped["bad-truncated.jpg"] and "GIF of 3 frames" in skipped["bad-animated-gif.png"]
 
 
-def random_pool(rng, per_class, largest, single=0):
-    """Return films of patients with 1 to `largest` films, some of them in two classes; `single` have one film each."""
-    films, patient = [], 0
-    for label in range(3):
-        while sum(film.label == label for film in films) < per_class:
-            room = per_class - sum(film.label == label for film in films)
-            if room <= single:
-                room = 1
-            elif not single:
-                patient -= rng.random() < 0.02
-            for _ in range(min(room, rng.integers(1, largest + 1))):
-                films.append(Film(Path(), str(len(films)), label, f"p{patient}", "source"))
-            patient += 1
-    return films
-
-
-@pytest.mark.parametrize("by_patient", [True, False])
-@pytest.mark.parametrize("per_class, sizes",
-                         [(1500, (1080, 120, 300)), (20, (14, 2, 4)), (10, (7, 1, 2)), (7, (5, 1, 1))])
-def test_split_sizes_are_exact_in_every_class(by_patient, per_class, sizes):
-    single = 0 if per_class > 100 else sizes[1] + sizes[2]  # enough for an exact split to exist
-    films = random_pool(np.random.default_rng(per_class), per_class, 3, single)
-    splits = prepare.assign_splits(films, range(len(films)), by_patient, seed=3)
-    counts = Counter((splits[number], film.label) for number, film in enumerate(films))
-    assert counts == {(split, label): size for split, size in zip(SPLITS, sizes) for label in range(3)}
-
-
-def test_no_patient_stands_on_two_sides_even_with_films_in_two_classes():
-    for seed in range(30):
-        films = random_pool(np.random.default_rng(seed), 30, 4)
-        splits = prepare.assign_splits(films, range(len(films)), True, seed)
-        sides = {}
-        for number, film in enumerate(films):
-            sides.setdefault(film.patient, set()).add(splits[number])
-        assert all(len(side) == 1 for side in sides.values())
-    films = [Film(Path(), str(n), n // 30, f"p{n % 30}", "source") for n in range(90)]  # every patient in every class
-    splits = prepare.assign_splits(films, range(90), True, 0)
-    assert all(splits[n] == splits[n + 30] == splits[n + 60] for n in range(30))
-
-
-def test_random_split_ignores_patients():
-    films = [Film(Path(), str(n), n // 20, f"p{n // 20}", "source") for n in range(60)]
-    splits = prepare.assign_splits(films, range(60), False, 0)
-    assert Counter(splits.values()) == {"train": 42, "validation": 6, "test": 12}
-    with pytest.raises(UserError, match="no split of 20 films a class keeps every patient on one side.*--split random"):
-        prepare.assign_splits(films, range(60), True, 0)
-
-
-def test_split_is_found_where_the_first_order_of_patients_leaves_none():
-    """Patients of one, two and three films: only some orders fill both splits exactly."""
-    sizes = (3, 3, 3, 3, 2, 2, 1, 1, 1, 1)
-    patients = [patient for patient, size in enumerate(sizes) for _ in range(size)]
-    films = [Film(Path(), f"{label}{n}", label, f"{label}p{patient}", "s")
-             for label in range(3) for n, patient in enumerate(patients)]
-    for seed in range(40):
-        assert Counter(prepare.assign_splits(films, range(60), True, seed).values())["test"] == 12
-
-
 def test_paper_negatives_reach_the_normal_class_and_strict_ones_do_not(sets, tmp_path):
     sets.add_covidx("unlisted.png", "COVID 700", "negative")
     assert len(prepared(sets, tmp_path / "strict", "--per-class", "9")) == 27
@@ -250,7 +192,7 @@ def test_second_run_does_nothing_and_other_settings_need_overwrite(sets, tmp_pat
     assert json.loads((out / MANIFEST).read_text())["settings"]["seed"] == 1
 
 
-@pytest.mark.parametrize("damage", ["overview.png", "skipped.csv", IMAGES])
+@pytest.mark.parametrize("damage", ["overview.png", "skipped.csv", PATIENTS, IMAGES])
 def test_incomplete_outputs_are_made_again(sets, tmp_path, damage):
     prepared(sets, tmp_path / "data")
     whole = content(tmp_path / "data")
@@ -269,7 +211,7 @@ def test_outputs_without_a_manifest_are_not_replaced(sets, tmp_path, capsys):
     assert (tmp_path / "data" / IMAGES).read_bytes() == b"precious"
 
 
-@pytest.mark.parametrize("step", ["decode_all", "assign_splits", "write_skipped", "draw_overview"])
+@pytest.mark.parametrize("step", ["decode_all", "assign_splits", "write_patients", "write_skipped", "draw_overview"])
 def test_failure_leaves_the_old_outputs_and_no_temporary_files(sets, tmp_path, monkeypatch, capsys, step):
     out = tmp_path / "data"
     prepared(sets, out)
@@ -341,9 +283,75 @@ def test_summary_gives_the_counts_of_the_index(sets, tmp_path, capsys):
         values = next(line.split() for line in printed if line.strip().startswith(name))
         assert dict(zip(columns[1:], map(int, values[1:]))) == {
             **{split: sum(row["class"] == name and row["split"] == split for row in index) for split in SPLITS},
-            **{source: sum(row["class"] == name and row["source"] == source for row in index)
-               for source in ("chest_xray", "covidx/sirm")}}
+            **{collection: sum(row["class"] == name and row["collection"] == collection for row in index)
+               for collection in ("chest_xray", "covidx/sirm")}}
     assert "21 were enlarged" not in printed[-2] and "0 were enlarged, 0 are more than twice" in printed[-2]
+
+
+def test_summary_counts_films_without_patient_and_groups_of_neighbours(sets, tmp_path, capsys):
+    for number in (1, 3, 6, 20, 22, 40):  # the chains 1-3-6 and 20-22, and one film alone
+        sets.add_covidx(f"COVID-{number}.png", f"COVID {number}", class_8a="COVID-19")
+    for split, kept in (("patient", "kept together"), ("random", "not kept together")):
+        prepared(sets, tmp_path / split, "--split", split, "--per-class", "9")
+        drawn = [row for row in rows_of(tmp_path / split / INDEX) if row["file"].startswith("covidx-cxr2/train/COVID-")]
+        sizes = Counter(row["group"] for row in drawn)
+        neighbours = [films for films in sizes.values() if films > 1]
+        assert f"  {len(drawn)} of the drawn films have no patient id; groups of neighbours (numbers within 3) {kept}: " \
+               f"{len(neighbours)}, of {sum(neighbours)} films\n" in capsys.readouterr().out
+        assert neighbours
+
+
+@pytest.mark.parametrize("split", ["patient", "random"])
+def test_index_names_collection_patient_and_group_of_every_film(sets, tmp_path, split):
+    for file, listed_id in (("COVID-1.png", "COVID 1"), ("COVID-3.png", "COVID 3"), ("scan-1.png", "P1")):
+        sets.add_covidx(file, listed_id, class_8a="COVID-19")
+    for file in ("unnamed.jpeg", "NORMAL-77-0001.jpeg", "IM-0900-0001.jpeg"):
+        sets.add_chest_xray(file, "NORMAL")
+    for file in ("VIRUS-77-0001.jpeg", "person901_virus_1.jpeg", "person902_bacteria_2.jpeg"):
+        sets.add_chest_xray(file, "PNEUMONIA")
+    index = prepared(sets, tmp_path / "data", "--split", split, "--per-class", "12")
+    assert tuple(index[0]) == ("row", "split", "label", "class", "collection", "patient", "group", "file", "sha256")
+    found = {row["file"].rsplit("/", 1)[1]: (row["collection"], row["patient"], row["group"]) for row in index}
+    assert found["COVID-1.png"] == ("covidx/sirm", "", "covidx-cxr2/train/COVID-1.png")
+    assert found["COVID-3.png"] == ("covidx/sirm", "", "covidx-cxr2/train/COVID-1.png")
+    assert found["scan-1.png"] == ("covidx/sirm", "sirm:P1", "sirm:P1")
+    assert found["unnamed.jpeg"] == ("chest_xray", "", "chest_xray/train/NORMAL/unnamed.jpeg")
+    assert found["NORMAL-77-0001.jpeg"] == found["VIRUS-77-0001.jpeg"] == ("chest_xray", "kermany:77", "kermany:77")
+
+
+def test_patients_table_has_one_row_for_each_number_of_the_films(sets, tmp_path):
+    sets.add_covidx("scan-1.png", "COVID 0", class_8a="COVID-19")  # a second film of covid0.png's patient
+    for number in (1, 3):
+        sets.add_covidx(f"COVID-{number}.png", f"COVID {number}", class_8a="COVID-19")
+        sets.add_chest_xray(f"person5_bacteria_{number}.jpeg", "PNEUMONIA")
+        sets.add_chest_xray(f"unnamed{number}.jpeg", "NORMAL")
+    index = prepared(sets, tmp_path / "data", "--per-class", "11")
+    table = rows_of(tmp_path / "data" / PATIENTS)
+    first_seen = list(dict.fromkeys(row["patient"] for row in index if row["patient"]))
+    assert [tuple(row.values()) for row in table] == [(str(n), patient) for n, patient in enumerate(first_seen)]
+    assert tuple(table[0]) == ("patient", "id")
+    id_of = {-1: ""} | {int(row["patient"]): row["id"] for row in table}
+    for split in SPLITS:
+        films = open_split(tmp_path / "data", split)
+        assert [id_of[number] for number in films.patients] == [index[row]["patient"] for row in films.rows]
+    assert PATIENTS in json.loads((tmp_path / "data" / MANIFEST).read_text())["outputs"]
+
+
+def test_no_real_test_film_without_a_patient_has_its_neighbour_elsewhere(xray, tmp_path):
+    """In a split film by film, 176 of the 211 test films of the collection sirm have one."""
+    assert run(prepare.main, ["--covidx", str(xray / "covidx-cxr2"), "--chest-xray", str(xray / "chest-xray-pneumonia"),
+                              "--out", str(tmp_path / "data"), "--image-size", "4", "--workers", "2"]) == 0
+    index = rows_of(tmp_path / "data" / INDEX)
+    assert Counter((row["split"], row["class"]) for row in index) == {
+        (split, name): films for split, films in zip(SPLITS, (1080, 120, 300)) for name in CLASSES}
+    for collection, prefix in (("covidx/sirm", "COVID-"), ("covidx/rsna", "Normal-")):
+        sides = {split: {int(Path(row["file"]).stem.removeprefix(prefix)) for row in index
+                         if (row["collection"], row["split"], row["patient"]) == (collection, split, "")}
+                 for split in SPLITS}
+        for split in ("test", "validation"):
+            elsewhere = set().union(*(sides[other] for other in SPLITS if other != split))
+            near = {number + step for number in elsewhere for step in (-3, -2, -1, 1, 2, 3)}
+            assert len(sides[split]) > 30 and not sides[split] & near
 
 
 def test_prepared_films_open_as_splits(sets, tmp_path):

@@ -11,7 +11,7 @@ def write_data(folder, images, labels, splits):
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", images)
     lines = [",".join(INDEX_COLUMNS)]
-    lines += [f"{row},{split},{label},{CLASSES[label]},phantom,p{row},film{row}.png,{row:064x}"
+    lines += [f"{row},{split},{label},{CLASSES[label]},phantom,p{row},p{row},film{row}.png,{row:064x}"
               for row, (label, split) in enumerate(zip(labels, splits))]
     (folder / "index.csv").write_text("\n".join(lines) + "\n")
     return folder
