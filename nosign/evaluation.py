@@ -409,7 +409,8 @@ class Sweep:
                                takes_part)
         pairs = zip(films, changed(np.nan_to_num(found.strength)))
         sizes = pd.DataFrame(self.pool.map(lambda pair: [getattr(perceptibility, name)(*pair) for name in MEASURES[:3]], pairs),
-                             columns=MEASURES[:3]).where(takes_part)
+                             columns=MEASURES[:3])
+        sizes[~takes_part] = np.nan
         identity = self.identity().iloc[batch].reset_index(drop=True)
         grid = ["".join(map(str, row)) for row in found.turned.astype(int)]
         return pd.concat([identity, sizes], axis=1).assign(

@@ -6,15 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LinearSoftmax, reference_attack
 
-from nosign.attacks import (ATTACKS, NORMS, PAIRS, PAPER_ATTACKS, PROTOCOLS, Attacker, Condition, accumulate,
+from nosign.attacks import (ATTACKS, CONTROLS, NORMS, PAIRS, PAPER_ATTACKS, PROTOCOLS, Attacker, Condition, accumulate,
                             no_sign_direction, sign_direction, step_effect, unit_noise)
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
-from nosign.gradients import to_numpy
+from nosign.gradients import LOSSES, to_numpy
 
 SHAPE = (7, 5, 3)
 BOTH = [pytest.param(sign_direction, id="sign"), pytest.param(no_sign_direction, id="no-sign")]
-EVERY_ATTACK = pytest.mark.parametrize("name", ATTACKS)
+# Controls, which follow no gradient, have tests of their own.
+FOLLOWING = [name for name in ATTACKS if name not in CONTROLS]
+EVERY_ATTACK = pytest.mark.parametrize("name", FOLLOWING)
 EVERY_PROTOCOL = pytest.mark.parametrize("protocol", PROTOCOLS)
 # The norm is that of the ball, which "paper" has none of.
 EVERY_GEOMETRY = pytest.mark.parametrize("protocol, norm", [("paper", "linf"), *(("budget", norm) for norm in NORMS)])
@@ -67,25 +69,26 @@ def exact_no_sign(gradient):
 
 
 def test_the_table_pairs_each_sign_attack_with_its_no_sign_twin():
-    assert sorted(name for pair in PAIRS for name in pair) == sorted(ATTACKS)
+    assert sorted(name for pair in PAIRS for name in pair) == sorted(FOLLOWING)
     for sign, no_sign in (map(ATTACKS.get, pair) for pair in PAIRS):
         assert (sign.direction, no_sign.direction) == ("sign", "no-sign")
         assert (sign.iterative, sign.random_start, sign.momentum) == (no_sign.iterative, no_sign.random_start, no_sign.momentum)
 
 
 def test_the_papers_attacks_are_those_without_momentum():
-    assert set(PAPER_ATTACKS) == {attack.name for attack in ATTACKS.values() if not attack.momentum}
+    assert set(PAPER_ATTACKS) == {attack.name for attack in map(ATTACKS.get, FOLLOWING) if not attack.momentum}
 
 
 @pytest.mark.parametrize("target", [None, *CLASSES])
 @EVERY_GEOMETRY
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey):
-    condition = Condition(protocol, norm, target, grey)
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss):
+    condition = Condition(protocol, norm, target, grey, loss)
     assert Condition.parse(str(condition)) == condition
 
 
-@pytest.mark.parametrize("name", ["", "free", "paper-l3", "paper-to-Flu", "paper-to-", "budget-l2-l2", "paper-grey-l2", "xpaper"])
+@pytest.mark.parametrize("name", ["", "free", "paper-l3", "paper-loss", "paper-loss-cross-entropy", "paper-to-Flu", "paper-to-", "budget-l2-l2", "paper-grey-l2", "xpaper"])
 def test_names_of_no_condition_are_not_taken_for_one(name):
     assert Condition.parse(name) is None
 

@@ -5,13 +5,16 @@ import pandas as pd
 import pytest
 from tiny import LinearSoftmax, random_films, reference_attack, reference_ssim, write_data
 
-from nosign import evaluation, perceptibility
-from nosign.attacks import ATTACKS, Condition, unit_noise
-from nosign.cells import MEASURES, Cell, cell_path, plan
+from nosign import evaluation, perceptibility, turning
+from nosign.attacks import ATTACKS, CONTROLS, Condition, unit_noise
+from nosign.cells import MEASURES, ROUNDED_MEASURES, Cell, cell_path, logit_columns, plan
+from nosign.controls import control_field
 from nosign.dataset import CLASSES, open_split
 from nosign.errors import UserError
+from nosign.gradients import LOSSES
 from nosign.evaluation import Sweep
 from nosign.perceptibility import SSIM_INVISIBLE, STORAGES
+from nosign.records import with_classes
 
 SIZE, FILMS, STEPS = 12, 10, 3
 SPLITS = ["train"] * 3 + ["test"] * FILMS
@@ -47,11 +50,21 @@ def sweep(request, models, films, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean(sweep):
-    return sweep.clean(lambda work: None)
+    return with_classes(sweep.clean(lambda work: None))
 
 
-def test_clean_predictions_are_the_models_own(models, films, clean):
-    assert list(clean) == ["film", "label", *NAMES]
+def logits_in(frame, ending=""):
+    """Return the names of all models' columns of logits."""
+    return [column for name in NAMES for column in logit_columns(name + ending)]
+
+
+def test_clean_rows_hold_what_is_known_of_a_film_and_the_models_own_logits(models, films, clean):
+    assert list(clean) == ["film", "label", "collection", "patient", "group", *logits_in(clean), *NAMES]
+    for column, known in (("collection", films.collections), ("group", films.groups)):
+        np.testing.assert_array_equal(clean[column], known)
+    np.testing.assert_array_equal(clean["patient"].fillna(-1), films.patients)
+    for name in NAMES:
+        np.testing.assert_allclose(clean[logit_columns(name)], models[name].logits(films.pixels()), atol=1e-5)
     np.testing.assert_array_equal(clean["film"], np.arange(3, 3 + FILMS))
     np.testing.assert_array_equal(clean["label"], films.labels)
     for name in NAMES:
@@ -63,19 +76,28 @@ def test_clean_predictions_are_the_models_own(models, films, clean):
 @pytest.mark.parametrize("strength", [0.0005, 0.02])
 def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep, clean, name, strength):
     frame = sweep.run(Cell(name, strength), clean, lambda work: None).rows
-    assert list(frame) == ["film", "label", *NAMES, *(f"{model}_8bit" for model in NAMES), *MEASURES]
+    assert list(frame) == ["film", "label", *logits_in(frame), *logits_in(frame, "_8bit"), *MEASURES, *ROUNDED_MEASURES]
     for i, row in enumerate(frame.to_dict("records")):
         film, label = films.pixels([i])[0], films.labels[i]
         noise = np.random.default_rng([5, 3 + i]).random((SIZE, SIZE, 3), dtype=np.float32) * 2.0 - 1.0
         aim = label if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
+        side = 1 if sweep.condition.target is None else -1
+        field = control_field(ATTACKS[name].control, 5, [3 + i], film.shape,
+                              [side * models["VGG16"].gradient(film, aim)])[0] if name in CONTROLS else None
         changed = reference_attack(models["VGG16"], name, film, aim, strength, protocol=sweep.condition.protocol, steps=STEPS,
-                                   noise=noise, norm=sweep.condition.norm, targeted=sweep.condition.target is not None,
-                                   grey=sweep.condition.grey)
+                                   noise=noise, norm=sweep.condition.norm, targeted=side < 0,
+                                   grey=sweep.condition.grey, field=field)
         stored = np.round(changed * 255) / 255
         assert (row["film"], row["label"]) == (3 + i, label)
         for model in NAMES:
-            assert row[model] == models[model].logits(changed[None]).argmax()
-            assert row[f"{model}_8bit"] == models[model].logits(stored[None]).argmax()
+            seen = [row[column] for column in logit_columns(model)]
+            np.testing.assert_allclose(seen, models[model].logits(changed[None])[0], atol=1e-4)
+            seen = [row[column] for column in logit_columns(f"{model}_8bit")]
+            # A component within rounding of half a level may be stored as either.
+            np.testing.assert_allclose(seen, models[model].logits(stored[None])[0], atol=5e-3)
+        assert row["linf_8bit"] == pytest.approx(np.abs(stored - film).max(), abs=1e-6)
+        assert row["l2_8bit"] == pytest.approx(np.linalg.norm(stored - film), rel=2e-3, abs=1e-4)
+        assert row["ssim_8bit"] == pytest.approx(reference_ssim(film, stored), abs=1e-4)
         assert row["linf"] == pytest.approx(np.abs(changed - film).max(), abs=3e-7)
         assert row["l2"] == pytest.approx(np.linalg.norm(changed - film), rel=1e-3)
         assert row["ssim"] == pytest.approx(reference_ssim(film, changed), abs=1e-5)
@@ -87,7 +109,7 @@ def test_every_number_of_the_steps_equals_a_slow_recomputation(models, films, sw
     model, condition = models["VGG16"], sweep.condition
     steps = sweep.run(Cell(name, 0.02), clean, lambda work: None).steps
     taken = STEPS if ATTACKS[name].iterative else 1
-    assert list(steps) == ["film", "step", "cosine", "predicted", "gained"]
+    assert list(steps) == ["film", "step", "cosine", "predicted", "gained", "predicted_log_odds", "gained_log_odds"]
     np.testing.assert_array_equal(steps["step"], np.repeat(np.arange(1, taken + 1), FILMS))
     side = 1 if condition.target is None else -1
     for i, rows in enumerate(steps.groupby("film")):
@@ -104,12 +126,15 @@ def test_every_number_of_the_steps_equals_a_slow_recomputation(models, films, sw
             logits = model.logits(np.stack([start, end]))
             loss = np.log(np.exp(logits).sum(-1)) - logits[:, aim]
             assert row["gained"] == pytest.approx(side * (loss[1] - loss[0]), rel=1e-3, abs=1e-5)
+            odds = np.log(np.exp(np.delete(logits, aim, 1)).sum(-1)) - logits[:, aim]
+            assert row["gained_log_odds"] == pytest.approx(side * (odds[1] - odds[0]), rel=1e-3, abs=1e-4)
+            assert row["predicted_log_odds"] == pytest.approx(row["predicted"] * (1 + np.exp(-odds[0])), rel=1e-3)
 
 
 def test_a_step_without_gradient_has_no_cosine(films):
     flat = LinearSoftmax((SIZE, SIZE, 3), kernel=np.zeros((SIZE * SIZE * 3, 3)), bias=np.float32([9, 0, 0]))
     sweep = Sweep(films, "VGG16", {"VGG16": flat.logits_model()}, batch=4)
-    steps = sweep.run(Cell("fgsm", 0.02), sweep.clean(lambda work: None), lambda work: None).steps
+    steps = sweep.run(Cell("fgsm", 0.02), with_classes(sweep.clean(lambda work: None)), lambda work: None).steps
     assert steps["cosine"].isna().all() and len(steps) == FILMS
     assert (steps["predicted"] == 0).all()
 
@@ -117,7 +142,7 @@ def test_a_step_without_gradient_has_no_cosine(films):
 def test_stored_predictions_are_those_of_the_stored_films(models, films, sweep, clean, tmp_path):
     keep = evaluation.new_films(tmp_path / "films.npy", films)
     done = []
-    result = sweep.run(Cell("fgnm", 0.02), clean, done.append, keep=keep, storing=True)
+    result = sweep.run(Cell("fgnm", 0.02), clean, done.append, keep=keep, storages=list(STORAGES))
     assert sum(done) == FILMS * 3 * (1 + len(STORAGES))
     assert list(dict.fromkeys(result.stored["storage"])) == list(STORAGES)
     for storage, rows in result.stored.groupby("storage"):
@@ -161,11 +186,62 @@ def test_boundaries_are_where_an_attack_becomes_visible_and_carry_the_prediction
             assert ratio[list(perceptibility.CRITERIA).index(row["criterion"])] == pytest.approx(1, abs=3e-3)
 
 
+@pytest.mark.parametrize("name", ["fgsm", "fgnm", "noise", "shuffled"])
+def test_turning_strengths_turn_each_film_and_a_little_less_does_not(models, films, sweep, clean, name):
+    done, chosen = [], np.array([0, 2, 3, 5, 6, 8, 9])
+    frame = sweep.find_turning(name, clean, chosen, done.append)
+    assert list(frame) == evaluation.TURNING_COLUMNS and sum(done) == len(chosen) * len(NAMES) * turning.PASSES
+    aim = None if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
+    assert list(frame["target"]) == [model for model in NAMES for _ in chosen]
+    for row in frame.to_dict("records"):
+        position = int(row["film"]) - 3
+        film, label, model = films.pixels([position])[0], films.labels[position], models[row["target"]]
+
+        def changed(strength, position=position):
+            return sweep.attack_film(Cell(name, strength), position)
+
+        def beyond(film, label=label, model=model):
+            """How far a film lies beyond the boundary where it turns, in logits."""
+            logits = model.logits(film[None])[0]
+            own = label if aim is None else aim
+            margin = logits[own] - np.delete(logits, own).max()
+            return -margin if aim is None else margin
+
+        def turned(film):
+            return beyond(film) > 0
+
+        grid = [bool(turned(changed(strength))) for strength in turning.GRID]
+        if turned(film) or aim == label:
+            assert row["status"] == turning.WRONG_BEFORE and np.isnan(row["strength"]) and np.isnan(row["l2"])
+            continue
+        assert row["grid"] == "".join(str(int(value)) for value in grid)
+        assert row["right_again"] == (sum(not value for value in grid[grid.index(True):]) if True in grid else 0)
+        assert row["status"] == (turning.TURNED if grid[-1] or True in grid else turning.RIGHT_CENSORED)
+        at = changed(row["strength"])
+        if row["status"] == turning.TURNED:
+            rounding = 1e-5  # of logits: the models here compute in float64
+            assert beyond(at) > -rounding and beyond(changed(row["strength"] * 2**(-1 / 128))) < rounding
+        assert row["l2"] == pytest.approx(np.linalg.norm(at - film), rel=1e-4)
+        assert row["linf"] == pytest.approx(np.abs(at - film).max(), rel=1e-4)
+        assert row["ssim"] == pytest.approx(reference_ssim(film, at), abs=1e-5)
+        if name in ("fgsm", "fgnm"):
+            gradient = models["VGG16"].gradient(film, label if aim is None else aim)
+            gradient = np.broadcast_to(gradient.mean(-1, keepdims=True), film.shape) if sweep.condition.grey else gradient
+            cosine = np.abs(gradient).sum() / np.linalg.norm(gradient) / np.sqrt(gradient.size)
+            assert row["cosine"] == pytest.approx(cosine, abs=1e-5)
+
+
+def test_steps_along_a_mistaken_loss_predict_nothing(models, films):
+    targets = {"VGG16": models["VGG16"].logits_model()}
+    sweep = Sweep(films, "VGG16", targets, condition=Condition(loss="softmax"), batch=4)
+    steps = sweep.run(Cell("fgnm", 0.02), with_classes(sweep.clean(lambda work: None)), lambda work: None).steps
+    assert steps[["predicted", "predicted_log_odds"]].isna().all(axis=None) and steps["gained"].notna().all()
+
+
 def test_changes_that_vanish_in_8_bits_leave_the_clean_predictions(sweep, clean):
     frame = sweep.run(Cell("fgsm", 0.0015), clean, lambda work: None).rows
-    for name in NAMES:
-        np.testing.assert_array_equal(frame[f"{name}_8bit"], clean[name])
-    assert (frame["linf"] > 0.001).all()
+    np.testing.assert_array_equal(frame[logits_in(frame, "_8bit")], np.float32(clean[logits_in(clean)]))
+    assert (frame["linf"] > 0.001).all() and (frame["linf_8bit"] == 0).all() and (frame["ssim_8bit"] == 1).all()
 
 
 def test_a_sweep_does_not_depend_on_its_batches(models, films, sweep, clean):
@@ -200,7 +276,7 @@ def test_the_announced_work_is_the_work_done(sweep, clean, name):
     done = []
     sweep.run(Cell(name, 0.001), clean, done.append)
     # A gradient counts two passes; each of three models sees the films before and after rounding.
-    gradients = {"fgsm": 0, "fgnm": 0, "bim": STEPS - 1, "binm": STEPS - 1, "mifgsm": STEPS - 1,
+    gradients = {**dict.fromkeys(CONTROLS, 0), "fgsm": 0, "fgnm": 0, "bim": STEPS - 1, "binm": STEPS - 1, "mifgsm": STEPS - 1,
                  "mifgnm": STEPS - 1, "pgd": STEPS, "pgdnm": STEPS}[name]
     assert sum(done) == FILMS * (2 * gradients + 6) == FILMS * evaluation.cell_cost(Cell(name, 0.001), STEPS, 3)
 
@@ -216,19 +292,24 @@ def test_stored_gradients_come_back_bit_for_bit(tmp_path):
 
 
 def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
-    target, gradient = sweep.condition.target, models["VGG16"].gradient
+    target, gradient = sweep.condition.target, models["VGG16"].log_odds_gradient
     expected = [gradient(film, label) if target is None else -gradient(film, CLASSES.index(target))
                 for film, label in zip(films.pixels(), films.labels)]
     np.testing.assert_allclose(sweep.gradients.read(0, FILMS), expected, atol=1e-5)
 
 
 def test_films_without_a_gradient_are_counted(films, models, tmp_path):
-    # So far on the side of class 0 the softmax is exactly (1, 0, 0): films of class 0 have no gradient left.
-    model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([1e6, -1e6, -1e6]))
-    sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
-    found = sweep.first_gradients(lambda work: None)
-    assert 0 < found["films_with_zero_gradient"] == (films.labels == 0).sum() < FILMS
-    assert found["films_with_nan_or_infinite_gradient"] == 0
+    # So far on the side of class 0 the softmax is exactly (1, 0, 0): the two mistakes leave films of class 0 no gradient,
+    # and clipped probabilities none either where the label's is 0.
+    model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([1e4, -1e4, -1e4]))
+    zero = {}
+    for loss in LOSSES:
+        sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, condition=Condition(loss=loss), batch=4)
+        found = sweep.first_gradients(lambda work: None)
+        zero[loss] = found["films_with_zero_gradient"]
+        assert found["films_with_nan_or_infinite_gradient"] == 0
+    assert 0 < (films.labels == 0).sum() < FILMS
+    assert zero == {"cross-entropy": 0, "softmax": FILMS, "probabilities": FILMS}
 
 
 def test_films_with_a_gradient_that_is_not_finite_are_counted(films, models, tmp_path):
@@ -312,7 +393,7 @@ def near_the_boundary(tmp_path_factory):
 @pytest.mark.parametrize("attack", evaluation.EXAMPLES)
 def test_the_example_is_the_covid_film_that_the_smaller_strength_turns(near_the_boundary, attack):
     model, sweep, nearest = near_the_boundary
-    clean = sweep.clean(lambda work: None)
+    clean = with_classes(sweep.clean(lambda work: None))
     assert 1 < (clean["VGG16"] == 0).sum() < FILMS
     example = evaluation.find_example(sweep, "VGG16", attack, clean)
     strength = {"fgnm": 0.003, "pgdnm": 0.0003}[attack]
@@ -333,7 +414,7 @@ def test_the_example_is_the_covid_film_that_the_smaller_strength_turns(near_the_
 def test_an_example_is_found_even_where_no_film_falls(films, tmp_path):
     stubborn = LinearSoftmax((SIZE, SIZE, 3), kernel=np.zeros((SIZE * SIZE * 3, 3)), bias=np.float32([9, 0, 0]))
     sweep = Sweep(films, "VGG16", {"VGG16": stubborn.logits_model()}, steps=1)
-    example = evaluation.find_example(sweep, "VGG16", "fgnm", sweep.clean(lambda work: None))
+    example = evaluation.find_example(sweep, "VGG16", "fgnm", with_classes(sweep.clean(lambda work: None)))
     assert list(example["predictions"]) == [0, 0, 0] and example["adversarial"].shape == (2, SIZE, SIZE, 3)
 
 
@@ -350,6 +431,6 @@ def test_a_cells_file_keeps_six_digits(tmp_path):
 
 
 def test_a_linear_models_strongest_cell_turns_every_film_that_was_right(sweep, clean):
-    frame = sweep.run(Cell("fgsm", 0.2), clean, lambda work: None).rows
+    frame = with_classes(sweep.run(Cell("fgsm", 0.2), clean, lambda work: None).rows)
     aim = sweep.condition.target
     assert (frame["VGG16"] != frame["label"]).all() if aim is None else (frame["VGG16"] == CLASSES.index(aim)).all()

@@ -12,7 +12,7 @@ import pandas
 import pytest
 
 from nosign.errors import UserError
-from nosign.provenance import (MANIFEST, atomic_path, check_settings, describe_differences, git_state, locked,
+from nosign.provenance import (commands_of, MANIFEST, atomic_path, check_settings, describe_differences, git_state, locked,
                                package_versions, read_manifest, sha256_of_file, sha256_of_model, write_csv,
                                write_manifest, write_text)
 
@@ -92,11 +92,29 @@ def test_manifest_says_what_was_run_on_what_with_what_result(tmp_path):
     outputs = [tmp_path / "out" / name for name in ("a", "b")]
     manifest = manifest_of(tmp_path / "out", {"seed": (1, 2)}, inputs=[tmp_path / "in"], outputs=outputs,
                            known_hashes={outputs[1]: "known"}, films=3)
-    assert manifest["stage"] == "test" and manifest["argv"] == sys.argv[1:] and manifest["settings"] == {"seed": [1, 2]}
+    assert manifest["stage"] == "test" and manifest["settings"] == {"seed": [1, 2]}
+    assert [command["argv"] for command in manifest["commands"]] == [sys.argv[1:]]
     assert manifest["inputs"] == {str(tmp_path / "in"): hashlib.sha256(b"in").hexdigest()}
     assert manifest["outputs"] == {"a": hashlib.sha256(b"a").hexdigest(), "b": "known"}
     assert manifest["films"] == 3 and 0 <= manifest["seconds"] < 10 and manifest["packages"] == package_versions()
     assert time.strftime("%Y-%m-%d", time.gmtime()) == manifest["started"][:10]
+
+
+def test_a_manifest_lists_every_command_that_made_the_folder_once(tmp_path, monkeypatch):
+    for started, words, adds in ((10, ["a"], True), (20, ["b"], True), (20, ["b"], True), (20, ["c"], True)):
+        monkeypatch.setattr(sys, "argv", ["script.py", *words])
+        write_manifest(tmp_path, stage="test", settings={}, started=started, adds=adds)
+    commands = read_manifest(tmp_path)["commands"]
+    assert [(command["argv"], command["started"]) for command in commands] == [
+        (["a"], "1970-01-01T00:00:10Z"), (["b"], "1970-01-01T00:00:20Z"), (["c"], "1970-01-01T00:00:20Z")]
+    assert all(command["git"] == git_state() and command["seconds"] > 0 for command in commands)
+    write_manifest(tmp_path, stage="test", settings={}, started=30)
+    assert len(read_manifest(tmp_path)["commands"]) == 1
+
+
+def test_a_manifest_of_one_command_only_is_still_read():
+    old = {"argv": ["--seed", "1"], "started": "2026-11-22T00:00:00Z", "seconds": 3.0, "git": None}
+    assert commands_of({**old, "stage": "attack.py"}) == [old] and commands_of({}) == []
 
 
 def test_same_settings_give_the_manifest_and_none_without_one(tmp_path):

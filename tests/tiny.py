@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.ndimage import uniform_filter
+from scipy.optimize import brentq
 
 from nosign.dataset import CLASSES, INDEX_COLUMNS
 
@@ -48,6 +49,11 @@ class LinearSoftmax:
         probabilities /= probabilities.sum()
         return (self.kernel @ (probabilities - np.eye(3)[label])).reshape(film.shape)
 
+    def log_odds_gradient(self, film, label):
+        """Return d m / d pixel, m being the log-odds against the label: cross-entropy's gradient over sigmoid(m) = 1 - p."""
+        logits = self.logits(film[None])[0]
+        return self.gradient(film, label) / (1 - 1 / np.exp(logits - logits[label]).sum())
+
     def logits_model(self):
         """Return it as a keras.Model from films to logits."""
         import keras
@@ -73,31 +79,33 @@ class LinearSoftmax:
 
 
 def reference_attack(model, name, film, label, strength, *, protocol, steps, noise, norm="linf", targeted=False,
-                     grey=False, path=None):
+                     grey=False, path=None, field=None):
     """Attack one film as the paper's equations 1 to 6 say, in float64, one film and one step at a time.
 
     Args:
         model: has `gradient(film, label)`.
-        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm" or "mifgnm".
+        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", or a control, "noise-sign", "noise" or
+            "shuffled".
         film: [height, width, channels] in [0, 1].
         label: the film's class, or the one that a targeted attack aims at.
         noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
         norm: of the ball; that of "l2" reaches as far as a change by the strength in every component.
         grey: whether all channels change alike.
         path: list that receives (position, gradient there) for each step, or None.
+        field: what a control follows in place of the gradient.
 
     Returns:
         float64 film in [0, 1].
     """
     film = np.asarray(film, np.float64)
-    steps = 1 if name in ("fgsm", "fgnm") else steps
+    steps = steps if name in ("bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm") else 1
     alpha, radius = (strength, 1.0) if protocol == "paper" else (strength / steps, strength)
     x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
     if grey and name.startswith("pgd"):
         x = np.clip(film + strength * noise[..., :1], 0, 1)
     velocity = 0
     for _ in range(steps):
-        gradient = model.gradient(x, label) * (-1 if targeted else 1)
+        gradient = model.gradient(x, label) * (-1 if targeted else 1) if field is None else np.float64(field)
         if path is not None:
             path.append((x, gradient))
         if grey:
@@ -105,8 +113,12 @@ def reference_attack(model, name, film, label, strength, *, protocol, steps, noi
         if name.startswith("mi"):
             velocity = gradient = velocity + gradient / np.abs(gradient).sum()
         direction = np.sign(gradient)
-        if name in ("fgnm", "binm", "pgdnm", "mifgnm"):
+        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "noise", "shuffled"):
             direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
+        if name == "noise" and protocol == "paper":
+            # As long after clipping as it would be without.
+            alpha = brentq(lambda a: np.linalg.norm(np.clip(x + a * direction, 0, 1) - x) - strength * np.linalg.norm(direction),
+                           0, 100 * strength)
         change = x + alpha * direction - film
         if norm == "linf":
             change = np.clip(change, -radius, radius)
