@@ -398,14 +398,14 @@ def parse_args(argv=None):
                         help="films attacked at once; 64 is faster on a GPU")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
-    add_seeds(parser, "seed-<n>/ of --data, --models and --out")
+    add_seeds(parser)
     parser.add_argument("--overwrite", action="store_true", help="remove the cells of another run first")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Attack and return the exit status."""
-    for arguments in each_seed(parse_args(argv), ("data", "models", "out")):
+    for arguments in each_seed(parse_args(argv), "data", ("models", "out"), pair=True):
         attack_all(arguments)
     return 0
 

@@ -403,14 +403,14 @@ def parse_args(argv=None):
     parser.add_argument("--workers", type=whole_number(1), default=WORKERS,
                         help="films decoded at once, at most one a core")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of drawing and splitting")
-    add_seeds(parser, "seed-<n>/ of --out")
+    add_seeds(parser, models=False)
     parser.add_argument("--overwrite", action="store_true", help="replace the films of another run")
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Prepare the films and return the exit status."""
-    for arguments in each_seed(parse_args(argv), ("out",)):
+    for arguments in each_seed(parse_args(argv), "out"):
         prepare(arguments)
     return 0
 

@@ -1,6 +1,7 @@
 """Command-line flags that several scripts share."""
 
 import argparse
+import itertools
 import math
 from pathlib import Path
 
@@ -29,33 +30,53 @@ def whole_number(least, most=None):
     return parse
 
 
-def seed_folder(parent, seed):
-    """Return where the run with a seed reads or writes below a folder."""
-    return Path(parent) / f"seed-{seed}"
+def seed_folder(parent, *seeds):
+    """Return where a run reads or writes below a folder: `seed-<d>` for films, `seed-<d>-<m>` for models and results."""
+    return Path(parent) / "-".join(["seed", *map(str, seeds)])
 
 
 def seed_folders(parent):
-    """Return the folders of all runs with a seed below a folder, ascending by seed."""
-    seeds = [path.name.removeprefix("seed-") for path in Path(parent).glob("seed-*") if path.is_dir()]
-    return [seed_folder(parent, seed) for seed in sorted((seed for seed in seeds if seed.isdecimal()), key=int)]
+    """Return the folders of all runs with seeds below a folder, ascending by data seed, then by model seed."""
+    found = {}
+    for path in Path(parent).glob("seed-*"):
+        seeds = path.name.removeprefix("seed-").split("-")
+        if path.is_dir() and len(seeds) <= 2 and all(seed.isdecimal() for seed in seeds):
+            found[tuple(map(int, seeds))] = path
+    return [found[seeds] for seeds in sorted(found)]
 
 
-def add_seeds(parser, folders):
-    """Add the flag --seeds to a script; `folders` says where a run of it reads and writes."""
-    parser.add_argument("--seeds", nargs="+", type=whole_number(0, LARGEST_SEED), metavar="SEED",
-                        help=f"one run a seed, instead of --seed, each in {folders}")
+def add_seeds(parser, *, models=True):
+    """Add the flags for several runs: --data-seeds, and --model-seeds to a script that trains or uses models."""
+    group = parser.add_argument_group("several runs, instead of --seed")
+
+    def add(flag, text):
+        group.add_argument(flag, nargs="+", type=whole_number(0, LARGEST_SEED), metavar="SEED", help=text)
+
+    if models:
+        add("--data-seeds", "one run for each d, on the films in seed-<d>/ of --data (0 if only --model-seeds is given)")
+        add("--model-seeds", "one run for each d and m, in seed-<d>-<m>/: other initial weights, order of the films and "
+                             "random starts (0 if only --data-seeds is given)")
+    else:
+        add("--data-seeds", "one run for each d, in seed-<d>/ of --out: other films, otherwise split")
 
 
-def each_seed(arguments, folders):
-    """Yield the arguments of each run: as they are, or one run a seed in folders named after it.
+def each_seed(arguments, films, runs=(), *, pair=False):
+    """Yield the arguments of each run: as they are, or one run for each data seed d and model seed m.
 
     Args:
-        arguments: argparse.Namespace with `seed` and `seeds`.
-        folders: names of the arguments that are folders with a place for each seed.
+        arguments: argparse.Namespace with `seed`, `data_seeds` and, if there are `runs`, `model_seeds`.
+        films: name of the argument that is the folder of the films, which has a place seed-<d> for each d.
+        runs: names of the arguments that are folders of models or results, with a place seed-<d>-<m> for each run.
+        pair: whether a run's `seed` is (d, m), so that it differs between any two runs, instead of m alone, which gives
+            networks on different films the same start.
     """
-    if not arguments.seeds:
+    data_seeds, model_seeds = arguments.data_seeds, getattr(arguments, "model_seeds", None)
+    if not data_seeds and not model_seeds:
         yield arguments
-    for seed in dict.fromkeys(arguments.seeds or ()):
-        own = {name: str(seed_folder(getattr(arguments, name), seed)) for name in folders}
-        print(f"seed {seed}", flush=True)
-        yield argparse.Namespace(**{**vars(arguments), "seed": seed, **own})
+        return
+    for d, m in itertools.product(dict.fromkeys(data_seeds or [0]), dict.fromkeys(model_seeds or [0])):
+        folders = {films: str(seed_folder(getattr(arguments, films), d)),
+                   **{name: str(seed_folder(getattr(arguments, name), d, m)) for name in runs}}
+        seed = (d, m) if pair else m if runs else d
+        print(f"data seed {d}, model seed {m}" if runs else f"data seed {d}", flush=True)
+        yield argparse.Namespace(**{**vars(arguments), "seed": seed, **folders})

@@ -9,6 +9,7 @@ from nosign.errors import UserError
 from nosign.provenance import atomic_path
 
 LOGITS = "logits"
+HEAD_BATCH_NORM = "head_batch_norm"
 LOGITS_ADVICE = "give logits=True if the model's outputs are logits, or a model that ends before its softmax"
 
 
@@ -144,6 +145,31 @@ def start_from_scratch(model, name, seed):
             layer.momentum = BATCH_NORM_MOMENTUM
 
 
+def unfreeze(model, name, backbone_batch_norm="train", head_batch_norm="train"):
+    """Make all of a classifier trainable; "frozen" batch normalisation keeps its averages, scale and shift.
+
+    Args:
+        model: keras.Model as `build` returns it; to be compiled anew.
+        name: a key of `BACKBONES`.
+        backbone_batch_norm, head_batch_norm: "train" or "frozen".
+    """
+    import keras
+
+    backbone = model.get_layer(name)
+    backbone.trainable = True
+    for layer in backbone.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = backbone_batch_norm == "train"
+    model.get_layer(HEAD_BATCH_NORM).trainable = head_batch_norm == "train"
+
+
+def convolution_kernels(model, name):
+    """Return copies of the kernels of a classifier's convolutions, a list of float32 arrays."""
+    import keras
+
+    return [layer.get_weights()[0] for layer in model.get_layer(name).layers if isinstance(layer, keras.layers.Conv2D)]
+
+
 def preprocess(films, name, preprocessing):
     """Apply a preprocessing to films in [0, 1], as layers without weights.
 
@@ -175,7 +201,7 @@ def head_layers():
     from keras import layers
 
     return [layers.GlobalAveragePooling2D(name="average_pooling"), layers.Flatten(name="flatten"),
-            layers.BatchNormalization(name="head_batch_norm"),
+            layers.BatchNormalization(name=HEAD_BATCH_NORM),
             layers.Dense(HEAD_UNITS, activation="relu", name="hidden"),
             layers.Dense(len(CLASSES), name=LOGITS),
             layers.Activation("softmax", dtype="float32", name="probabilities")]

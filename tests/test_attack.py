@@ -328,14 +328,22 @@ def test_storing_is_measured_at_the_strengths_that_are_asked_for_also_later(work
     np.testing.assert_array_equal(stored.loc[stored["storage"] == "8 bits", "VGG16"], cell["VGG16_8bit"])
 
 
-def test_several_seeds_run_in_folders_of_their_own(workplace, undisturbed, tmp_path):
-    for seed in (0, 5):
-        for part in ("data", "model"):
-            shutil.copytree(workplace / part, tmp_path / part / f"seed-{seed}")
-    assert run(attack.main, words(tmp_path, tmp_path / "results", "--seeds", "5", "0")) == 0
-    assert contents(tmp_path / "results/seed-0") == contents(undisturbed)
-    manifest = json.loads((tmp_path / "results/seed-5" / SWEEP / "manifest.json").read_text())
-    assert manifest["settings"]["seed"] == 5
+def test_runs_with_seeds_differ_in_their_random_starts_alone(workplace, undisturbed, tmp_path):
+    pairs = [(0, 0), (0, 5), (5, 0), (5, 5)]
+    for d in (0, 5):
+        shutil.copytree(workplace / "data", tmp_path / f"data/seed-{d}")
+    for d, m in pairs:
+        shutil.copytree(workplace / "model", tmp_path / f"model/seed-{d}-{m}")
+    chosen = ["--attacks", "fgsm", "bim", "pgd", "--data-seeds", "5", "0", "--model-seeds", "0", "5"]
+    assert run(attack.main, words(tmp_path, tmp_path / "results", *chosen)) == 0
+    runs = [contents(tmp_path / f"results/seed-{d}-{m}") for d, m in pairs]
+    for name in cells_of(runs[0]):
+        assert len({found[name] for found in runs}) == (4 if "/pgd/" in name else 1), name
+        assert "/pgd/" in name or runs[0][name] == contents(undisturbed)[name]
+    for d, m in pairs:
+        manifest = json.loads((tmp_path / f"results/seed-{d}-{m}" / SWEEP / "manifest.json").read_text())
+        assert manifest["settings"]["seed"] == [d, m]
+    assert run(attack.main, words(tmp_path, tmp_path / "results", *chosen)) == 0
 
 
 def test_saved_films_score_the_same_again_and_by_other_models(workplace, tmp_path, capsys):
