@@ -17,8 +17,11 @@ from tiny import LinearSoftmax, random_films, reference_attack, write_data
 import attack
 from nosign import classifiers, evaluation
 from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
+from nosign.cells import logit_columns
 from nosign.errors import run
+from nosign.gradients import LOSSES
 from nosign.perceptibility import STORAGES
+from nosign.records import with_classes
 
 SIZE, FILMS, TRAINING_FILMS = 12, 10, 2
 MODELS = {"VGG16": 0, "InceptionV3": 1, "DenseNet201": 2}
@@ -51,6 +54,11 @@ def contents(out):
     """Return the bytes of all results below a folder, by relative path; manifests and hidden files aside."""
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*"))
             if path.suffix in (".csv", ".npz") and not path.name.startswith(".")}
+
+
+def read_rows(path):
+    """Return a file's rows with a column of the class that each model sees, in its eight-bit films too."""
+    return with_classes(pd.read_csv(path))
 
 
 def cells_of(names):
@@ -88,15 +96,15 @@ def test_a_run_writes_one_cell_for_each_attack_and_strength(undisturbed):
     found = set(contents(undisturbed))
     assert cells_of(found) == single | iterative
     beside = {cell.replace(".csv", ending) for cell in single | iterative for ending in (".steps.csv", ".shown.npz")}
-    boundaries = {f"{SWEEP}/{name}/boundary.csv" for name in ("fgsm", "fgnm")}
-    assert found - cells_of(found) == {"clean.csv", "examples/fgnm.npz", "examples/pgdnm.npz", *beside, *boundaries}
+    once = {f"{SWEEP}/{name}/{file}.csv" for name in ("fgsm", "fgnm") for file in ("boundary", "turning")}
+    assert found - cells_of(found) == {"clean.csv", "examples/fgnm.npz", "examples/pgdnm.npz", *beside, *once}
 
 
 def test_every_cells_predictions_equal_a_slow_recomputation(workplace, undisturbed):
     images = np.load(workplace / "data/images.npy")
     for name in PAPER_ATTACKS:
         strength = 0.002 if ATTACKS[name].iterative else 0.02
-        frame = pd.read_csv(undisturbed / f"{SWEEP}/{name}/{strength}.csv")
+        frame = read_rows(undisturbed / f"{SWEEP}/{name}/{strength}.csv")
         np.testing.assert_array_equal(frame["film"], np.arange(TRAINING_FILMS, len(images)))
         for row in frame.to_dict("records"):
             film = images[row["film"]] / 255
@@ -319,12 +327,12 @@ def test_storing_is_measured_at_the_strengths_that_are_asked_for_also_later(work
     few = ["--attacks", "fgsm", "bim", "--storing-strengths", "0.02"]
     assert run(attack.main, words(workplace, copy, *few)) == 0
     assert set(contents(copy)) - set(contents(undisturbed)) == {f"{SWEEP}/fgsm/0.02.stored.csv", "clean.stored.csv"}
-    control, clean = pd.read_csv(copy / "clean.stored.csv"), pd.read_csv(copy / "clean.csv")
+    control, clean = read_rows(copy / "clean.stored.csv"), read_rows(copy / "clean.csv")
     assert list(dict.fromkeys(control["storage"])) == list(STORAGES)
     np.testing.assert_array_equal(control.loc[control["storage"] == "8 bits", ["film", "VGG16"]], clean[["film", "VGG16"]])
     found = contents(copy)
     assert all(found[name] == before for name, before in contents(undisturbed).items())
-    stored, cell = pd.read_csv(copy / SWEEP / "fgsm/0.02.stored.csv"), pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")
+    stored, cell = read_rows(copy / SWEEP / "fgsm/0.02.stored.csv"), read_rows(copy / SWEEP / "fgsm/0.02.csv")
     np.testing.assert_array_equal(stored.loc[stored["storage"] == "8 bits", "VGG16"], cell["VGG16_8bit"])
 
 
@@ -360,14 +368,14 @@ def test_saved_films_score_the_same_again_and_by_other_models(workplace, tmp_pat
     classifiers.save(other.classifier(), tmp_path / "model/VGG16.keras")
     rescore = [*words(workplace, tmp_path / "other", "--rescore", str(tmp_path / "first")), "--models", str(tmp_path / "model")]
     assert run(attack.main, rescore) == 0
-    frame = pd.read_csv(tmp_path / "other" / SWEEP / "fgnm/0.02.csv")
+    frame = read_rows(tmp_path / "other" / SWEEP / "fgnm/0.02.csv")
     np.testing.assert_array_equal(frame["VGG16"], other.logits(films).argmax(-1))
     capsys.readouterr()
     assert run(attack.main, rescore) == 0 and "nothing to do" in capsys.readouterr().out
     # The model whose gradients made the films need not be among those that score them.
     others = [*rescore, "--out", str(tmp_path / "others"), "--targets", "InceptionV3", "DenseNet201"]
     assert run(attack.main, others) == 0
-    found = pd.read_csv(tmp_path / "others" / SWEEP / "fgnm/0.02.csv")
+    found = read_rows(tmp_path / "others" / SWEEP / "fgnm/0.02.csv")
     assert "VGG16" not in found
     np.testing.assert_array_equal(found["DenseNet201"], frame["DenseNet201"])
 
@@ -393,14 +401,19 @@ def test_films_that_cannot_be_rescored_are_refused(workplace, undisturbed, tmp_p
 
 
 def test_the_health_report_is_in_the_manifest_and_warns(workplace, tmp_path, capsys):
-    # So far on the side of class 0 that its films have no gradient, and that no attack within [0, 1] leaves it.
+    # So far on the side of class 0 that no attack within [0, 1] leaves it, and that its softmax is flat.
     shutil.copytree(workplace, tmp_path / "place")
     saturated = linear("VGG16", bias=np.float32([1e6, -1e6, -1e6]))
     classifiers.save(saturated.classifier(), tmp_path / "place/model/VGG16.keras")
-    assert run(attack.main, words(tmp_path / "place", tmp_path / "out", "--attacks", "fgsm")) == 0
-    health = json.loads((tmp_path / "out" / SWEEP / "manifest.json").read_text())["health"]
+    found = {}
+    for loss in LOSSES:
+        assert run(attack.main, words(tmp_path / "place", tmp_path / "out", "--attacks", "fgsm", "--loss", loss)) == 0
+        folder = tmp_path / "out" / f"{SWEEP}-loss-{loss}".removesuffix("-loss-cross-entropy")
+        found[loss] = json.loads((folder / "manifest.json").read_text())["health"]
     labels = pd.read_csv(tmp_path / "out/clean.csv")["label"]
-    assert health["films_with_zero_gradient"] == (labels == 0).sum() > 0
+    assert [found[loss]["films_with_zero_gradient"] for loss in LOSSES] == [0, FILMS, FILMS]
+    assert any("an attack without bounds leaves" in line for line in found["cross-entropy"]["warnings"])
+    health = found["softmax"]
     assert health["films_wrong_before_the_attack"] == (labels != 0).sum() > 0
     assert health["films_with_nan_or_infinite_gradient"] == 0 and health["accuracy_rises_with_strength"] == []
     printed = capsys.readouterr().out
@@ -415,13 +428,11 @@ def test_a_healthy_run_has_no_warnings(undisturbed):
 
 
 def test_accuracy_that_rises_with_strength_is_reported(workplace, copy):
-    path = copy / SWEEP / "fgsm/0.02.csv"
-    frame = pd.read_csv(path)
-    frame["VGG16"] = frame["label"]
-    evaluation.write_rows(path, frame)
-    weaker = pd.read_csv(copy / SWEEP / "fgsm/0.0005.csv")
-    weaker["VGG16"] = (weaker["label"] + 1) % 3
-    evaluation.write_rows(copy / SWEEP / "fgsm/0.0005.csv", weaker)
+    path, labels = copy / SWEEP / "fgsm/0.02.csv", pd.read_csv(copy / "clean.csv")["label"].to_numpy()
+    for changed, seen in ((path, labels), (copy / SWEEP / "fgsm/0.0005.csv", (labels + 1) % 3)):
+        frame = pd.read_csv(changed)
+        frame[logit_columns("VGG16")] = np.eye(3, dtype=np.float32)[seen]
+        evaluation.write_rows(changed, frame)
     (copy / SWEEP / "pgdnm/0.002.csv").unlink()
     assert run(attack.main, words(workplace, copy)) == 0
     health = json.loads((copy / SWEEP / "manifest.json").read_text())["health"]
@@ -461,7 +472,7 @@ def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
 def test_defaults_are_the_papers_settings():
     arguments = attack.parse_args([])
     assert arguments.source == "VGG16" and arguments.targets == ["VGG16", "InceptionV3", "DenseNet201"]
-    assert arguments.attacks == list(PAPER_ATTACKS) and (arguments.steps, arguments.batch) == (10, None)
+    assert arguments.attacks == list(PAPER_ATTACKS) and (arguments.steps, arguments.batch) == (10, 8)
     assert arguments.single_step_strengths == list(SINGLE_STEP_STRENGTHS) and arguments.protocol == "paper"
     assert (min(SINGLE_STEP_STRENGTHS), max(SINGLE_STEP_STRENGTHS)) == (0.0005, 0.03)
     assert arguments.iterative_strengths == list(ITERATIVE_STRENGTHS)
@@ -472,7 +483,7 @@ def test_the_summary_counts_the_films_that_are_right(workplace, copy, capsys):
     (copy / SWEEP / "fgsm/0.02.csv").unlink()
     assert run(attack.main, words(workplace, copy)) == 0
     printed = capsys.readouterr().out
-    frame = pd.read_csv(copy / SWEEP / "fgsm/0.02.csv")
+    frame = read_rows(copy / SWEEP / "fgsm/0.02.csv")
     right = sum(int(row["VGG16"] == row["label"]) for row in frame.to_dict("records"))
     assert f"VGG16, white-box, paper: {FILMS} of {FILMS} clean films right (100.00 %)" in printed
     assert f"next: python data_figure.py --results {copy} --models {workplace / 'model'}" in printed
