@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 import data_figure
+from nosign.cells import logit_columns
 from nosign.errors import run
 from nosign.provenance import sha256_of_file, write_manifest
 
@@ -221,3 +222,36 @@ def test_nothing_slow_is_imported_before_the_arguments_are_parsed():
 def test_nothing_of_keras_is_imported():
     modules = modules_after("import data_figure, nosign.tables, nosign.figures, nosign.statistics")
     assert "nosign.figures" in modules and not modules & {"keras", "tensorflow", "jax", "torch", "statsmodels"}
+
+
+def give_logits(path, models=("VGG16", "VGG16_8bit"), **more):
+    """Rewrite a file of rows with each model's logits in place of the class that it sees, as stage 3 writes them."""
+    frame = pd.read_csv(path)
+    for model in frame.columns.intersection(models):
+        logits = pd.DataFrame(10 * np.eye(3)[frame.pop(model)] - 3.25, columns=logit_columns(model))
+        frame = pd.concat([frame, logits], axis=1)
+    frame.assign(**more).to_csv(path, index=False)
+
+
+def test_rows_with_logits_give_the_tables_of_rows_with_classes(finished, tmp_path):
+    arguments = write_inputs(tmp_path)
+    give_logits(tmp_path / "results/clean.csv", collection="covidx/sirm", patient=[0, 0, 1, None, None, 2], group=[0, 0, 1, 2, 3, 4])
+    for path in (tmp_path / "results/attacks").rglob("*.csv"):
+        give_logits(path, linf_8bit=0.0, l2_8bit=0.0, ssim_8bit=1.0)
+    turning = "film,label,target,strength,status,l2,linf,ssim,cosine,right_again,grid\n3,1,VGG16,0.001,turned,0.1,0.001,0.99,0.7,0,0\n"
+    (tmp_path / "results/attacks/VGG16/paper/fgsm/turning.csv").write_text(turning)
+    done = call(arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    for table in TABLES:
+        assert (tmp_path / "results" / table).read_bytes() == (finished[0] / "results" / table).read_bytes(), table
+
+
+@pytest.mark.parametrize("name, column", [("clean.csv", "VGG16_logit1"), ("attacks/VGG16/paper/fgsm/0.001.csv", "VGG16_8bit_logit0")])
+def test_logits_that_are_no_numbers_are_refused(tmp_path, name, column):
+    arguments = write_inputs(tmp_path)
+    give_logits(tmp_path / "results" / name)
+    frame = pd.read_csv(tmp_path / "results" / name)
+    frame.loc[2, column] = np.nan
+    frame.to_csv(tmp_path / "results" / name, index=False)
+    done = call(arguments)
+    assert done.returncode == 1 and f"{name}: line 4: a field is empty or not a number" in done.stderr
