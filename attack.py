@@ -339,7 +339,7 @@ def print_summary(job, clean, health, seconds):
             cell = max((cell for cell in job.cells if cell.attack == name), key=lambda cell: cell.strength)
             frame, _ = read_cell(job.path(cell), clean)
             right = (frame[job.source] == frame["label"]).sum()
-            print(f"  {ATTACKS[name].title:<8} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
+            print(f"  {ATTACKS[name].title:<14} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
     for line in (health or {}).get("warnings", ()):
         print(f"  warning: {line}")
     print(f"wrote {job.folder} in {seconds:.0f} s", flush=True)

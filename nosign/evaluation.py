@@ -379,7 +379,8 @@ class Sweep:
                 l2, linf, ssim             of the change at that strength; empty for films that take no part
                 cosine                     between what the attack follows and its sign
                 right_again                strengths of the grid beyond it that do not turn the film
-                grid                       a digit for each strength of `nosign.turning.GRID`: 1 if it turns the film
+                grid                       a letter for each strength of `nosign.turning.GRID`: t if it turns the film, r if the
+                                           film is right, or for a targeted attack not taken for the aim; else empty
         """
         attack, parts = ATTACKS[name], []
         for start, stop, places in whole_batches(len(positions), self.batch):
@@ -412,7 +413,7 @@ class Sweep:
                              columns=MEASURES[:3])
         sizes[~takes_part] = np.nan
         identity = self.identity().iloc[batch].reset_index(drop=True)
-        grid = ["".join(map(str, row)) for row in found.turned.astype(int)]
+        grid = ["".join("rt"[turns] for turns in row.astype(int)) if part else "" for row, part in zip(found.turned, takes_part)]
         return pd.concat([identity, sizes], axis=1).assign(
             target=target, strength=found.strength, status=found.status, right_again=found.right_again, grid=grid)
 

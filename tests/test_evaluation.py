@@ -213,8 +213,9 @@ def test_turning_strengths_turn_each_film_and_a_little_less_does_not(models, fil
         grid = [bool(turned(changed(strength))) for strength in turning.GRID]
         if turned(film) or aim == label:
             assert row["status"] == turning.WRONG_BEFORE and np.isnan(row["strength"]) and np.isnan(row["l2"])
+            assert row["grid"] == ""
             continue
-        assert row["grid"] == "".join(str(int(value)) for value in grid)
+        assert row["grid"] == "".join("t" if value else "r" for value in grid)
         assert row["right_again"] == (sum(not value for value in grid[grid.index(True):]) if True in grid else 0)
         assert row["status"] == (turning.TURNED if grid[-1] or True in grid else turning.RIGHT_CENSORED)
         at = changed(row["strength"])
