@@ -400,14 +400,18 @@ class Sweep:
         seen = np.float32(clean[logit_columns(target)]).argmax(-1)
 
         def turns(classes):
+            """Tell which films of the batch are seen as the attack wants."""
             return classes != labels if aim is None else classes == CLASSES.index(aim)
 
         def changed(strengths):
             return stepped(attack, films, units, strengths, self.condition.protocol)
 
         takes_part = ~turns(seen) if aim is None else ~turns(seen) & (labels != CLASSES.index(aim))
-        found = turning.search(lambda strengths: turns(to_numpy(self.logits[target](changed(strengths))).argmax(-1)),
-                               takes_part)
+        def turned_at(strengths):
+            logits = to_numpy(self.logits[target](changed(strengths)))
+            return turns(logits.argmax(-1)) & np.isfinite(logits).all(-1)
+
+        found = turning.search(turned_at, takes_part)
         pairs = zip(films, changed(np.nan_to_num(found.strength)))
         sizes = pd.DataFrame(self.pool.map(lambda pair: [getattr(perceptibility, name)(*pair) for name in MEASURES[:3]], pairs),
                              columns=MEASURES[:3])
