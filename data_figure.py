@@ -4,7 +4,7 @@
 
 Writes `tables/` (CSV, Markdown, LaTeX; what the tests say in words: summary.md), `figures/` (PNG, PDF) and `report.html`,
 which holds them all and a viewer of single films. An unfinished sweep gives tables with gaps. Where the results hold runs
-with several seeds, `seed-*/`, each run gets its own in its folder, and the results folder gets the spread over the runs.
+with several seeds, `seed-<d>-<m>/`, each run gets its own in its folder, and the results folder gets the spread over the runs.
 """
 
 import argparse

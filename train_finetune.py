@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 
-from nosign.arguments import LARGEST_SEED, add_seeds, as_number, each_seed, whole_number
+from nosign.arguments import LARGEST_SEED, HelpFormatter, add_seeds, as_number, each_seed, whole_number
 from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
 from nosign.errors import UserError, run
 from nosign.provenance import (atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
@@ -21,7 +21,7 @@ from nosign.provenance import (atomic_path, describe_differences, locked, read_m
 # Phase 1, the head on the frozen backbone: the paper's rate and batch, with legacy Keras's decay of 5e-6 a step.
 HEAD_RATE, DECAY, HEAD_EPOCHS, BATCH = 5e-4, 5e-6, 30, 64
 # Phase 2, everything: the paper says "a relatively low rate" and states neither rate nor length. Ours are the best of a few
-# trials on validation films: at three times the rate a third of an epoch undid what phase 1 had learnt.
+# trials on validation films (MODEL_CARD.md): at three times the rate a third of an epoch undid what phase 1 had learnt.
 FINE_TUNE_RATES = {"VGG16": 1e-5, "InceptionV3": 1e-4, "DenseNet201": 1e-4}
 FINE_TUNE_EPOCHS = {"VGG16": 3, "InceptionV3": 5, "DenseNet201": 5}
 FINE_TUNE_BATCH = 32
@@ -151,7 +151,8 @@ def train_phases(model, name, splits, settings, folder, tensorboard):
         folder: where the state of an unfinished training is kept.
 
     Returns:
-        (history, facts about the weights that are kept): see `mark_kept` and `describe_kept`.
+        (history as `mark_kept` returns it, dict of facts about the weights that are kept: phase, epoch, warning or "", how
+        many convolutions there are, and in how many the kernel differs from the one that training began with).
     """
     import pandas as pd
 
@@ -289,6 +290,9 @@ def print_table(out):
         accuracy = f"{100 * row['correct'] / row['films']:.2f} % ({row['correct']}/{row['films']})"
         print(f"{row['model']:<14}{row['parameters']:>12,}{accuracy:>18}"
               f"{row['imagenet_top1']:>15.1f} % / {row['imagenet_top5']:.1f} %")
+    for row in rows:
+        if row.get("warning"):
+            print(f"warning: {row['model']}: {row['warning']}")
     print(f"wrote {out / TABLE}")
 
 
@@ -301,7 +305,7 @@ def parse_args(argv=None):
         return number
 
     parser = argparse.ArgumentParser(prog="python train_finetune.py", description=__doc__.split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                     formatter_class=HelpFormatter)
     parser.add_argument("--data", default="data", metavar="DIR", help="prepared films")
     parser.add_argument("--out", default="model", metavar="DIR", help="where the models go")
     parser.add_argument("--models", nargs="+", choices=tuple(BACKBONES), default=list(BACKBONES), metavar="NAME",
@@ -312,7 +316,7 @@ def parse_args(argv=None):
                         help="inside the model. paper: plain [0, 1]; imagenet: what the backbone was pre-trained with; standardise: "
                              "about zero mean and unit variance. By itself imagenet, our choice; from scratch paper")
     parser.add_argument("--batch", type=whole_number(1),
-                        help=f"films a step; by itself {BATCH} as in the paper, and {FINE_TUNE_BATCH} in phase 2")
+                        help=f"films a step; by itself {FINE_TUNE_BATCH} in phase 2, otherwise {BATCH} as in the paper")
     parser.add_argument("--seed", type=whole_number(0, LARGEST_SEED), default=0,
                         help="of the initial weights and the order of the films")
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs below the output folder")

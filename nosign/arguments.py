@@ -30,6 +30,14 @@ def whole_number(least, most=None):
     return parse
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults that are values; flags without one say in words what happens without them."""
+
+    def _get_help_string(self, action):
+        without = action.default is None or action.default is False
+        return action.help if without else super()._get_help_string(action)
+
+
 def seed_folder(parent, *seeds):
     """Return where a run reads or writes below a folder: `seed-<d>` for films, `seed-<d>-<m>` for models and results."""
     return Path(parent) / "-".join(["seed", *map(str, seeds)])

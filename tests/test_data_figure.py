@@ -26,6 +26,8 @@ SEEDS = [f"{name}.{ending}" for name, endings in (("tables/seeds", ("csv", "md",
                                                   ("tables/summary", ("md",)),
                                                   ("figures/seeds", ("png", "pdf")), ("report", ("html",))) for ending in endings]
 
+OLD_RUN, RUN = "seed-2", "seed-10-1"
+
 
 def write_inputs(root, results="results", models="model", fgsm=4):
     """Write what stages 2 and 3 leave of an unfinished sweep: three cells of six films, one example, one model.
@@ -94,10 +96,10 @@ def test_prints_and_writes_the_sentences(finished):
 
 @pytest.fixture(scope="module")
 def seeded(tmp_path_factory):
-    """Run the script on a parent folder that holds nothing but two seeds; return its folder and what it printed."""
+    """Run the script on a parent folder of two runs, an old name and one of data and model seed; return folder and output."""
     root = tmp_path_factory.mktemp("seeds")
-    for seed, fgsm in ((2, 4), (10, 6)):
-        write_inputs(root, f"results/seed-{seed}", f"model/seed-{seed}", fgsm)
+    for name, fgsm in ((OLD_RUN, 4), (RUN, 6)):
+        write_inputs(root, f"results/{name}", f"model/{name}", fgsm)
     done = call(["--results", str(root / "results"), "--models", str(root / "model")])
     assert (done.returncode, done.stderr) == (0, "")
     return root, done.stdout
@@ -105,10 +107,10 @@ def seeded(tmp_path_factory):
 
 def test_each_seed_gets_its_own_tables_and_the_parent_their_spread(seeded):
     root, printed = seeded
-    own = [f"seed-{seed}/{path}" for seed in (2, 10) for path in TABLES + FIGURES]
+    own = [f"{name}/{path}" for name in (OLD_RUN, RUN) for path in TABLES + FIGURES]
     found = {str(path.relative_to(root / "results")) for pattern in ("tables/*", "figures/*", "report.html")
              for path in root.glob(f"results/**/{pattern}")}
-    manifests = {f"{folder}tables/manifest.json" for folder in ("", "seed-2/", "seed-10/")}
+    manifests = {f"{folder}tables/manifest.json" for folder in ("", f"{OLD_RUN}/", f"{RUN}/")}
     assert found == {*own, *SEEDS, *manifests}
     assert printed.splitlines()[-len(found) + 3:] == [str(root / "results" / path) for path in own + SEEDS]
     spread = pd.read_csv(root / "results/tables/seeds.csv").query("attack == 'fgsm'").iloc[0]
@@ -118,10 +120,10 @@ def test_each_seed_gets_its_own_tables_and_the_parent_their_spread(seeded):
 
 def test_a_seed_has_the_tables_that_it_has_alone(seeded, tmp_path):
     root, _ = seeded
-    words = ["--results", str(root / "results/seed-10"), "--models", str(root / "model/seed-10"), "--out", str(tmp_path)]
+    words = ["--results", str(root / "results" / RUN), "--models", str(root / "model" / RUN), "--out", str(tmp_path)]
     assert call(words).returncode == 0
     for path in TABLES + FIGURES:
-        assert sha256_of_file(tmp_path / path) == sha256_of_file(root / "results/seed-10" / path), path
+        assert sha256_of_file(tmp_path / path) == sha256_of_file(root / "results" / RUN / path), path
 
 
 def test_a_parent_with_a_run_of_its_own_gets_both_and_a_seed_that_is_gone_leaves_nothing_behind(tmp_path, capsys):

@@ -119,6 +119,13 @@ def test_another_seed_draws_and_splits_otherwise(sets, tmp_path):
     assert [row["split"] for row in first] != [row["split"] for row in second]
 
 
+def test_a_data_seed_gives_the_films_that_the_seed_gives_alone(sets, tmp_path):
+    assert run(prepare.main, sets.words(tmp_path / "data", "--data-seeds", "0", "1")) == 0
+    for seed in ("0", "1"):
+        prepared(sets, tmp_path / seed, "--seed", seed)
+        assert content(tmp_path / "data" / f"seed-{seed}") == content(tmp_path / seed)
+
+
 def test_index_is_the_same_where_the_folders_have_other_names(sets, tmp_path):
     index = prepared(sets, tmp_path / "one")
     (tmp_path / "cache" / "versions").mkdir(parents=True)

@@ -359,6 +359,37 @@ def test_falling_back_on_the_first_phase_is_said_everywhere_and_keeps_its_weight
     assert -np.log(probabilities[range(len(films)), films.labels]).mean() == pytest.approx(kept["val_loss"], rel=1e-4)
 
 
+def test_a_training_that_falls_back_does_so_after_a_stop_too(data, tmp_path, monkeypatch, capsys):
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    fallen = ["--rate", "0.9", "--epochs", "1"]
+    assert run(train_finetune.main, words(data, tmp_path / "at once", *fallen)) == 0
+    with monkeypatch.context() as patched:
+        # Both phases are finished, and the weights in hand are those of the second.
+        patched.setattr(train_finetune, "mark_kept", stop)
+        assert run(train_finetune.main, words(data, tmp_path / "stopped", *fallen)) == 130
+    assert run(train_finetune.main, words(data, tmp_path / "stopped", *fallen)) == 0
+    assert outcome(tmp_path / "stopped") == outcome(tmp_path / "at once")
+    capsys.readouterr()
+    assert run(train_finetune.main, words(data, tmp_path / "stopped", *fallen)) == 0
+    printed = capsys.readouterr().out
+    assert "nothing to do" in printed and "warning: VGG16: phase 2 did not improve" in printed
+
+
+def test_a_convolution_that_training_did_not_change_is_missing_from_the_count(data, tmp_path, monkeypatch):
+    unfreeze = classifiers.unfreeze
+
+    def leave_convolution_frozen(model, name, *batch_norms):
+        unfreeze(model, name, *batch_norms)
+        model.get_layer(name).get_layer("conv").trainable = False
+
+    monkeypatch.setattr(classifiers, "unfreeze", leave_convolution_frozen)
+    assert run(train_finetune.main, words(data, tmp_path, "--weights", "none")) == 0
+    row = pd.read_csv(tmp_path / "models.csv").iloc[0]
+    assert row["phase_kept"] == "all" and (row["convolutions"], row["convolutions_changed"]) == (1, 0)
+
+
 def test_frozen_batch_norms_of_head_and_backbone_stay_as_phase_1_left_them(data, tmp_path):
     frozen = ["--backbone-batch-norm", "frozen", "--head-batch-norm", "frozen"]
     found = {}
