@@ -335,11 +335,13 @@ def print_summary(job, clean, health, seconds):
         right = (clean[job.source] == clean["label"]).sum()
         print(f"\n{job.source}, white-box, {job.condition}: {right} of {len(clean)} clean films right "
               f"({100 * right / len(clean):.2f} %)")
-        for name in dict.fromkeys(cell.attack for cell in job.cells):
+        names = dict.fromkeys(cell.attack for cell in job.cells)
+        width = max((len(ATTACKS[name].title) for name in names), default=0)
+        for name in names:
             cell = max((cell for cell in job.cells if cell.attack == name), key=lambda cell: cell.strength)
             frame, _ = read_cell(job.path(cell), clean)
             right = (frame[job.source] == frame["label"]).sum()
-            print(f"  {ATTACKS[name].title:<14} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
+            print(f"  {ATTACKS[name].title:<{max(width, 8)}} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
     for line in (health or {}).get("warnings", ()):
         print(f"  warning: {line}")
     print(f"wrote {job.folder} in {seconds:.0f} s", flush=True)

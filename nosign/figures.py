@@ -456,7 +456,8 @@ def draw_confusion(confusion, films_are="test films"):
             part = largest[(largest["target"] == target) & (largest["attack"] == attack)]
             draw_matrix(axes, part)
             if line == 0:
-                axes.set_title("clean\n" if attack == CLEAN else f"{ATTACKS[attack].title}\n{strength:g}")
+                name = "clean\n" if attack == CLEAN else f"{ATTACKS[attack].title}\n{strength:g}"
+                axes.set_title(name.replace(" ", "\n"))
             if line == len(targets) - 1:
                 axes.set_xticks(range(len(CLASSES)), [name[0] for name in CLASSES])
         panels[0].set_yticks(range(len(CLASSES)), CLASSES)
