@@ -68,7 +68,7 @@ def attack_all(arguments):
         job_started = time.time()
         sweep = sweep if job.kept else sweep.following(job.source, job.condition)
         health = run_job(sweep, job, clean, arguments.control_films)
-        write_manifests(out, identity, job, arguments, job_started, device=device, health=health, finished=True)
+        write_manifests(out, identity, job, arguments, job_started, begun=started, device=device, health=health, finished=True)
         print_summary(job, clean, health, time.time() - job_started)
     print(f"wrote {out} in {time.time() - started:.0f} s; next: {next_command(arguments)}")
 

@@ -93,7 +93,7 @@ def sha256_of_model(path):
         raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
 
 
-def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, adds=False, **facts):
+def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, begun=None, adds=False, **facts):
     """Write `folder/manifest.json` atomically.
 
     Its `commands` are all that made the folder, in order: the command line, when it began, how long it took and the commit.
@@ -104,13 +104,15 @@ def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hash
         settings: everything that the outputs depend on, JSON-ready; compared by `check_settings`.
         inputs, outputs: paths whose SHA-256 is recorded, outputs relative to `folder`.
         known_hashes: dict of the outputs' SHA-256 that need not be computed again, by path.
-        started: `time.time()` at the start; a command that writes twice is listed once.
+        started: `time.time()` at the start of what made these outputs.
+        begun: the same of the whole command, if that is another; a command that writes twice is listed once.
         adds: whether this command added to what earlier ones left there, so that theirs stay listed.
         facts: whatever else is worth keeping, JSON-ready.
     """
     folder = Path(folder)
     known_hashes, git = known_hashes or {}, git_state()
-    command = {"argv": sys.argv[1:], "started": utc(started), "seconds": round(time.time() - started, 1), "git": git}
+    begun, now = started if begun is None else begun, time.time()
+    command = {"argv": sys.argv[1:], "started": utc(begun), "seconds": round(now - begun, 1), "git": git}
     earlier = [other for other in commands_of(read_manifest(folder) or {}) if adds and
                (other["argv"], other["started"]) != (command["argv"], command["started"])]
     manifest = {
@@ -123,8 +125,8 @@ def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hash
         "packages": package_versions(),
         "inputs": {str(path): sha256_of_file(path) for path in inputs},
         "outputs": {os.path.relpath(path, folder): known_hashes.get(path) or sha256_of_file(path) for path in outputs},
-        "started": command["started"],
-        "seconds": command["seconds"],
+        "started": utc(started),
+        "seconds": round(now - started, 1),
         **facts,
     }
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")

@@ -121,6 +121,7 @@ def test_the_manifests_say_what_was_run(workplace, undisturbed):
     assert set(whole["settings"]["models"]) == set(MODELS) and whole["settings"]["films"] == FILMS
     assert sweep["settings"].items() >= {"source": "VGG16", "protocol": "paper", "steps": 3, "seed": 0, "batch": 4}.items()
     assert whole["finished"] is True and sweep["finished"] is True
+    assert len(whole["commands"]) == len(sweep["commands"]) == 1
     assert set(whole["outputs"]) == {"clean.csv"}
     assert set(sweep["outputs"]) == {name.removeprefix(SWEEP + "/") for name in contents(undisturbed)
                                      if name.startswith(SWEEP)}

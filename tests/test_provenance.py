@@ -108,6 +108,8 @@ def test_a_manifest_lists_every_command_that_made_the_folder_once(tmp_path, monk
     assert [(command["argv"], command["started"]) for command in commands] == [
         (["a"], "1970-01-01T00:00:10Z"), (["b"], "1970-01-01T00:00:20Z"), (["c"], "1970-01-01T00:00:20Z")]
     assert all(command["git"] == git_state() and command["seconds"] > 0 for command in commands)
+    write_manifest(tmp_path, stage="test", settings={}, started=25, begun=20, adds=True)
+    assert len(read_manifest(tmp_path)["commands"]) == 3 and read_manifest(tmp_path)["started"] == "1970-01-01T00:00:25Z"
     write_manifest(tmp_path, stage="test", settings={}, started=30)
     assert len(read_manifest(tmp_path)["commands"]) == 1
 
