@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from nosign.arguments import add_seeds, as_number, each_seed, whole_number
+from nosign.arguments import HelpFormatter, add_seeds, as_number, each_seed, whole_number
 from nosign.attacks import (ATTACKS, CONTROLS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
                             Condition, check_norm)
 from nosign.cells import (CLEAN_ROWS, CLEAN_STORED, FILMS, ROWS, Cell, Job, example_path, find_files, logit_columns, plan,
@@ -362,7 +362,7 @@ def parse_args(argv=None):
                 "help": f"any of {', '.join(known)}"}
 
     parser = argparse.ArgumentParser(prog="python attack.py", description=__doc__.split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                     formatter_class=HelpFormatter)
     parser.add_argument("--data", default="data", metavar="DIR", help="prepared films")
     parser.add_argument("--models", default="model", metavar="DIR", help="trained models")
     parser.add_argument("--out", default="results", metavar="DIR", help="where the results go")
@@ -371,16 +371,16 @@ def parse_args(argv=None):
     parser.add_argument("--targets", **names(BACKBONES))
     parser.add_argument("--attacks", **{**names(ATTACKS), "default": list(PAPER_ATTACKS)})
     parser.add_argument("--single-step-strengths", nargs="*", type=strength, default=list(SINGLE_STEP_STRENGTHS),
-                        metavar="STRENGTH", help="of FGSM, FGNM and controls; none leaves the turning strengths alone")
+                        metavar="STRENGTH", help="of FGSM, FGNM and controls; if none is given, only their turning strengths are found")
     parser.add_argument("--iterative-strengths", nargs="*", type=strength, default=list(ITERATIVE_STRENGTHS),
-                        metavar="STRENGTH", help="of the others; may be none")
+                        metavar="STRENGTH", help="of iterative attacks; may be none")
     parser.add_argument("--control-films", type=whole_number(1), default=CONTROL_FILMS, metavar="FILMS",
-                        help=f"of each class, on which the turning strengths of {', '.join(CONTROLS)} are found")
-    parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="of an iterative attack")
+                        help=f"films of each class on which the turning strengths of {', '.join(CONTROLS)} are found")
+    parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="steps of an iterative attack")
     parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0],
                         help="paper: the strength is each step's; budget: it is the whole L-inf budget of every attack")
     parser.add_argument("--norm", choices=NORMS, default=NORMS[0],
-                        help="of the ball; that of l2 has the radius of a change by the strength in every component")
+                        help="norm of the budget ball; for l2 its radius is strength x sqrt(components)")
     parser.add_argument("--target", choices=CLASSES, metavar="CLASS",
                         help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}")
     parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0],

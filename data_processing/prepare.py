@@ -23,7 +23,7 @@ from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import UnreadableFilm, fingerprint, read_pixels, resize
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
-from nosign.arguments import add_seeds, each_seed, whole_number
+from nosign.arguments import HelpFormatter, add_seeds, each_seed, whole_number
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
 from nosign.errors import UserError, run
 from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, reserve, sha256_of_file, write_manifest
@@ -386,7 +386,7 @@ def print_shapes(drawn, image_size):
 def parse_args(argv=None):
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(prog="python -m data_processing.prepare", description=__doc__.split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+                                     formatter_class=HelpFormatter)
     parser.add_argument("--covidx", required=True, metavar="DIR", help="COVIDx-CXR2 folder")
     parser.add_argument("--chest-xray", required=True, metavar="DIR", help="Kermany chest_xray folder")
     parser.add_argument("--out", default="data", metavar="DIR", help="where the prepared films go")
