@@ -63,7 +63,7 @@ def attack_all(arguments):
     print(f"{len(films)} test films, {count} cells, {count - todo} of them finished", flush=True)
     clean = score_clean(sweep, out)
     if stored_clean_wanted(out, jobs):
-        score_stored_clean(sweep, out, clean, arguments.storages)
+        score_stored_clean(sweep, out, clean)
     for job in jobs:
         job_started = time.time()
         sweep = sweep if job.kept else sweep.following(job.source, job.condition)
@@ -246,12 +246,12 @@ def stored_clean_wanted(out, jobs):
     return any(job.is_stored(cell) for job in jobs for cell in job.cells) and not (out / CLEAN_STORED).is_file()
 
 
-def score_stored_clean(sweep, out, clean, storages):
+def score_stored_clean(sweep, out, clean):
     """Write what the models see in clean films after storing."""
     from nosign.evaluation import write_rows
 
-    with progress_bar(len(sweep.films) * len(sweep.logits) * len(storages), "clean films, stored") as bar:
-        write_rows(out / CLEAN_STORED, sweep.clean_stored(clean, storages, bar.update))
+    with progress_bar(len(sweep.films) * len(sweep.logits) * len(STORAGES), "clean films, stored") as bar:
+        write_rows(out / CLEAN_STORED, sweep.clean_stored(clean, bar.update))
 
 
 def turning_positions(sweep, name, control_films):

@@ -167,14 +167,17 @@ class Sweep:
         known.loc[known["patient"] < 0, "patient"] = pd.NA
         return pd.concat([self.identity(), known, pd.concat(parts, ignore_index=True)], axis=1)
 
-    def clean_stored(self, clean, storages, advance):
-        """Return the frame of `clean.stored.csv`: predictions on the films after each of some `perceptibility.STORAGES`."""
-        parts = []
+    def clean_stored(self, clean, advance):
+        """Return the frame of `clean.stored.csv`: predictions on the films after each of `perceptibility.STORAGES`.
+
+        All of them, whatever a sweep asks for: the file is the control of every sweep in the folder.
+        """
+        parts, storages = [], list(perceptibility.STORAGES)
         for start, stop, films, _ in self.batches():
             rounded = self.after_rounding(films, films, self.clean_part(clean, start, stop))
             parts += self.stored_rows(start, stop, films, rounded, storages)
             advance((stop - start) * len(self.logits) * len(storages))
-        return in_order(parts, "storage", list(perceptibility.STORAGES))
+        return in_order(parts, "storage", storages)
 
     def clean_part(self, clean, start, stop):
         """Return each target's logits on some clean films, dict from name to float32 [films, classes]."""

@@ -337,6 +337,28 @@ def test_storing_is_measured_at_the_strengths_that_are_asked_for_also_later(work
     np.testing.assert_array_equal(stored.loc[stored["storage"] == "8 bits", "VGG16"], cell["VGG16_8bit"])
 
 
+def test_only_the_ways_of_storing_that_are_asked_for_are_measured_on_attacks(workplace, tmp_path):
+    few = ["--attacks", "fgsm", "--storing-strengths", "0.02", "--storages", "JPEG 95"]
+    assert run(attack.main, words(workplace, tmp_path, *few)) == 0
+    assert set(pd.read_csv(tmp_path / SWEEP / "fgsm/0.02.stored.csv")["storage"]) == {"JPEG 95"}
+    # The control serves other sweeps too.
+    assert set(pd.read_csv(tmp_path / "clean.stored.csv")["storage"]) == set(STORAGES)
+
+
+def test_turning_strengths_of_controls_are_found_on_the_first_films_of_each_class_without_any_cell(workplace, tmp_path):
+    few = ["--attacks", "noise-sign", "fgnm", "--single-step-strengths", "--control-films", "1"]
+    assert run(attack.main, words(workplace, tmp_path, *few)) == 0
+    assert not cells_of(contents(tmp_path))
+    control, attacked = (pd.read_csv(tmp_path / SWEEP / name / "turning.csv") for name in ("noise-sign", "fgnm"))
+    labels = pd.read_csv(tmp_path / "clean.csv").groupby("label")["film"].first()
+    for target in MODELS:
+        assert sorted(control.loc[control["target"] == target, "film"]) == sorted(labels)
+        assert (attacked["target"] == target).sum() == FILMS
+    # Finished: the same command again does nothing.
+    before = contents(tmp_path)
+    assert run(attack.main, words(workplace, tmp_path, *few)) == 0 and contents(tmp_path) == before
+
+
 def test_runs_with_seeds_differ_in_their_random_starts_alone(workplace, undisturbed, tmp_path):
     pairs = [(0, 0), (0, 5), (5, 0), (5, 5)]
     for d in (0, 5):
