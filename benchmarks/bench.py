@@ -220,6 +220,7 @@ def sweep_against_bare_passes(size, films, batch, steps, rounds):
         Ratio, and the process's largest resident memory in MB.
     """
     from nosign import classifiers, evaluation
+    from nosign.records import with_classes
 
     images = np.random.default_rng(1).integers(0, 256, (films, size, size, 3), dtype=np.uint8)
     chosen = FilmSet(images, np.arange(films), np.arange(films) % len(CLASSES), [""] * films, [""] * films,
@@ -240,7 +241,7 @@ def sweep_against_bare_passes(size, films, batch, steps, rounds):
         evaluation.write_cell(cell_path(folder, "VGG16", Condition(), cell), result)
 
     batches = films // batch
-    clean = sweep.clean(lambda work: None)
+    clean = with_classes(sweep.clean(lambda work: None))
     # Each part of the sweep with the gradients and the forward passes on three models that it cannot avoid.
     parts = [(0, batches, lambda: sweep.clean(lambda work: None)), (batches, 0, lambda: sweep.first_gradients(lambda work: None))]
     parts += [(batches * evaluation.cell_cost(cell, steps, 0) // evaluation.GRADIENT_COST, 2 * batches, partial(finish, cell))
