@@ -103,7 +103,7 @@ def sign_direction(gradient):
     """Return the sign of each component (Goodfellow et al., 2015, arXiv:1412.6572; the paper's equation 1).
 
     Args:
-        gradient: float32 [films, height, width, channels], d loss / d pixel.
+        gradient: float32 [films, ...], d loss / d pixel.
 
     Returns:
         float32, same shape, values -1, 0 and 1. A film whose gradient is not finite gets a zero direction.
@@ -120,28 +120,39 @@ def no_sign_direction(gradient):
     (Cheng et al., 2021, arXiv:2110.12734, equation 5).
 
     Args:
-        gradient: float32 [films, height, width, channels], d loss / d pixel.
+        gradient: float32 [films, ...], d loss / d pixel.
 
     Returns:
         float32, same shape. A film whose gradient is zero or not finite gets a zero direction.
     """
     from keras import ops
 
+    every = of_each_film(gradient)
     gradient = finite_or_zero(gradient)
     relative = relative_to_largest(gradient)
-    length = ops.sqrt(ops.sum(ops.square(relative), axis=(1, 2, 3), keepdims=True))
-    sign_length = ops.sqrt(ops.sum(ops.abs(ops.sign(gradient)), axis=(1, 2, 3), keepdims=True))
+    length = ops.sqrt(ops.sum(ops.square(relative), axis=every, keepdims=True))
+    sign_length = ops.sqrt(ops.sum(ops.abs(ops.sign(gradient)), axis=every, keepdims=True))
     return relative * (sign_length / ops.where(length > 0, length, 1))
 
 
 DIRECTIONS = {"sign": sign_direction, "no-sign": no_sign_direction}
 
 
+def of_each_film(array):
+    """Return the axes of an array [films, ...] over which a film's components lie."""
+    return tuple(range(1, len(array.shape)))
+
+
+def beside(values, array):
+    """Return one number per film, NumPy [films], in a shape that multiplies an array [films, ...]."""
+    return np.reshape(values, (-1, *[1] * (len(array.shape) - 1)))
+
+
 def finite_or_zero(gradient):
     """Return the gradient with zeros for films that hold a NaN or an infinity."""
     from keras import ops
 
-    finite = ops.all(ops.isfinite(gradient), axis=(1, 2, 3), keepdims=True)
+    finite = ops.all(ops.isfinite(gradient), axis=of_each_film(gradient), keepdims=True)
     return ops.where(finite, gradient, ops.zeros_like(gradient))
 
 
@@ -152,40 +163,41 @@ def relative_to_largest(gradient):
     """
     from keras import ops
 
-    largest = ops.max(ops.abs(gradient), axis=(1, 2, 3), keepdims=True)
+    largest = ops.max(ops.abs(gradient), axis=of_each_film(gradient), keepdims=True)
     return gradient / ops.where(largest > 0, largest, 1)
 
 
-def one_channel(gradient):
-    """Average the gradient over the channels, so that a step along it leaves a grey film grey; same shape.
+def one_channel(gradient, axis=-1):
+    """Average the gradient over an axis of channels, so that a step along it leaves a grey film grey; same shape.
 
     Among the perturbations that are equal in all channels, the loss rises fastest along this one.
     """
     from keras import ops
 
-    channels = gradient.shape[-1]
-    return ops.repeat(ops.sum(gradient / channels, axis=-1, keepdims=True), channels, axis=-1)
+    channels = gradient.shape[axis]
+    return ops.repeat(ops.sum(gradient / channels, axis=axis, keepdims=True), channels, axis=axis)
 
 
-def move(direction, norm, position, films, gradient, step, radius):
-    """Take one step: direction, projection onto the ball around the films, clipping to [0, 1].
+def move(direction, norm, bounds, position, films, gradient, step, radius):
+    """Take one step: direction, projection onto the ball around the films, clipping to the bounds.
 
     Args:
         direction: key of `DIRECTIONS`.
-        norm: one of `NORMS`.
-        position: float32 [films, height, width, channels], where the attack stands.
+        norm: one of `NORMS`, or None for no ball.
+        bounds: smallest and largest value of a film.
+        position: float32 [films, ...], where the attack stands.
         films: the same shape, the centre of the ball.
         gradient: the same shape, d loss / d pixel at `position`.
-        step: float32 [films, 1, 1, 1], the step's strength.
-        radius: float32 [films, 1, 1, 1], the ball's radius as a change of each component.
+        step: float32 [films, 1, ...], the step's length as a change of each component.
+        radius: float32 [films, 1, ...], the ball's radius as a change of each component.
 
     Returns:
-        The new position, same shape, in [0, 1].
+        The new position, same shape, within the bounds.
     """
     from keras import ops
 
     moved = position + step * DIRECTIONS[direction](gradient)
-    return ops.clip(PROJECTIONS[norm](moved, films, radius), 0.0, 1.0)
+    return ops.clip(moved if norm is None else PROJECTIONS[norm](moved, films, radius), *bounds)
 
 
 def project_linf(position, films, radius):
@@ -200,7 +212,7 @@ def project_l2(position, films, radius):
     from keras import ops
 
     change = position - films
-    mean_square = ops.mean(ops.square(change), axis=(1, 2, 3), keepdims=True)
+    mean_square = ops.mean(ops.square(change), axis=of_each_film(films), keepdims=True)
     length = ops.sqrt(ops.where(mean_square > 0, mean_square, 1))
     return films + change * ops.minimum(radius / length, 1.0)
 
@@ -213,13 +225,13 @@ def accumulate(momentum, earlier, gradient):
 
     Args:
         momentum: share of `earlier` that is kept.
-        earlier: float32 [films, height, width, channels], what this function returned a step before; zeros at first.
+        earlier: float32 [films, ...], what this function returned a step before; zeros at first.
         gradient: the same shape, d loss / d pixel.
     """
     from keras import ops
 
     relative = relative_to_largest(finite_or_zero(gradient))
-    length = ops.sum(ops.abs(relative), axis=(1, 2, 3), keepdims=True)
+    length = ops.sum(ops.abs(relative), axis=of_each_film(gradient), keepdims=True)
     return momentum * earlier + relative / ops.where(length > 0, length, 1)
 
 
@@ -227,7 +239,7 @@ def step_effect(before, after, gradient):
     """Compare a step with the gradient at the point where it began.
 
     Args:
-        before, after: float32 [films, height, width, channels], positions.
+        before, after: float32 [films, ...], positions.
         gradient: the same shape, what the attack wants to climb, at `before`.
 
     Returns:
@@ -236,7 +248,7 @@ def step_effect(before, after, gradient):
     """
     from keras import ops
 
-    every = (1, 2, 3)
+    every = of_each_film(gradient)
     step, gradient = after - before, finite_or_zero(gradient)
     relative = relative_to_largest(gradient)
     product = ops.sum(relative * step, axis=every)
@@ -248,7 +260,7 @@ def step_effect(before, after, gradient):
 def schedule(attack, strength, protocol, steps):
     """Resolve an attack's strength into its step, ball, number of steps and random start.
 
-    Protocol "paper" (Table III): every step has the full strength, the ball of radius 1 never binds. Protocol
+    Protocol "paper" (Table III): every step has the full strength, and no ball: the paper's, of radius 1, never binds. Protocol
     "budget" (equations 2 to 4): the strength is the radius of the ball, shared out over the steps.
 
     Args:
@@ -262,9 +274,7 @@ def schedule(attack, strength, protocol, steps):
     """
     steps = steps if attack.iterative else 1
     start = strength if attack.random_start else 0.0
-    if protocol == "budget":
-        return strength / steps, strength, steps, start
-    return strength, 1.0, steps, start
+    return (strength / steps if protocol == "budget" else strength), strength, steps, start
 
 
 def unit_noise(seed, rows, shape):
@@ -277,27 +287,50 @@ def unit_noise(seed, rows, shape):
     return np.stack(noise) * np.float32(2) - np.float32(1)
 
 
-def check_batch(films, labels, model_shapes):
+def check_batch(films, labels, model_shapes, bounds=(0.0, 1.0)):
     """Refuse films and labels that do not fit the model or each other.
 
     Args:
-        films: float32 [n, height, width, channels]; looked through if they are in NumPy.
+        films: float32 [n, ...]; looked through if they are in NumPy.
         labels: float32 one-hot [n, classes].
         model_shapes: shapes of the model's films and logits, with None for any size; None where a model has none.
+        bounds: smallest and largest value of a film.
 
     Raises:
         UserError: says what was expected and what was received.
     """
     for what, array, expected in zip(("films", "one-hot labels"), (films, labels), model_shapes):
-        shape = tuple(array.shape)
-        if expected is not None and (len(shape) != len(expected) or
-                                     any(size not in (None, given) for size, given in zip(expected[1:], shape[1:]))):
-            raise UserError(f"{what}: expected the model's shape (n, {', '.join(map(str, expected[1:]))}), received {shape}")
+        check_shape(what, tuple(array.shape), expected)
     if len(films) != len(labels):
         raise UserError(f"{len(films)} films but {len(labels)} labels; give one label a film")
-    if isinstance(films, np.ndarray) and len(films) and not (films.min() >= 0 and films.max() <= 1):
-        raise UserError(f"films: expected values in [0, 1], received {films.min():g} to {films.max():g}; divide grey levels "
-                        "by the largest possible one")
+    if isinstance(films, np.ndarray):
+        check_range(films, bounds)
+
+
+def check_shape(what, shape, expected):
+    """Refuse an array that does not have a model's shape, with None for any size; None fits everything."""
+    def fits(shape):
+        return len(shape) == len(expected) and all(size in (None, given) for size, given in zip(expected[1:], shape[1:]))
+
+    if expected is None or fits(shape):
+        return
+    advice = ""
+    if fits((1, *shape)):
+        advice = "; it is one alone: add the first axis, x[None]"
+    elif fits((*shape, 1)):
+        advice = "; add the axis of the one channel, x[..., None]"
+    raise UserError(f"{what}: expected the model's shape (n, {', '.join(map(str, expected[1:]))}), received {shape}{advice}")
+
+
+def check_range(films, bounds, slack=0.0):
+    """Refuse films, NumPy [n, ...], with a NaN or with values further outside the bounds than `slack`."""
+    low, high = bounds
+    if not films.size:
+        return
+    smallest, largest = float(films.min()), float(films.max())
+    if not (smallest >= low - slack and largest <= high + slack):
+        raise UserError(f"films: expected values in [{low:g}, {high:g}], received {smallest!r} to {largest!r}; divide grey levels "
+                        "by the largest possible one, or give `attack` the bounds that they have")
 
 
 def check_norm(condition):
@@ -323,34 +356,46 @@ def check_settings(attack, strength, condition, steps, noise, shape):
                         f"received {'none' if noise is None else np.shape(noise)}")
 
 
-def stepped(attack, films, unit, strength, protocol="paper"):
+def stepped(attack, films, unit, strength, protocol="paper", bounds=(0.0, 1.0)):
     """Return films changed by a single-step attack at any strength.
 
     Args:
         attack: a single-step `Attack`.
-        films: float32 [n, height, width, channels] in [0, 1].
+        films: float32 [n, ...] within the bounds.
         unit: the same shape, what `Attacker.unit_step` returned.
         strength: float array [n].
         protocol: one of `PROTOCOLS`.
+        bounds: smallest and largest value of a film.
 
     Returns:
-        float32, the same shape, in [0, 1].
+        float32, the same shape, within the bounds.
     """
     # The ball of "budget" leaves no room for a longer step.
     if attack.control == GAUSSIAN and protocol == "paper":
-        strength = [strength_for_length(*film) for film in zip(films, unit, strength)]
-    return np.clip(films + np.reshape(np.float32(strength), (-1, 1, 1, 1)) * unit, 0, 1)
+        strength = [strength_for_length(*film, bounds) for film in zip(films, unit, strength)]
+    return np.clip(films + beside(np.float32(strength), films) * unit, *bounds)
 
 
 class Attacker:
     """Runs attacks on one source model, in batches of one shape; holds what is compiled."""
 
-    def __init__(self, logits_model, loss=LOSSES[0]):
-        """Compile the gradient of a loss of `LOSSES` of a model from films to logits; the first call of a shape traces it."""
+    def __init__(self, logits_model, loss=LOSSES[0], *, bounds=(0.0, 1.0), channels=-1):
+        """Prepare to follow a model; the first call of a shape compiles.
+
+        Args:
+            logits_model: callable from films to logits, see `nosign.gradients.compiled_gradient`.
+            loss: one of `LOSSES`.
+            bounds: smallest and largest value of a film; strengths are fractions of their difference.
+            channels: axis of the films that holds the channels, for grey perturbations.
+        """
         self.gradient, self.logits = compiled_gradient(logits_model, loss), compiled_logits(logits_model)
         self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
-        self.moves = {(name, norm): compiled(partial(move, name, norm)) for name in DIRECTIONS for norm in NORMS}
-        self.accumulate, self.one_channel = compiled(accumulate), compiled(one_channel)
+        self.bounds = tuple(float(np.float32(bound)) for bound in bounds)
+        self.span = self.bounds[1] - self.bounds[0]
+        self.moves = {(name, norm): compiled(partial(move, name, norm, self.bounds))
+                      for name in DIRECTIONS for norm in (*NORMS, None)}
+        self.accumulate, self.one_channel = compiled(accumulate), compiled(partial(one_channel, axis=channels))
+        self.channels = channels
 
     def perturb(self, attack, films, labels, strength, *, protocol="paper", norm="linf", targeted=False, grey=False, steps=10,
                 noise=None, first_gradient=None, watch=None):
@@ -358,11 +403,12 @@ class Attacker:
 
         Args:
             attack: an `Attack`.
-            films: float32 [n, height, width, channels] in [0, 1].
+            films: float32 [n, ...] within the bounds; a backend tensor is not looked through.
             labels: float32 one-hot [n, classes]: the films' classes, or those that a targeted attack aims at.
             strength: float >= 0, or float array [n].
             protocol: one of `PROTOCOLS`.
-            norm: of the ball, one of `NORMS`; the L2 ball has the radius of a change by `strength` in every component.
+            norm: norm of the budget ball, one of `NORMS`; the L2 ball's radius is that of a change by `strength` in every
+                component.
             targeted: lower the loss of `labels` instead of raising it.
             grey: change all channels alike.
             steps: steps of an iterative attack.
@@ -373,32 +419,30 @@ class Attacker:
                 it (None where `first_gradient` served), all backend tensors.
 
         Returns:
-            float32 [n, height, width, channels] in [0, 1], a backend tensor.
+            float32 [n, ...] within the bounds, a backend tensor.
 
         Raises:
-            UserError: films outside [0, 1], shapes that do not fit the model or each other, a negative or not finite
+            UserError: films outside the bounds, shapes that do not fit the model or each other, a negative or not finite
                 strength, fewer than one step, an unknown protocol or norm, a random start without noise, or a control
                 without its field.
         """
         from keras import ops
 
-        check_batch(films, labels, self.shapes)
+        check_batch(films, labels, self.shapes, self.bounds)
         check_settings(attack, strength, Condition(protocol, norm), steps, noise, tuple(films.shape))
         strength = np.broadcast_to(np.asarray(strength, np.float32), len(films))
         if attack.control:
             if first_gradient is None:
                 raise UserError(f"first_gradient: {attack.title} follows no gradient; give it its control_field")
             unit = to_numpy(self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey))
-            return ops.convert_to_tensor(stepped(attack, to_numpy(films), unit, strength, protocol))
-        strength = strength.reshape(-1, 1, 1, 1)
-        step, radius, steps, start = schedule(attack, strength, protocol, steps)
-        step, radius = (np.broadcast_to(np.float32(value), strength.shape) for value in (step, radius))
+            return ops.convert_to_tensor(stepped(attack, to_numpy(films), unit, strength, protocol, self.bounds))
+        step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps)
+        # The ball of "paper" is as wide as the bounds.
+        move = self.moves[attack.direction, norm if protocol == "budget" else None]
         films = ops.convert_to_tensor(films, "float32")
         position, kept = films, None
         if attack.random_start:
-            noise = np.repeat(noise[..., :1], noise.shape[-1], axis=-1) if grey else noise
-            position = ops.clip(films + start * noise, 0.0, 1.0)
-            first_gradient = None
+            position, first_gradient = self.random_start(films, start, noise, grey), None
         for number in range(steps):
             gradient, logits = first_gradient, None
             if number or first_gradient is None:
@@ -406,10 +450,18 @@ class Attacker:
             followed = self.one_channel(gradient) if grey else gradient
             if attack.momentum:
                 followed = kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, followed)
-            before, position = position, self.moves[attack.direction, norm](position, films, followed, step, radius)
+            before, position = position, move(position, films, followed, step, radius)
             if watch:
                 watch(before, position, gradient, logits)
         return position
+
+    def random_start(self, films, radius, noise, grey):
+        """Return films moved at random by up to a radius, NumPy [n, 1, ...], and clipped; a backend tensor."""
+        from keras import ops
+
+        if grey:
+            noise = np.repeat(np.take(noise, [0], self.channels), noise.shape[self.channels], axis=self.channels)
+        return ops.clip(films + radius * noise, *self.bounds)
 
     def gradient_and_logits(self, films, labels, targeted=False):
         """Return the gradient that attacks climb, float32 of the films' shape, and the logits, float32 [n, classes].
@@ -424,7 +476,7 @@ class Attacker:
         return self.gradient_and_logits(films, labels, targeted)[0]
 
     def unit_step(self, attack, gradient, *, protocol="paper", norm="linf", grey=False):
-        """Return a single-step attack's change at strength 1, before it is clipped to [0, 1].
+        """Return a single-step attack's change at strength 1, before it is clipped to the bounds.
 
         The change at any strength is the strength times this.
 
@@ -439,4 +491,6 @@ class Attacker:
         from keras import ops
 
         direction = DIRECTIONS[attack.direction](self.one_channel(gradient) if grey else gradient)
-        return PROJECTIONS[norm](direction, ops.zeros_like(direction), 1.0) if protocol == "budget" else direction
+        if protocol == "budget":
+            direction = PROJECTIONS[norm](direction, ops.zeros_like(direction), 1.0)
+        return self.span * direction

@@ -10,7 +10,6 @@ from nosign.provenance import atomic_path
 
 LOGITS = "logits"
 HEAD_BATCH_NORM = "head_batch_norm"
-LOGITS_ADVICE = "give logits=True if the model's outputs are logits, or a model that ends before its softmax"
 
 
 @dataclass(frozen=True)
@@ -252,48 +251,8 @@ def weights_sha256(model):
     return digest.hexdigest()
 
 
-def logits_of(model, logits=None):
-    """Return a model to logits that shares a classifier's weights.
-
-    The loss is taken on logits, because a saturated softmax has a gradient of exactly zero.
-
-    Args:
-        model: functional or sequential keras.Model whose last layer has a softmax, or no activation.
-        logits: False if the outputs are certainly probabilities, None to find out.
-
-    Raises:
-        UserError: the logits cannot be found.
-    """
+def logits_of(model):
+    """Return the keras.Model from films to logits of a classifier of `build`; it shares the weights."""
     import keras
 
-    try:
-        last, (inputs,) = model.layers[-1], model.inputs
-    except (AttributeError, TypeError, ValueError, IndexError):
-        raise UserError(f"{getattr(model, 'name', model)}: not a built functional or sequential model of one input, so its "
-                        f"logits cannot be found; {LOGITS_ADVICE}") from None
-    activation = getattr(getattr(last, "activation", None), "__name__", None)
-    if isinstance(last, keras.layers.Softmax) or isinstance(last, keras.layers.Activation) and activation == "softmax":
-        return keras.Model(inputs, last.input)
-    if isinstance(last, keras.layers.Dense) and activation == "softmax":
-        return keras.Model(inputs, without_activation(last)(last.input))
-    if isinstance(last, keras.layers.Dense) and activation == "linear" and logits is None:
-        return model
-    raise UserError(f"{model.name}: its last layer, {last.name}, is neither a softmax nor a dense layer without activation; "
-                    f"{LOGITS_ADVICE}")
-
-
-def without_activation(dense):
-    """Return a layer that computes what a dense layer does before its activation, with the same weights."""
-    import keras
-
-    class Linear(keras.layers.Layer):
-        def __init__(self):
-            super().__init__(name=f"{dense.name}_logits")
-            self.dense = dense
-            self.built = True
-
-        def call(self, inputs):
-            product = keras.ops.matmul(inputs, self.dense.kernel)
-            return product if self.dense.bias is None else product + self.dense.bias
-
-    return Linear()
+    return keras.Model(model.inputs[0], model.get_layer(LOGITS).output)

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 
 
 class UserError(Exception):
@@ -12,6 +13,18 @@ class UserError(Exception):
 
     The message is one line. `run` prints it and turns it into exit status 1.
     """
+
+
+class AttackWarning(UserWarning):
+    """Something about an attack that its result alone would not show."""
+
+
+def warn(message):
+    """Warn with an `AttackWarning` at the line outside this package that called it."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, AttackWarning, stacklevel=level)
 
 
 def run(main, argv=None):

@@ -39,6 +39,9 @@ def select_device():
     with silenced_start():
         import keras
 
+        # A user's keras.json may say otherwise; the films and the models here are so.
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
         backend = keras.backend.backend()
         if backend == "tensorflow":
             import tensorflow
@@ -149,23 +152,26 @@ def compiled(function):
 
 
 def compiled_logits(model):
-    """Compile a logits model in inference mode: float32 films [n, h, w, c] -> logits [n, classes].
+    """Compile a logits model in inference mode: float32 films [n, ...] -> logits [n, classes].
 
     One compilation serves one shape: callers pad a short last batch.
+
+    Args:
+        model: callable with `films` and `training=False`, a keras.Model for one; what it depends on are its `variables`.
     """
     import keras
 
     if keras.backend.backend() == "jax":
         import jax
 
-        run = jax.jit(lambda trainable, fixed, films: model.stateless_call(trainable, fixed, films, training=False)[0])
-        return lambda films: run(*weights_of(model), films)
+        run = jax.jit(lambda weights, films: with_weights(model, weights, films))
+        return lambda films: run(weights_of(model), films)
     if keras.backend.backend() == "torch":
         import torch
 
         def forward(films):
             with torch.no_grad():
-                return model(films, training=False)
+                return model(keras.ops.convert_to_tensor(films), training=False)
 
         return forward
     return compiled(lambda films: model(films, training=False))
@@ -271,33 +277,46 @@ def jax_gradient(model, total):
     """`compiled_gradient` for JAX. The weights are arguments, so they are not copied into the program."""
     import jax
 
-    def loss(films, labels, trainable, fixed):
-        logits = model.stateless_call(trainable, fixed, films, training=False)[0].astype("float32")
+    def loss(films, labels, weights):
+        logits = with_weights(model, weights, films).astype("float32")
         return total(labels, logits), logits
 
-    def gradient(films, labels, trainable, fixed):
-        found, logits = jax.grad(loss, has_aux=True)(films, labels, trainable, fixed)
+    def gradient(films, labels, weights):
+        found, logits = jax.grad(loss, has_aux=True)(films, labels, weights)
         return nan_where_not_finite(found, logits), logits
 
     run = jax.jit(gradient)
-    return lambda films, labels: run(films, labels, *weights_of(model))
+    return lambda films, labels: run(films, labels, weights_of(model))
 
 
 def torch_gradient(model, total):
-    """`compiled_gradient` for PyTorch."""
+    """`compiled_gradient` for PyTorch. The weights' own gradients are neither computed nor touched."""
     import torch
     from keras import ops
 
     def gradient(films, labels):
         films = ops.convert_to_tensor(films).detach().requires_grad_(True)
-        logits = in_float32(model, films)
-        loss = total(ops.convert_to_tensor(labels), logits)
-        found = torch.autograd.grad(loss, films, allow_unused=True, materialize_grads=True)[0]
+        with torch.enable_grad():
+            logits = in_float32(model, films)
+            loss = total(ops.convert_to_tensor(labels), logits)
+        if loss.requires_grad:
+            found = torch.autograd.grad(loss, films, allow_unused=True, materialize_grads=True)[0]
+        else:
+            found = torch.zeros_like(films)  # no differentiable path leads back to the films
         return nan_where_not_finite(found, logits.detach()), logits.detach()
 
     return gradient
 
 
 def weights_of(model):
-    """Return a model's trainable and non-trainable weights as backend tensors."""
-    return [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
+    """Return the values of a model's variables, a list of backend tensors."""
+    return [variable.value for variable in getattr(model, "variables", ())]
+
+
+def with_weights(model, weights, films):
+    """Call a model in inference mode with values in place of its variables' own; JAX's traced functions hold no state."""
+    import keras
+
+    pairs = zip(getattr(model, "variables", ()), weights, strict=True)
+    with keras.StatelessScope(state_mapping=list(pairs)):
+        return model(films, training=False)

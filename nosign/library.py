@@ -1,99 +1,112 @@
-"""The attacks on one's own model, any Keras 3 classifier whose inputs live in [0, 1]: `attack` and `turning_strength`."""
-
-from functools import lru_cache
+"""The attacks on one's own classifier: `attack` and `turning_strength`."""
 
 import numpy as np
 
-from nosign.attacks import ATTACKS, Attacker, check_batch, stepped, unit_noise
-from nosign.classifiers import logits_of
+from nosign.attacks import ATTACKS, Attacker, beside, check_batch, check_range, check_shape, stepped, unit_noise
 from nosign.controls import control_field
 from nosign.dataset import whole_batches
-from nosign.errors import UserError
+from nosign.errors import UserError, warn
 from nosign.gradients import to_numpy
+from nosign.logits import find_logits
 from nosign.turning import Turning, search
+
+# Values this far outside the bounds, as a share of their difference, are rounding errors.
+ROUNDING = 1e-6
+# Fewer axes than height, width and channels: none of them holds channels.
+LEAST_AXES_WITH_CHANNELS = 4
 
 
 def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="paper", norm="linf", targeted=False, grey=False,
-           steps=10, seed=0, batch=64, logits=None):
+           steps=10, seed=0, batch=64, bounds=(0, 1), logits=None, finding=None, channels=-1):
     """Attack images with gradients from a classifier.
 
     Args:
-        model: keras.Model from float32 [n, height, width, channels] in [0, 1] to logits or softmax probabilities
-            [n, classes]; scaling such as `x / 127.5 - 1` belongs inside it.
-        images: array [n, height, width, channels] in [0, 1].
-        labels: int array [n]: the images' classes, or those that a targeted attack aims at.
+        model: keras.Model, subclassed ones too, or with `logits` any function of a batch of images, from float32 [n, ...]
+            within `bounds` to logits or probabilities [n, classes]; scaling such as `x / 127.5 - 1` belongs inside it.
+        images: array [n, ...] within `bounds`: films, vectors or volumes, as the model takes them.
+        labels: whole numbers [n] or [n, 1], or one-hot [n, classes]: the images' classes, or those that a targeted attack aims
+            at. With `finding` 0 or 1, or [n, outputs] of them.
         name: a key of `nosign.attacks.ATTACKS`: fgsm, fgnm, bim, binm, pgd, pgdnm, mifgsm, mifgnm, or a control: noise-sign,
             noise, shuffled.
-        strength: float >= 0 as a fraction of the grey range, or float array [n] of one an image.
+        strength: float >= 0, a fraction of the difference of `bounds`, or float array [n] of one for each image.
         protocol: "paper": each step has the strength; "budget": the whole attack has.
-        norm: of the ball that "budget" keeps to, "linf" or "l2" (of the radius of a change by `strength` everywhere).
+        norm: norm of the ball of "budget", "linf" or "l2" (whose radius is that of a change by `strength` everywhere).
         targeted: make the model see `labels` instead of anything else.
         grey: change all channels alike, so that a grey image stays grey.
-        steps: of an iterative attack.
+        steps: steps of an iterative attack.
         seed: of the random starts; an image starts at the same point in every call and batch.
         batch: images attacked at once.
-        logits: whether the model's outputs are logits; None finds it out.
+        bounds: smallest and largest value of an image.
+        logits: True if the model's outputs are logits, False if they are probabilities; None finds it out from a Keras
+            model's graph and checks it by value.
+        finding: the output of a multi-label model that is attacked, as two classes: 0 absent, 1 present.
+        channels: axis of `images` that holds the channels, for `grey` and the control shuffled.
 
     Returns:
-        float32 array [n, height, width, channels] in [0, 1]; `images` is not modified.
+        float32 array like `images`, within `bounds`; `images` is not modified.
 
     Raises:
         UserError: a setting, a shape or a value that makes no sense; the message says what was expected.
+
+    Warns:
+        AttackWarning: images without a gradient, which stay as they were; a random model; logits that were not found.
     """
+    from keras.ops import convert_to_tensor
+
     chosen = named_attack(name)
-    attacker = attacker_of(model, logits)
-    images = np.asarray(images, np.float32)
-    labels = one_hot(labels, len(images), attacker.shapes[1][-1])
-    try:
-        strengths = np.broadcast_to(np.asarray(strength, np.float32), len(images))
-    except (ValueError, TypeError):
-        raise UserError(f"strength: expected one number or one for each of {len(images)} images, received "
-                        f"{strength!r}") from None
-    batch = max(1, min(batch, len(images)))
-    parts = [np.empty((0, *images.shape[1:]), np.float32)]
-    for start, stop, rows in whole_batches(len(images), batch):
+    images, labels, attacker, axis = prepared(model, images, labels, bounds, logits, finding, channels, grey)
+    strengths = strength_of_each(strength, len(images))
+    found, unmoved = np.empty_like(images), 0
+    for start, stop, rows in whole_batches(len(images), max(1, min(batch, len(images)))):
         noise = unit_noise(seed, rows, images.shape[1:]) if chosen.random_start else None
-        field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed) if chosen.control else None
-        changed = attacker.perturb(chosen, images[rows], labels[rows], strengths[rows], protocol=protocol, norm=norm,
-                                   targeted=targeted, grey=grey, steps=steps, noise=noise, first_gradient=field)
-        parts.append(to_numpy(changed)[:stop - start])
-    return np.concatenate(parts)
+        field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed, axis) if chosen.control else None
+        fields = [] if field is None else [field]
+        # Looked through already; a tensor is not looked through again.
+        changed = attacker.perturb(chosen, convert_to_tensor(images[rows]), labels[rows], strengths[rows], protocol=protocol,
+                                   norm=norm, targeted=targeted, grey=grey, steps=steps, noise=noise, first_gradient=field,
+                                   watch=lambda before, after, gradient, logits: fields or fields.append(to_numpy(gradient)))
+        found[start:stop] = to_numpy(changed)[:stop - start]
+        unmoved += int(without_gradient(fields[0])[:stop - start].sum())
+    warn_of(unmoved, len(images))
+    return found
 
 
-def turning_strength(model, images, labels, name="fgnm", *, targeted=False, grey=False, seed=0, batch=64, logits=None):
+def turning_strength(model, images, labels, name="fgnm", *, targeted=False, grey=False, seed=0, batch=64, bounds=(0, 1),
+                     logits=None, finding=None, channels=-1):
     """Find the smallest strength of a single-step attack that turns each image, from one gradient and twenty forward passes.
 
     Args:
-        model, images, labels, targeted, grey, seed, batch, logits: as for `attack`.
+        model, images, labels, targeted, grey, seed, batch, bounds, logits, finding, channels: as for `attack`.
         name: fgsm, fgnm, or a control: noise-sign, noise, shuffled.
 
     Returns:
-        `nosign.turning.Turning`, an entry per image. An image that the model has wrong (or, `targeted`, already takes for its
+        `nosign.turning.Turning`, one entry per image. An image that the model has wrong (or, `targeted`, already takes for its
         label) takes no part.
 
     Raises:
         UserError: as `attack`, or the attack has more than one step.
+
+    Warns:
+        AttackWarning: as `attack`.
     """
     chosen = named_attack(name)
     if chosen.iterative:
         raise UserError(f"name: turning strengths are those of single-step attacks, {name!r} has many steps; choose from "
                         f"{', '.join(known for known, attack in ATTACKS.items() if not attack.iterative)}")
-    attacker = attacker_of(model, logits)
-    images = np.asarray(images, np.float32)
-    labels = one_hot(labels, len(images), attacker.shapes[1][-1])
-    check_batch(images, labels, attacker.shapes)
-    batch = max(1, min(batch, len(images)))
-    parts = []
-    for start, stop, rows in whole_batches(len(images), batch):
-        field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed)
+    images, labels, attacker, axis = prepared(model, images, labels, bounds, logits, finding, channels, grey)
+    parts, unmoved = [], 0
+    for start, stop, rows in whole_batches(len(images), max(1, min(batch, len(images)))):
+        field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed, axis)
+        unmoved += int(without_gradient(field)[:stop - start].sum())
         units = to_numpy(attacker.unit_step(chosen, field, grey=grey))
 
         def turns(strengths, rows=rows, units=units):
-            seen = to_numpy(attacker.logits(stepped(chosen, images[rows], units, strengths))).argmax(-1)
-            return (seen == labels[rows].argmax(-1)) == targeted
+            changed = stepped(chosen, images[rows], units, strengths, bounds=attacker.bounds)
+            return (to_numpy(attacker.logits(changed)).argmax(-1) == labels[rows].argmax(-1)) == targeted
 
-        found = search(turns, ~turns(np.zeros(batch)))
+        found = search(turns, ~turns(np.zeros(len(rows))))
         parts.append([values[:stop - start] for values in (found.strength, found.status, found.turned)])
+    warn_of(unmoved, len(images))
     return Turning(*map(np.concatenate, zip(*parts))) if parts else search(lambda strengths: strengths > 0, np.zeros(0, bool))
 
 
@@ -104,28 +117,161 @@ def named_attack(name):
     return ATTACKS[name]
 
 
-def followed(attacker, chosen, images, labels, rows, targeted, seed):
-    """Return what a single step follows on a batch: the gradient, or a control's field; float32 of the images' shape."""
-    gradient = to_numpy(attacker.gradient_at(images, labels, targeted)) if chosen.needs_gradient else None
-    return control_field(chosen.control, seed, rows, images.shape[1:], gradient) if chosen.control else gradient
+def prepared(model, images, labels, bounds, logits, finding, channels, grey):
+    """Check what `attack` was given.
+
+    Returns:
+        Images, float32 [n, ...] within the bounds; labels, float32 one-hot [n, classes]; an `Attacker`; and the axis of the
+        images that holds channels, or None.
+    """
+    bounds = checked_bounds(bounds)
+    images = checked_images(images, bounds)
+    axis = channel_axis(channels, images.ndim, grey)
+    if finding is not None and not isinstance(finding, (int, np.integer)):
+        raise UserError(f"finding: expected the number of one of the model's outputs, received {finding!r}")
+    expected = getattr(model, "input_shape", None)
+    if isinstance(expected, tuple):
+        check_shape("images", images.shape, expected)
+    attacker = attacker_of(model, images, bounds, logits, finding, channels)
+    labels = one_hot(labels, len(images), attacker.shapes[1][-1], finding)
+    check_batch(images[:0], labels[:0], attacker.shapes)
+    return images, labels, attacker, axis
 
 
-# One model is usually attacked many times in a row; it is compiled once.
-@lru_cache(maxsize=1)
-def attacker_of(model, logits=None):
-    """Return an `Attacker` of a classifier; see `attack` for the arguments."""
-    return Attacker(model if logits else logits_of(model, logits))
+def checked_bounds(bounds):
+    """Return bounds as two floats, or raise `UserError`."""
+    try:
+        low, high = map(float, bounds)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise UserError(f"bounds: expected the smallest and the largest value of an image, such as (0, 1), received {bounds!r}")
+    return low, high
 
 
-def one_hot(labels, images, classes):
-    """Return int labels [n] as float32 [n, classes].
+def checked_images(images, bounds):
+    """Return images as float32 within the bounds, the caller's own array if it is; or raise `UserError`."""
+    try:
+        images = np.asarray(images, np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"images: expected one array [n, ...] of numbers, received {type(images).__name__}") from None
+    if images.ndim < 2:
+        raise UserError(f"images: expected an array [n, ...], received shape {images.shape}")
+    check_range(images, bounds, ROUNDING * (bounds[1] - bounds[0]))
+    outside = images.size and (images.min() < np.float32(bounds[0]) or images.max() > np.float32(bounds[1]))
+    return np.clip(images, *bounds) if outside else images
+
+
+def channel_axis(channels, axes, grey):
+    """Return the axis of images that holds channels, None if there is none, or raise `UserError`."""
+    if not (isinstance(channels, (int, np.integer)) and (0 < channels < axes or -axes < channels < 0)):
+        raise UserError(f"channels: expected an axis of the images other than the first, received {channels!r}")
+    if axes >= LEAST_AXES_WITH_CHANNELS:
+        return int(channels)
+    if grey:
+        raise UserError(f"grey: is for images with channels; these have {axes - 1} axes each")
+    return None
+
+
+def strength_of_each(strength, images):
+    """Return a strength, or one for each image, as float32 [n]; or raise `UserError`."""
+    try:
+        return np.broadcast_to(np.asarray(strength, np.float32), images)
+    except (ValueError, TypeError):
+        raise UserError(f"strength: expected one number or one for each of {images} images, received {strength!r}") from None
+
+
+def one_hot(labels, images, classes, finding=None):
+    """Return labels as float32 one-hot [n, classes].
+
+    Args:
+        labels: whole numbers [n] or [n, 1], or one-hot [n, classes]; with `finding` also 0 and 1, [n, outputs].
+        images: n.
+        classes: how many there are.
+        finding: column of [n, outputs] that holds the labels, or None.
 
     Raises:
-        UserError: there is not one label an image, or one is no class.
+        UserError: there is not one label for each image, one is no class, or they are soft.
     """
     labels = np.asarray(labels)
-    if labels.shape != (images,) or not np.issubdtype(labels.dtype, np.integer):
-        raise UserError(f"labels: expected {images} whole numbers, one an image, received {labels.dtype} {labels.shape}")
+    received = f"received {labels.dtype} {labels.shape}"
+    if labels.dtype == bool or not np.issubdtype(labels.dtype, np.number):
+        labels = labels.astype(np.float32) if labels.dtype == bool else np.full(1, np.nan)
+    if labels.shape == (images, 1):
+        labels = labels[:, 0]
+    elif finding is not None and labels.ndim == 2 and len(labels) == images and finding < labels.shape[1]:
+        labels = labels[:, finding]
+    elif labels.shape == (images, classes):
+        if not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):
+            raise UserError("labels: expected one class for each image; soft labels have no class to be turned from: give their "
+                            "argmax")
+        labels = labels.argmax(1)
+    if labels.shape != (images,) or not np.array_equal(labels, np.rint(labels)):
+        raise UserError(f"labels: expected {images} whole numbers, one for each image, or one-hot ({images}, {classes}), {received}")
+    labels = labels.astype(np.int64)
     if images and not (labels.min() >= 0 and labels.max() < classes):
         raise UserError(f"labels: expected classes from 0 to {classes - 1}, received {labels.min()} to {labels.max()}")
     return np.eye(classes, dtype=np.float32)[labels]
+
+
+def followed(attacker, chosen, images, labels, rows, targeted, seed, axis):
+    """Return what a single step follows on a batch: the gradient, or a control's field; float32 of the images' shape."""
+    gradient = to_numpy(attacker.gradient_at(images, labels, targeted)) if chosen.needs_gradient else None
+    if not chosen.control:
+        return gradient
+    return control_field(chosen.control, seed, rows, images.shape[1:], gradient, axis)
+
+
+def without_gradient(gradient):
+    """Tell which images of a batch have a gradient, NumPy [n, ...], that is zero or not finite, bool [n]."""
+    flat = gradient.reshape(len(gradient), -1)
+    # Some components that are not zero are enough; to look for them among all would take as long as a step.
+    some = flat[:, ::max(1, flat.shape[1] // 256)]
+    suspects = ~(some.any(1) & np.isfinite(flat.sum(1)))
+    for i in np.flatnonzero(suspects):
+        suspects[i] = not (flat[i].any() and np.isfinite(flat[i]).all())
+    return suspects
+
+
+def warn_of(unmoved, images):
+    """Warn if images had no gradient."""
+    if unmoved:
+        warn(f"{unmoved} of {images} images have no gradient and stay where the attack began: an input that is rounded or cast to "
+             "whole numbers, a step without a derivative or a saturated output lies between them and the logits, or the logits "
+             "are not finite")
+
+
+def attacker_of(model, images, bounds, logits, finding, channels):
+    """Return the `Attacker` of a classifier, compiled once for a model and settings; see `attack` for the arguments."""
+    kept, settings = kept_beside(model), (bounds, logits, finding, channels)
+    # Weights may change from call to call, not which ones there are: `quantize` and new layers make others.
+    variables = tuple(map(id, getattr(model, "variables", ())))
+    if settings in kept and kept[settings][0] == variables:
+        return kept[settings][1]
+    attacker = Attacker(find_logits(model, images, logits=logits, finding=finding, bounds=bounds), bounds=bounds,
+                        channels=channels)
+    kept[settings] = tuple(map(id, getattr(model, "variables", ()))), attacker
+    return attacker
+
+
+class Kept(dict):
+    """What was compiled for a model, kept in the model itself: it goes when the model goes, and is not saved or copied."""
+
+    def __reduce__(self):
+        """Pickle or copy nothing of it."""
+        return Kept, ()
+
+
+def kept_beside(model):
+    """Return the `Kept` of a model; a new one each time where none can be kept.
+
+    A bound method cannot hold one. A function on JAX may hold weights that a compiled program would not see change.
+    """
+    import keras
+
+    if keras.backend.backend() == "jax" and not hasattr(model, "variables"):
+        return Kept()
+    try:
+        return vars(model).setdefault("_nosign", Kept())
+    except (TypeError, AttributeError):
+        return Kept()
