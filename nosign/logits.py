@@ -119,7 +119,7 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
                         f"received {finding!r}")
     kind, scores = UNKNOWN, partial(only_output, model)
     if isinstance(model, Followed):
-        kind, scores = model.read(outputs, logits)
+        kind, scores = model.read(outputs, logits, finding)
     elif logits:
         kind = LINEAR
     elif is_graph(model):

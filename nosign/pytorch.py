@@ -15,7 +15,7 @@ from nosign.errors import UserError
 # `Followed` of each module: beside it rather than in it, so that the module is saved, copied and let go as if never attacked.
 FOLLOWED = weakref.WeakKeyDictionary()
 CHANNELS = 1
-# Of outputs in the two memory layouts, relative to the largest; half precision is never laid out anew.
+# Largest difference of outputs in the two memory layouts, relative to the largest output.
 SAME = 1e-4
 
 
@@ -186,15 +186,15 @@ class Followed:
                             "returns the logits alone")
         return values[0]
 
-    def read(self, outputs, logits):
+    def read(self, outputs, logits, finding):
         """Return the kind of the module's outputs and the function from images to its scores, as `nosign.logits.Reading`.
 
         Args:
             outputs: `nosign.logits.Outputs`.
-            logits: as for `attack`; None, for a module, takes outputs for logits where their values allow it.
+            logits, finding: as for `attack`; None for `logits` takes outputs for logits unless all lie in [0, 1].
 
         Raises:
-            UserError: probabilities are taken for logits.
+            UserError: the outputs are probabilities, or may be, and nothing says so.
         """
         from nosign.logits import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
 
@@ -205,6 +205,9 @@ class Followed:
         if outputs.sum_to_one and logits is not False:
             raise UserError(f"{self.name}: its outputs lie in [0, 1] and sum to 1 on every image: probabilities, not logits; "
                             "give logits=False")
+        if logits is None and outputs.bounded and outputs.count > 1 and finding is None:
+            raise UserError(f"{self.name}: its {outputs.count} outputs lie in [0, 1] on every image: give logits=True if they are "
+                            "logits of classes all the same; finding=k to attack the k-th output of a multi-label model")
         taken = logits or logits is None and not outputs.bounded
         return LINEAR if taken else UNKNOWN, self
 
