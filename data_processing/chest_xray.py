@@ -31,15 +31,19 @@ def read_chest_xray(folder):
     Raises:
         UserError: the folder has another layout.
     """
-    folder = find_folder(folder)
     films = []
-    for split in SPLITS:
-        for name, label in FOLDERS.items():
-            for path in sorted((folder / split / name).glob("*")):
-                if path.is_file() and not path.name.startswith("."):
-                    file = os.fsencode(path.name).decode("utf-8", "replace")
-                    films.append(Film(path, f"{NAME}/{split}/{name}/{file}", label, patient_of(file), NAME))
+    for path in folders_of(find_folder(folder)):
+        split, name = path.parts[-2:]
+        for path in sorted(path.iterdir()) if path.is_dir() else ():
+            if path.is_file() and not path.name.startswith("."):
+                file = os.fsencode(path.name).decode("utf-8", "replace")
+                films.append(Film(path, f"{NAME}/{split}/{name}/{file}", FOLDERS[name], patient_of(file), NAME))
     return films
+
+
+def folders_of(folder):
+    """Return the folders whose films are read."""
+    return [folder / split / name for split in SPLITS for name in FOLDERS]
 
 
 def find_folder(folder):

@@ -1,5 +1,7 @@
 """Reads a COVIDx-CXR2 folder: `train/ test/ train.txt test.txt`, rows `patient-id file class source`."""
 
+import codecs
+import contextlib
 import re
 from collections import Counter
 from pathlib import Path
@@ -36,10 +38,11 @@ def read_covidx(folder, negatives="strict", three_class_lists=None):
         UserError: the folder has another layout, a row is malformed or names a missing file, or a list is missing.
     """
     folder = find_folder(folder)
-    normal = None
+    normal, present = None, {path.name: names_in(path) for path in folders_of(folder)}
     if negatives == "strict":
-        normal = read_normal_files(three_class_lists or [folder / name for name in THREE_CLASS_LISTS])
-    rows = {split: list(read_list(folder / f"{split}.txt", ("positive", "negative"))) for split in SPLITS}
+        normal = read_normal_files(three_class_lists or [folder / name for name in THREE_CLASS_LISTS],
+                                   set().union(*present.values()))
+    rows = {split: list(read_list(folder / f"{split}.txt", ("positive", "negative"), present[split])) for split in SPLITS}
     of_person = ids_of_persons(row for split in SPLITS for row in rows[split])
     films, left_out, missing = [], Counter(), []
     for split in SPLITS:
@@ -67,6 +70,16 @@ def find_folder(folder):
             return candidate
     raise UserError(f"{folder}: not a COVIDx-CXR2 folder; expected {', '.join(LISTS)} and the folders "
                     f"{', '.join(SPLITS)} in it; check --covidx")
+
+
+def folders_of(folder):
+    """Return the folders whose films are read."""
+    return [folder / split for split in SPLITS]
+
+
+def names_in(folder):
+    """Return the names of the files in a folder; none where there is no folder."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
 def ids_of_persons(rows):
@@ -101,24 +114,48 @@ def letters_and_digits(name):
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def read_normal_files(paths):
-    """Return the class of each film in the three-class lists, by file name."""
+def read_normal_files(paths, present):
+    """Return the class of each film in the three-class lists, by file name; `present` are the names of the files there are."""
     for path in paths:
         if not Path(path).is_file():
             raise UserError(f"{path}: not found; --negatives strict needs the three-class lists: put them there, name "
                             "them with --three-class-lists, or take every negative with --negatives paper")
     return {file: category for path in paths
-            for _, _, file, category, _ in read_list(path, ("normal", "pneumonia", "COVID-19"))}
+            for _, _, file, category, _ in read_list(path, ("normal", "pneumonia", "COVID-19"), present)}
 
 
-def read_list(path, categories):
-    """Yield (where, id, file, category, collection) for each row; ids may contain spaces."""
-    lines = Path(path).read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    for number, line in enumerate(lines, 1):
+def read_list(path, categories, present=frozenset()):
+    """Yield (where, id, file, category, collection) for each row; ids and files may contain spaces.
+
+    Args:
+        path: of the list.
+        categories: the classes that it may name.
+        present: names of the files there are, by which a file with spaces is told from the id before it.
+    """
+    for number, line in enumerate(text_of(Path(path).read_bytes()).splitlines(), 1):
         if not line.strip():
             continue
         fields = line.rsplit(maxsplit=3)
         if len(fields) != 4 or fields[2] not in categories:
             raise UserError(f"{path} line {number}: expected 'patient-id file class source' with class "
                             f"{' or '.join(categories)}, found {line[:80]!r}")
-        yield f"{path} line {number}", *fields
+        yield f"{path} line {number}", *id_and_file(line, fields, present), *fields[2:]
+
+
+def id_and_file(line, fields, present):
+    """Return the id and the file of a row: of the words before the class the longest end that is a file, or the last."""
+    before = line.rsplit(maxsplit=2)[0].strip()
+    for space in re.finditer(r"\s+", before):
+        if before[space.end():] in present:
+            return before[:space.start()], before[space.end():]
+    return fields[:2]
+
+
+def text_of(content):
+    """Return a list's text: what its byte order mark says, else UTF-8, else Chinese Windows' code (GBK)."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return content.decode("utf-16", "replace")
+    for encoding in ("utf-8-sig", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            return content.decode(encoding)
+    return content.decode("utf-8", "replace")

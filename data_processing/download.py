@@ -40,7 +40,10 @@ CHEST_XRAY = Source("paultimothymooney/chest-xray-pneumonia", 2, "chest-xray-pne
 
 
 def download(source, out):
-    """Fetch one data set into Kaggle's cache and link it below `out`; return the link's path.
+    """Fetch one data set into Kaggle's cache and link it below `out`.
+
+    Returns:
+        Path of the link, or of the folder in the cache where no link can be made.
 
     Raises:
         UserError: kagglehub is not installed, or Kaggle cannot be reached or refuses.
@@ -58,9 +61,13 @@ def download(source, out):
         raise UserError(f"{pinned} could not be fetched ({type(error).__name__}: {error}); by hand: download the "
                         f"archive from https://www.kaggle.com/datasets/{pinned} in a browser, unpack it into {link}; "
                         "if Kaggle asks for a login, set KAGGLE_API_TOKEN") from None
-    link.parent.mkdir(parents=True, exist_ok=True)
-    link.unlink(missing_ok=True)  # a link whose target is gone, as Kaggle's cache was cleared
-    os.symlink(cached, link, target_is_directory=True)
+    try:
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)  # a link whose target is gone, as Kaggle's cache was cleared
+        os.symlink(cached, link, target_is_directory=True)
+    except OSError as error:  # FAT and some network drives have no links
+        print(f"{link}: no link can be made there ({error.strerror}); the films stay in {cached}")
+        return Path(cached)
     return link
 
 

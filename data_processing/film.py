@@ -1,14 +1,36 @@
 """One film: where it came from, and its pixels. Every trap of the file formats is dealt with here."""
 
+import contextlib
+import errno
 import hashlib
+import io
+import os
+import struct
 import warnings
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+
+from nosign.errors import UserError
 
 # The formats that chest films are published in; anything else (DICOM, PDF, text) is reported, not guessed at.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
 # The largest published film has 15 million pixels; a header that claims ten times as many is a mistake or an attack.
 MAX_PIXELS = 150_000_000
+MAX_BYTES = 4 * MAX_PIXELS
+WHITE_16, WHITE_12 = (1 << 16) - 1, (1 << 12) - 1
+BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
+# (byte order, white is zero or not, bits): layouts of a grey TIFF that Pillow can unpack and yet does not open.
+TIFF_LAYOUTS = {(b"MM", 0, 16): ("I;16B", "I;16B"), (b"II", 0, 12): ("I;16", "I;12"), (b"MM", 0, 12): ("I;16", "I;12"),
+                (b"MM", 1, 12): ("I;16", "I;12")}
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_DEPTH_AT = 24
+# Beside the pixels' own chunks, what tells how a PNG lies, and whether it is an animation.
+PNG_CHUNKS_READ = (b"eXIf", b"acTL")
+# What to do about a film that the system does not give; any other reason is the disk's or the network's.
+REMEDIES = {errno.EACCES: "give yourself permission to read it", errno.EPERM: "give yourself permission to read it",
+            errno.EMFILE: "allow more open files (ulimit -n)", errno.ENFILE: "close other programs",
+            errno.ENOMEM: "give fewer --workers", errno.ENOENT: "put it back"}
 EXIF_ORIENTATION = 0x0112
 # What brings a film with this orientation upright, by the name that Pillow gives it.
 TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
@@ -39,16 +61,56 @@ class UnreadableFilm(Exception):
 
 
 def read_pixels(path):
-    """Decode a film to grey.
-
-    Colour, palette and alpha become grey, 16 bits are scaled to 8 (not cut off), EXIF orientation is honoured, and the
-    content decides about the format, not the ending.
-
-    Args:
-        path: the file.
+    """Decode the film in a file to grey; see `decode`.
 
     Returns:
         PIL image of mode L at the film's own size.
+
+    Raises:
+        UnreadableFilm: the bytes are no film.
+        UserError: the system does not give the bytes.
+    """
+    content = read_bytes(path)
+    with blamed_on_system(path):
+        return decode(content)[0]
+
+
+def read_bytes(path):
+    """Return a file's bytes; of a longer file the first `MAX_BYTES` and one.
+
+    The bytes are read here and decoded elsewhere: Pillow raises OSError for damaged bytes too, and its TIFF reader takes a
+    disk that fails for damage.
+
+    Raises:
+        UserError: the system does not give them, which is no fault of the film.
+    """
+    with blamed_on_system(path), open(path, "rb") as file:
+        return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
+
+
+@contextlib.contextmanager
+def blamed_on_system(path):
+    """Turn a failing disk, missing permission or want of memory into one line: no film is left out because of it."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
+        reason = os.strerror(number) if number else str(error)
+        raise UserError(f"{path}: not to be read now ({reason}), which is no fault of the film, so nothing was written; "
+                        f"{REMEDIES.get(number, 'check the disk or the network')}, then run again") from None
+
+
+def decode(content):
+    """Decode a film's bytes to grey.
+
+    Colour, palette and alpha become grey, 12 and 16 bits are scaled to 8 (not cut off), white as zero is inverted, EXIF
+    orientation is honoured, and the content decides about the format, not the ending.
+
+    Args:
+        content: bytes of the file.
+
+    Returns:
+        PIL image of mode L at the film's own size, and a warning about its grey levels, "" if there is none.
 
     Raises:
         UnreadableFilm: empty, truncated, no supported image, an animation or of an absurd size.
@@ -56,33 +118,44 @@ def read_pixels(path):
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings(action="ignore"), open(path, "rb") as file:
-            return decode(file)
-    except UnreadableFilm:
+        with warnings.catch_warnings(action="ignore"):
+            return decode_sound_parts(content)
+    except (UnreadableFilm, MemoryError):
         raise
     except UnidentifiedImageError:
-        empty = Path(path).stat().st_size == 0
-        raise UnreadableFilm("empty file" if empty else "not a supported image type") from None
+        raise UnreadableFilm("not a supported image type" if content else "empty file") from None
     except Image.DecompressionBombError:
         raise UnreadableFilm(f"its header claims more than the {MAX_PIXELS} pixels allowed") from None
     except Exception as error:  # on damaged bytes Pillow raises nearly anything, TypeError and struct.error too
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreadableFilm(f"cannot be decoded: {reason}") from None
+        raise UnreadableFilm(f"cannot be decoded: {str(error) or type(error).__name__}") from None
 
 
-def decode(file):
-    """Decode an open file to a PIL image of mode L; raise whatever Pillow raises.
+def decode_sound_parts(content):
+    """Decode a film's bytes; a PNG that fails is tried again without its texts, colour profile and the like."""
+    if len(content) > MAX_BYTES:
+        raise UnreadableFilm(f"longer than {MAX_BYTES} bytes, more than a film of {MAX_PIXELS} pixels needs")
+    try:
+        return decode_whole(content)
+    except (UnreadableFilm, MemoryError):
+        raise
+    except Exception:  # Pillow refuses damaged and very long extras with nearly anything
+        if not content.startswith(PNG_SIGNATURE):
+            raise
+        return decode_whole(without_extras(content))
 
-    Not by its name: Pillow 13 maps uncompressed TIFFs opened so into memory, and garbles those that are to be turned.
-    """
-    from PIL import Image
 
-    image = Image.open(file, formats=FORMATS)
+def decode_whole(content):
+    """Return what `decode` returns; raise whatever Pillow raises."""
+    from PIL import Image, TiffImagePlugin
+
+    for (order, photometric, bits), modes in TIFF_LAYOUTS.items():
+        TiffImagePlugin.OPEN_INFO.setdefault((order, photometric, (1,), 1, (bits,), ()), modes)
+    image = Image.open(io.BytesIO(content), formats=FORMATS)
     reject_absurd(image)
     if image.format == "JPEG":
         image.draft("L", None)
     image.load()
-    return upright(to_grey(image), orientation_of(image))
+    return upright(to_grey(image, content), orientation_of(image)), darkness_of(image, content)
 
 
 def reject_absurd(image):
@@ -95,7 +168,26 @@ def reject_absurd(image):
         raise UnreadableFilm(f"its header claims more than the {MAX_PIXELS} pixels allowed")
 
 
-def to_grey(image):
+def png_chunks(content):
+    """Yield (kind, start, end) of each chunk in a PNG's bytes."""
+    start = len(PNG_SIGNATURE)
+    while start + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, start)
+        yield kind, start, start + length + 12
+        start += length + 12
+
+
+def without_extras(content):
+    """Return a PNG's bytes without the chunks that its pixels do not need."""
+    def needed(kind, start, end):
+        sound = content[end - 4:end] == struct.pack(">I", zlib.crc32(content[start + 4:end - 4]))
+        return kind[:1].isupper() or kind in PNG_CHUNKS_READ and sound
+
+    return PNG_SIGNATURE + b"".join(content[start:end] for kind, start, end in png_chunks(content)
+                                    if needed(kind, start, end))
+
+
+def to_grey(image, content):
     """Return a decoded PIL image as mode L."""
     import numpy as np
     from PIL import Image
@@ -104,14 +196,65 @@ def to_grey(image):
         return image
     if image.mode.startswith("I"):
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
+        if values.min() < 0 or values.max() > WHITE_16:
             raise UnreadableFilm("32-bit pixels outside 0..65535, without a stated range")
-        return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+        white = full_scale(image, content, values)
+        values = values.astype(np.uint32)
+        if white_is_zero(image):
+            values = white - values
+        return Image.fromarray(((values * 255 + white // 2) // white).astype(np.uint8))
     if image.mode == "F":
         raise UnreadableFilm("floating-point pixels without a stated range")
     if image.mode == "LA":
         return image.getchannel("L")
     return image.convert("RGB").convert("L")
+
+
+def white_is_zero(image):
+    """Tell whether a TIFF counts from white to black; up to 8 bits Pillow has inverted it already."""
+    return image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
+
+
+def full_scale(image, content, values):
+    """Return the value of full scale of an image whose samples lie in 16 bits.
+
+    A TIFF says how many bits a sample has (its MaxSampleValue is not meant for showing it). A PNG has the full scale of
+    16 bits, whatever its sBIT says, for writers are to stretch the samples so; where the low bits are used and the high
+    bits are not, they have not been.
+
+    Args:
+        values: the image as an array.
+    """
+    if image.format == "TIFF":
+        return min((1 << image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0]) - 1, WHITE_16)
+    bits = next((content[start + 8] for kind, start, _ in png_chunks(content) if kind == b"sBIT"), 16)
+    white = (1 << bits) - 1
+    unstretched = 8 <= bits < 16 and values.max() <= white and (values & ((1 << 16 - bits) - 1)).any()
+    return white if unstretched else WHITE_16
+
+
+def darkness_of(image, content):
+    """Return a warning about a film of 16 bits whose values need 12 at most, "" for any other.
+
+    It is not scaled: a film that is meant to be dark looks the same.
+    """
+    import numpy as np
+
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        suspected = values.max() <= WHITE_12 and full_scale(image, content, values) == WHITE_16
+    else:  # of 16-bit colours Pillow keeps the high byte
+        suspected = bits_of(image, content) == 16 and max(np.ravel(image.convert("RGB").getextrema())) <= WHITE_12 >> 8
+    tone = "white" if suspected and white_is_zero(image) else "black"
+    return (f"16 bits a sample, but no value above {WHITE_12}, as if 12 bits were meant: it comes out nearly {tone}; "
+            "scale it to 16 bits, or leave it out") if suspected else ""
+
+
+def bits_of(image, content):
+    """Return how many bits a sample of a TIFF or PNG has, 8 for other formats."""
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(BITS_PER_SAMPLE, (8,)))
+    return content[PNG_DEPTH_AT] if image.format == "PNG" else 8
 
 
 def orientation_of(image):

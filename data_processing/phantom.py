@@ -18,10 +18,8 @@ half the height of the film. Within a lung, `lateral` goes from 0 (mediastinum) 
 """
 
 import argparse
-import concurrent.futures
 import io
 import math
-import multiprocessing
 import os
 import shlex
 import shutil
@@ -38,6 +36,7 @@ import numpy as np
 from nosign.arguments import whole_number
 from nosign.dataset import CLASSES
 from nosign.errors import UserError, run
+from nosign.processes import process_map
 from nosign.provenance import MANIFEST, check_settings, read_manifest, write_manifest, write_text
 
 STAGE = "phantom"
@@ -693,10 +692,8 @@ def write_films(folder, films, seed, workers):
         for job in tqdm(jobs, unit="film", disable=None):
             write_film(job)
         return
-    context = multiprocessing.get_context("spawn")
-    workers = min(workers, len(jobs))
-    with concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=start_worker) as pool:
-        for _ in tqdm(pool.map(write_film, jobs, chunksize=8), total=len(jobs), unit="film", disable=None):
+    with process_map(min(workers, len(jobs)), chunksize=8, start="spawn", initializer=start_worker) as spread:
+        for _ in tqdm(spread(write_film, jobs), total=len(jobs), unit="film", disable=None):
             pass
 
 

@@ -11,21 +11,25 @@ import csv
 import hashlib
 import os
 import signal
+import sys
 import time
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from data_processing import chest_xray, covidx
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
-from data_processing.film import UnreadableFilm, fingerprint, read_pixels, resize
+from data_processing.film import UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, read_pixels, resize
+from data_processing.folders import films_elsewhere, name_some
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
 from nosign.arguments import HelpFormatter, add_seeds, each_seed, whole_number
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
 from nosign.errors import UserError, run
+from nosign.processes import process_map
 from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, reserve, sha256_of_file, write_manifest
 
 PER_CLASS = 1500
@@ -35,6 +39,9 @@ LONGEST_USUAL_ASPECT = 2.0
 # The smallest class of which these shares leave a film for each split.
 FEWEST_PER_CLASS = 7
 FILMS_A_TASK = 16
+WARNINGS_SHOWN = 5
+# How far above its films a set of phantoms may have its manifest: raw/chest-xray-pneumonia/chest_xray/train/NORMAL.
+LEVELS_ABOVE = 5
 # numpy pads the header of a four-dimensional array to this length.
 HEADER_BYTES = 128
 SKIPPED = "skipped.csv"
@@ -42,19 +49,42 @@ OVERVIEW = "overview.png"
 OUTPUTS = (IMAGES, INDEX, PATIENTS, SKIPPED, OVERVIEW)
 
 
+@dataclass(frozen=True)
+class Pool:
+    """The films that both data sets offer.
+
+    Attributes:
+        films: list of `Film`, in an order that no file system decides.
+        left_out: Counter of the rows that the lists leave out, by reason.
+        not_read: Counter of the films in folders that are not read, by folder.
+        times: one SHA-256 of when each film's file was changed.
+        phantoms: SHA-256 of the files around the films that `data_processing.phantom` drew.
+    """
+
+    films: list
+    left_out: Counter
+    not_read: Counter
+    times: str
+    phantoms: set
+
+
 @dataclass
 class Decoded:
     """What is known of a film after decoding it.
 
     Attributes:
+        content: SHA-256 of the file's bytes.
         sha256: of its size and pixels, or None if it could not be read.
         reason: why it could not be read.
+        warning: what is odd about its grey levels, or "".
         width, height: in pixels.
         slot: row of the array file that holds it, or None.
     """
 
+    content: str
     sha256: str | None = None
     reason: str = ""
+    warning: str = ""
     width: int = 0
     height: int = 0
     slot: int | None = None
@@ -95,14 +125,14 @@ def image_bytes(rows, size):
 def prepare(arguments):
     """Run stage 1; see the module's docstring."""
     started = time.time()
-    films, left_out = find_films(arguments)
-    settings = settings_of(arguments, films)
-    out = Path(arguments.out)
-    if not arguments.overwrite and already_prepared(out, settings):
+    pool = find_films(arguments)
+    films, settings, out = pool.films, settings_of(arguments, pool.films), Path(arguments.out)
+    if not arguments.overwrite and already_prepared(out, settings, pool):
         print(f"{out}: these films are already prepared; nothing to do")
         return
     order = draw_order(films, arguments.seed)
-    require_enough([len(numbers) for numbers in order], arguments.per_class, "found")
+    passed_over = f" ({name_some(pool.not_read)} are not read)" if pool.not_read else ""
+    require_enough([len(numbers) for numbers in order], arguments.per_class, f"found{passed_over}")
     # All outputs have temporary names until the last one is complete; the images are hashed while the others are made.
     with contextlib.ExitStack() as outputs, ThreadPoolExecutor(1) as background:
         part = {name: outputs.enter_context(atomic_path(out / name)) for name in OUTPUTS}
@@ -123,24 +153,57 @@ def prepare(arguments):
         known_hashes = {out / IMAGES: hashing.result()}
         (out / MANIFEST).unlink(missing_ok=True)
     write_manifest(out, stage="data_processing.prepare", settings=settings, seed=arguments.seed, started=started,
-                   outputs=[out / name for name in OUTPUTS], known_hashes=known_hashes,
-                   left_out=dict(left_out), dropped=dict(dropped), synthetic=is_synthetic(arguments.covidx))
-    print_summary(films, left_out, dropped, chosen, splits)
+                   outputs=[out / name for name in OUTPUTS], known_hashes=known_hashes, dropped=dict(dropped),
+                   **facts_of(pool, decoded))
+    print_warnings(films, decoded)
+    print_summary(pool, dropped, chosen, splits)
     print_groups(films, groups, kept=arguments.split == "patient")
     print_shapes([decoded[number] for number in chosen], arguments.image_size)
     print(f"wrote {out}/: {', '.join(OUTPUTS)} in {time.time() - started:.1f} s")
 
 
 def find_films(arguments):
-    """Return the films of both data sets, in an order that no file system decides, and what the lists left out."""
-    covidx, left_out = read_covidx(arguments.covidx, arguments.negatives, arguments.three_class_lists)
-    films = sorted(covidx + read_chest_xray(arguments.chest_xray), key=lambda film: film.file)
-    return films, left_out
+    """Return the `Pool` of both data sets."""
+    listed, left_out = read_covidx(arguments.covidx, arguments.negatives, arguments.three_class_lists)
+    films = sorted(listed + read_chest_xray(arguments.chest_xray), key=lambda film: film.file)
+    return Pool(films, left_out, find_films_not_read(arguments, films), times_of(films), hashes_of_phantoms(films))
 
 
-def is_synthetic(covidx):
-    """Tell whether a data set was drawn by `data_processing.phantom`, so that no caption passes it for patients' films."""
-    return (read_manifest(Path(covidx).parent) or {}).get("stage") == "phantom"
+def facts_of(pool, decoded):
+    """Return what the manifest says of the pool beside the settings.
+
+    Its films are synthetic if `data_processing.phantom` drew any, so that no caption passes drawings for patients' films.
+    """
+    return {"left_out": dict(pool.left_out), "not_read": dict(pool.not_read),
+            "warnings": {film.file: found.warning for film, found in zip(pool.films, decoded) if found.warning},
+            "film_contents_sha256": contents_of(pool.films, (found.content for found in decoded)),
+            "film_times_sha256": pool.times, "synthetic": any(found.content in pool.phantoms for found in decoded)}
+
+
+def find_films_not_read(arguments, films):
+    """Count the films of both data sets in folders that are not read, by folder."""
+    covidx_folder = covidx.find_folder(arguments.covidx)
+    chest_xray_folder = chest_xray.find_folder(arguments.chest_xray)
+    folders = {*covidx.folders_of(covidx_folder), *chest_xray.folders_of(chest_xray_folder),
+               *(film.path.parent for film in films)}
+    read = {os.path.realpath(folder) for folder in folders}
+    return (films_elsewhere(covidx_folder, covidx.NAME, read)
+            + films_elsewhere(chest_xray_folder, chest_xray.NAME, read, skipped=("chest_xray",)))
+
+
+def hashes_of_phantoms(films):
+    """Return the SHA-256 of all files that `data_processing.phantom` says it wrote around the films.
+
+    By its hash a film is known for a drawing whatever its folder is called and wherever that is linked from.
+    """
+    folders = {path.parent for film in films for path in (film.path.absolute(), film.path.resolve())}
+    hashes = set()
+    for folder in {above for folder in folders for above in (folder, *folder.parents)[:LEVELS_ABOVE]}:
+        with contextlib.suppress(UserError, OSError):  # somebody else's manifest.json
+            manifest = read_manifest(folder) or {}
+            if manifest.get("stage") == "phantom" and isinstance(manifest.get("outputs"), dict):
+                hashes.update(map(str, manifest["outputs"].values()))
+    return hashes
 
 
 def settings_of(arguments, films):
@@ -151,7 +214,36 @@ def settings_of(arguments, films):
             "films_found": len(films), "films_sha256": hashlib.sha256(listing.encode()).hexdigest()}
 
 
-def already_prepared(out, settings):
+def times_of(films):
+    """Return one SHA-256 of when each film's file was written and last changed in any way."""
+    stats = ((film, film.path.stat()) for film in films)
+    listing = "\n".join(f"{film.file} {stat.st_mtime_ns} {stat.st_ctime_ns}" for film, stat in stats)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+def contents_of(films, hashes):
+    """Return one SHA-256 of what all films' files hold, by the SHA-256 of each."""
+    return hashlib.sha256("\n".join(f"{film.file} {sha256}" for film, sha256 in zip(films, hashes)).encode()).hexdigest()
+
+
+def hash_of_film(film):
+    """Return the SHA-256 of a film's file."""
+    return hashlib.sha256(read_bytes(film.path)).hexdigest()
+
+
+def replaced(manifest, pool):
+    """Tell whether a film's file was replaced by another of its length since a manifest was written.
+
+    Where the files' times are the recorded ones they were not. A copy of the data set has other times and the same contents,
+    which are then read. Older manifests record neither.
+    """
+    if manifest.get("film_times_sha256") in (None, pool.times):
+        return False
+    with ThreadPoolExecutor(useful_workers()) as threads:
+        return contents_of(pool.films, threads.map(hash_of_film, pool.films)) != manifest.get("film_contents_sha256")
+
+
+def already_prepared(out, settings, pool):
     """Tell whether `out` holds these films already.
 
     Raises:
@@ -159,9 +251,13 @@ def already_prepared(out, settings):
     """
     advice = "choose another --out, or give --overwrite"
     present = [name for name in OUTPUTS if (out / name).exists()]
-    if check_settings(out, settings, advice):
+    if manifest := check_settings(out, settings, advice):
         whole = image_bytes(settings["per_class"] * len(CLASSES), settings["image_size"])
-        return len(present) == len(OUTPUTS) and (out / IMAGES).stat().st_size == whole
+        if len(present) < len(OUTPUTS) or (out / IMAGES).stat().st_size != whole:
+            return False
+        if replaced(manifest, pool):
+            raise UserError(f"{out}: holds films of these names and lengths, but their files hold something else now; {advice}")
+        return True
     if present:
         raise UserError(f"{out}: holds {', '.join(present)} but no {MANIFEST} that says which run wrote them; {advice}")
     return False
@@ -187,7 +283,7 @@ def decode_all(films, order, store, workers, per_class):
         list of `Decoded`, one a film.
 
     Raises:
-        UserError: a worker process was killed.
+        UserError: a worker process was killed, or the system does not give a film's bytes.
     """
     from tqdm import tqdm
 
@@ -195,8 +291,9 @@ def decode_all(films, order, store, workers, per_class):
              for label, numbers in enumerate(order) for place, number in enumerate(numbers[:per_class])}
     work = [(film.path, slots.get(number)) for number, film in enumerate(films)]
     try:
-        with ProcessPoolExecutor(min(workers, useful_workers()), initializer=leave_interrupts_to_parent) as pool:
-            results = pool.map(partial(decode_film, store), work, chunksize=FILMS_A_TASK)
+        with process_map(min(workers, useful_workers()), chunksize=FILMS_A_TASK,
+                         initializer=leave_interrupts_to_parent) as spread:
+            results = spread(partial(decode_film, store), work)
             return list(tqdm(results, "decoding", len(films), unit=" films", delay=1, leave=False, disable=None))
     except BrokenProcessPool:
         raise UserError(f"{store.path.parent}: nothing written, as a decoding process was killed, most likely for want "
@@ -217,13 +314,19 @@ def useful_workers():
 def decode_film(store, work):
     """Decode a film, given as (path, slot); store it resized if it has a slot."""
     path, slot = work
-    try:
-        image = read_pixels(path)
-    except UnreadableFilm as error:
-        return Decoded(reason=str(error))
-    if slot is not None:
-        store.write(slot, resize(image, store.size))
-    return Decoded(fingerprint(image), width=image.width, height=image.height, slot=slot)
+    content = read_bytes(path)
+    found = Decoded(hashlib.sha256(content).hexdigest())
+    with blamed_on_system(path):
+        try:
+            image, found.warning = decode(content)
+        except UnreadableFilm as error:
+            found.reason = str(error)
+            return found
+        found.sha256, found.width, found.height, found.slot = fingerprint(image), image.width, image.height, slot
+        small = None if slot is None else resize(image, store.size)
+    if small is not None:
+        store.write(slot, small)
+    return found
 
 
 def choose(films, decoded, order, per_class):
@@ -288,8 +391,19 @@ def fill_gaps(films, decoded, chosen, store):
         free = [slot for slot in range(label, total, len(CLASSES)) if slot not in taken]
         late = [number for number in chosen if films[number].label == label and decoded[number].slot is None]
         for slot, number in zip(free, late):
-            store.write(slot, resize(read_pixels(films[number].path), store.size))
+            store.write(slot, resize(read_again(films[number], decoded[number]), store.size))
             decoded[number].slot = slot
+
+
+def read_again(film, found):
+    """Decode a film a second time.
+
+    Raises:
+        UserError: its file is another by now, or the system does not give it.
+    """
+    if hash_of_film(film) != found.content:
+        raise UserError(f"{film.path}: changed while the films were being prepared, so nothing was written; run again")
+    return read_pixels(film.path)
 
 
 def write_index(path, films, decoded, rows, splits, groups):
@@ -347,12 +461,24 @@ def draw_overview(path, images_path, columns=10, film_px=128):
     sheet.save(path)
 
 
-def print_summary(films, left_out, dropped, chosen, splits):
-    """Print what was found, dropped and drawn, by class, collection and split."""
+def print_warnings(films, decoded):
+    """Print on stderr which films have odd grey levels, the first few by name."""
+    odd = [f"warning: {film.file}: {found.warning}" for film, found in zip(films, decoded) if found.warning]
+    for line in odd[:WARNINGS_SHOWN]:
+        print(line, file=sys.stderr)
+    if len(odd) > WARNINGS_SHOWN:
+        print(f"warning: the same of {len(odd) - WARNINGS_SHOWN} more films, which {MANIFEST} names", file=sys.stderr)
+
+
+def print_summary(pool, dropped, chosen, splits):
+    """Print what was found, passed over, dropped and drawn, by class, collection and split."""
+    films = pool.films
     print(f"found {len(films)} films")
-    for what, counts in (("left out by the lists", left_out), ("dropped", dropped)):
+    for what, counts in (("left out by the lists", pool.left_out), ("dropped", dropped)):
         for reason, count in counts.items():
             print(f"  {what}: {count} {reason}")
+    if pool.not_read:
+        print(f"  not read: {name_some(pool.not_read)}")
     collections = sorted({film.collection for film in films})
     print(f"drawn {len(chosen)} films")
     print(f"  {'class':<12}", *(f"{name:>15}" for name in (*SPLITS, *collections)))

@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -200,6 +200,13 @@ def move(direction, norm, bounds, position, films, gradient, step, radius):
     return ops.clip(moved if norm is None else PROJECTIONS[norm](moved, films, radius), *bounds)
 
 
+@lru_cache(maxsize=64)
+def compiled_move(direction, norm, bounds):
+    """Return `move` compiled for a direction, norm and bounds: it holds no model, so all models share it."""
+    # XLA makes one pass over the arrays of it. A no-sign step sums over a film, which XLA does in one thread and less exactly.
+    return compiled(partial(move, direction, norm, bounds), fused=direction == "sign" and norm != "l2")
+
+
 def project_linf(position, films, radius):
     """Return the nearest point of the L-inf ball around the films (the paper's equation 2)."""
     from keras import ops
@@ -392,8 +399,6 @@ class Attacker:
         self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
         self.bounds = tuple(float(np.float32(bound)) for bound in bounds)
         self.span = self.bounds[1] - self.bounds[0]
-        self.moves = {(name, norm): compiled(partial(move, name, norm, self.bounds))
-                      for name in DIRECTIONS for norm in (*NORMS, None)}
         self.accumulate, self.one_channel = compiled(accumulate), compiled(partial(one_channel, axis=channels))
         self.channels = channels
 
@@ -438,7 +443,7 @@ class Attacker:
             return ops.convert_to_tensor(stepped(attack, to_numpy(films), unit, strength, protocol, self.bounds))
         step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps)
         # The ball of "paper" is as wide as the bounds.
-        move = self.moves[attack.direction, norm if protocol == "budget" else None]
+        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds)
         # PyTorch multiplies no array by a tensor.
         films, step, radius, start = (ops.convert_to_tensor(value, "float32") for value in (films, step, radius, start))
         position, kept = films, None
@@ -451,7 +456,7 @@ class Attacker:
             followed = self.one_channel(gradient) if grey else gradient
             if attack.momentum:
                 followed = kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, followed)
-            before, position = position, move(position, films, followed, step, radius)
+            before, position = position, take(position, films, followed, step, radius)
             if watch:
                 watch(before, position, gradient, logits)
         return position

@@ -21,7 +21,7 @@ class AttackWarning(UserWarning):
 
 def warn(message):
     """Warn with an `AttackWarning` at the line outside this package that called it."""
-    level, frame = 1, sys._getframe(1)
+    level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, AttackWarning, stacklevel=level)

@@ -4,7 +4,6 @@ Each `draw_*` function returns a figure 7.16 inches wide (two columns of an IEEE
 """
 
 import zipfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -21,6 +20,7 @@ from nosign.cells import example_path, ordered
 from nosign.classifiers import BACKBONES, HEAD_UNITS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
+from nosign.processes import process_map
 from nosign.provenance import atomic_path
 from nosign.statistics import CLEAN, at_largest_strength, plural
 from nosign.tables import INTERVALS, PAPER_CONDITION, attack_pairs, percent_before, starred
@@ -139,8 +139,8 @@ def save_figures(figures, folder):
     Returns:
         The paths.
     """
-    with ProcessPoolExecutor(2) as pool:
-        written = pool.map(save_figure, figures.values(), repeat(folder), figures)
+    with process_map(2) as spread:
+        written = spread(save_figure, figures.values(), repeat(folder), figures)
         return [path for paths in written for path in paths]
 
 

@@ -135,15 +135,15 @@ def to_numpy(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
-def compiled(function):
-    """Compile a function of tensors that holds no model."""
+def compiled(function, fused=False):
+    """Compile a function of tensors that holds no model; `fused` makes one loop of operations on single components."""
     import keras
 
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow
 
-        return tensorflow.function(function, autograph=False)
+        return tensorflow.function(function, autograph=False, jit_compile=fused)
     if backend == "jax":
         import jax
 

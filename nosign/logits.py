@@ -24,7 +24,6 @@ LEAST_PROBABILITY = 1e-4
 TOLERANCES = {"float16": (1e-2, 1e-2), "bfloat16": (0.1, 5e-2), "float32": (1e-4, 1e-3)}
 SMALLEST = float(np.finfo(np.float32).tiny)
 PROBES, RANDOM_PROBES = 4, 4
-LOGITS_ADVICE = "give logits=True if its outputs are logits, logits=False if they are probabilities"
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
                         f"received {finding!r}")
     kind, scores = UNKNOWN, partial(only_output, model)
     if isinstance(model, Followed):
-        kind, scores = model.read(outputs, logits, finding)
+        kind, scores = model.read(outputs, logits)
     elif logits:
         kind = LINEAR
     elif is_graph(model):
@@ -208,34 +207,49 @@ def accepted(outputs, kind, scores, whole, logits, finding):
     Args:
         outputs: `Outputs`.
         kind: of `Reading`, checked by value.
-        scores: function from images to what `kind` was found to be applied to.
+        scores: function from images to what the last softmax or sigmoid was given.
         whole: function from images to the model's output.
         logits, finding: see `find_logits`.
     """
-    name, classes = outputs.name, finding is None and outputs.count > 1
-    if finding is not None and (kind == SOFTMAX or outputs.sum_to_one):
-        raise UserError(f"finding: is for multi-label models, and the outputs of {name} sum to 1: leave it out and give classes "
-                        "as labels")
-    if kind == SIGMOID and classes or kind == UNKNOWN and classes and outputs.bounded and not outputs.sum_to_one:
-        raise UserError(f"{name}: a multi-label model, {outputs.count} outputs in [0, 1] that do not sum to 1: give finding=k to "
-                        "attack the k-th, with labels 0 (absent) and 1 (present)")
-    if kind == LINEAR and outputs.sum_to_one and logits:
-        raise UserError(f"{name}: its outputs lie in [0, 1] and sum to 1 on every image: probabilities, not logits; leave "
-                        "logits=True out")
-    if kind == LINEAR and outputs.count == 1 and not logits:
-        raise UserError(f"{name}: one output without a sigmoid; give logits=True if it is the log-odds of class 1")
+    classes = finding is None and outputs.count > 1
+    refuse_unclear(outputs, kind, logits, finding, classes)
     if kind in (SOFTMAX, SIGMOID):
         return scores
     if kind == LINEAR and not outputs.sum_to_one:
         return whole
-    if not outputs.bounded and logits is False:
-        raise UserError(f"{name}: its outputs are no probabilities, they range from {outputs.values.min():g} to "
-                        f"{outputs.values.max():g}; leave logits=False out")
-    if not (outputs.sum_to_one or outputs.bounded and logits is False):
-        raise UserError(f"{name}: whether its outputs are logits cannot be told from its graph or its values; {LOGITS_ADVICE}")
-    warn(f"{name}: its logits were not found, so the attack follows the logarithm of its probabilities; images of which it is "
-         "sure beyond float32 have no gradient")
+    warn(f"{outputs.name}: its logits were not found, so the attack follows the logarithm of its probabilities; images of which it "
+         "is sure beyond float32 have no gradient")
     return partial(log_probabilities if classes else log_odds, whole)
+
+
+def refuse_unclear(outputs, kind, logits, finding, classes):
+    """Raise `UserError` if what a model gives is not clearly logits or probabilities; see `accepted`.
+
+    Args:
+        classes: whether each output is a class of its own.
+    """
+    several = f"{outputs.count} outputs in [0, 1] that do not sum to 1"
+    findings = "finding=k to attack the k-th, with labels 0 (absent) and 1 (present)"
+    independent = classes and outputs.bounded and not outputs.sum_to_one
+    problem = None
+    if finding is not None and (kind == SOFTMAX or outputs.sum_to_one):
+        problem = "finding is for multi-label models, and these outputs sum to 1: leave it out, and give classes as labels"
+    elif kind == SIGMOID and classes:
+        problem = f"a multi-label model, {several}: give {findings}"
+    elif kind == LINEAR and outputs.sum_to_one and logits:
+        problem = "its outputs lie in [0, 1] and sum to 1 on every image: probabilities, not logits; leave logits=True out"
+    elif kind == LINEAR and outputs.count == 1 and not logits:
+        problem = "one output without a sigmoid; give logits=True if it is the log-odds of class 1"
+    elif kind == UNKNOWN and independent:
+        problem = f"{several}; if it is a multi-label model, give logits=False and {findings}; if they are logits, give logits=True"
+    elif kind == UNKNOWN and logits is False and not outputs.bounded:
+        problem = (f"its outputs are no probabilities, they range from {outputs.values.min():g} to {outputs.values.max():g}; leave "
+                   "logits=False out")
+    elif kind == UNKNOWN and logits is None and not outputs.sum_to_one:
+        problem = ("whether its outputs are logits cannot be told from its graph or its values; give logits=True if they are, "
+                   "logits=False if they are probabilities")
+    if problem:
+        raise UserError(f"{outputs.name}: {problem}")
 
 
 def as_classes(scores, column, images):

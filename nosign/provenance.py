@@ -5,7 +5,7 @@ later run can tell "already done" from "outputs of another run are in the way".
 """
 
 import contextlib
-import fcntl
+import errno
 import hashlib
 import importlib.metadata
 import json
@@ -19,10 +19,20 @@ from pathlib import Path
 
 from nosign.errors import UserError
 
+try:
+    import fcntl
+except ImportError:  # Unix alone has it
+    fcntl = None
+
 MANIFEST = "manifest.json"
 PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn", "scikit-image", "statsmodels",
             "scipy", "pandas", "matplotlib")
 CHUNK_BYTES = 1 << 20
+# What a file system answers that has no locks, or cannot reserve space.
+NOT_SUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+# A lock that stands as a file so long is a killed process's.
+LOCK_SECONDS = 300
+LOCK_POLL_SECONDS = 0.02
 
 
 @contextlib.contextmanager
@@ -44,15 +54,28 @@ def atomic_path(path):
 def reserve(file, length):
     """Make an open binary file `length` bytes long and take its space from the disk now.
 
-    Whoever writes into a mapped file without space on the disk is killed by the system, without a message.
+    Whoever writes into a mapped file without space on the disk is killed by the system, without a message. Where the
+    system cannot reserve space, zeros are written behind what the file holds.
 
     Raises:
         OSError: the disk is full.
     """
-    if hasattr(os, "posix_fallocate"):
+    try:
         os.posix_fallocate(file.fileno(), 0, length)
-    else:
-        file.truncate(length)
+    except AttributeError:
+        write_zeros(file, length)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        write_zeros(file, length)
+
+
+def write_zeros(file, length):
+    """Write zeros at the end of an open binary file until it is `length` bytes long."""
+    missing = length - file.seek(0, os.SEEK_END)
+    while missing > 0:
+        missing -= file.write(bytes(min(missing, CHUNK_BYTES)))
+    file.flush()
 
 
 def write_text(path, text):
@@ -148,10 +171,45 @@ def utc(seconds):
 @contextlib.contextmanager
 def locked(folder):
     """Let one process at a time change a folder's shared files; the others wait."""
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with open(Path(folder) / ".lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "w") as file, contextlib.nullcontext() if lock(file) else sole_file(folder / ".locked"):
         yield
+
+
+def lock(file):
+    """Wait for an open file's lock, which closing gives back; return whether the system has such locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def sole_file(path):
+    """Wait until no other process has a file, and have it: a lock for file systems without any."""
+    seen, since = None, time.monotonic()
+    while True:
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+            break
+        except FileExistsError:
+            with contextlib.suppress(FileNotFoundError):
+                stamp = path.stat().st_mtime_ns
+                if stamp != seen:
+                    seen, since = stamp, time.monotonic()
+                elif time.monotonic() - since > LOCK_SECONDS:
+                    path.unlink()
+            time.sleep(LOCK_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def read_manifest(folder):
@@ -165,7 +223,7 @@ def read_manifest(folder):
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except ValueError:
+    except (ValueError, RecursionError):
         manifest = None
     if not isinstance(manifest, dict):
         raise UserError(f"{path}: not a manifest in JSON; remove the file, or run the stage again with --overwrite")
@@ -189,7 +247,10 @@ def check_settings(folder, settings, advice):
     manifest = read_manifest(folder)
     if manifest is None:
         return None
-    differing = describe_differences(manifest.get("settings", {}), settings)
+    found = manifest.get("settings")
+    if not isinstance(found, dict):
+        raise UserError(f"{Path(folder) / MANIFEST}: says no settings, so another program wrote it; move it away, or {advice}")
+    differing = describe_differences(found, settings)
     if differing:
         raise UserError(f"{folder}: holds the outputs of another run: {differing}; {advice}")
     return manifest

@@ -186,15 +186,15 @@ class Followed:
                             "returns the logits alone")
         return values[0]
 
-    def read(self, outputs, logits, finding):
+    def read(self, outputs, logits):
         """Return the kind of the module's outputs and the function from images to its scores, as `nosign.logits.Reading`.
 
         Args:
             outputs: `nosign.logits.Outputs`.
-            logits, finding: as for `attack`; None for `logits` takes outputs for logits unless all lie in [0, 1].
+            logits: as for `attack`; None takes outputs for logits unless all lie in [0, 1].
 
         Raises:
-            UserError: the outputs are probabilities, or may be, and nothing says so.
+            UserError: the outputs are probabilities, and nothing says so.
         """
         from nosign.logits import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
 
@@ -205,9 +205,6 @@ class Followed:
         if outputs.sum_to_one and logits is not False:
             raise UserError(f"{self.name}: its outputs lie in [0, 1] and sum to 1 on every image: probabilities, not logits; "
                             "give logits=False")
-        if logits is None and outputs.bounded and outputs.count > 1 and finding is None:
-            raise UserError(f"{self.name}: its {outputs.count} outputs lie in [0, 1] on every image: give logits=True if they are "
-                            "logits of classes all the same; finding=k to attack the k-th output of a multi-label model")
         taken = logits or logits is None and not outputs.bounded
         return LINEAR if taken else UNKNOWN, self
 

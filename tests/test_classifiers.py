@@ -122,15 +122,6 @@ def test_logits_share_the_classifiers_weights():
     np.testing.assert_array_equal(to_numpy(logits(films_in_unit_range(2, 8))), [[1, 2, 3]] * 2)
 
 
-def test_a_model_without_logits_is_refused():
-    import keras
-
-    films = keras.Input((8, 8, 3))
-    model = keras.Model(films, keras.layers.LeakyReLU(name="end")(keras.layers.Flatten()(films)), name="mine")
-    with pytest.raises(UserError, match="mine: its last layer, end, is neither a softmax"):
-        classifiers.logits_of(model)
-
-
 def test_the_seed_decides_the_initial_weights(vgg):
     again, other = classifiers.build("VGG16", 32), classifiers.build("VGG16", 32, seed=1)
     equal = [np.array_equal(a, b) for a, b in zip(vgg.get_weights(), again.get_weights())]

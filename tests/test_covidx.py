@@ -144,6 +144,42 @@ def test_malformed_row_is_named(tmp_path, row):
         list(read_list(tmp_path / "train.txt", ("positive", "negative")))
 
 
+@pytest.mark.parametrize("listed_id, file", [
+    ("COVID 12", "COVID 12.png"), ("12", "a b c.png"), ("COVID 1 2", "scan  (1) of 2.png"), ("7", "plain.png")])
+def test_files_may_hold_spaces(sets, listed_id, file):
+    sets.add_covidx(file, listed_id, class_8a="COVID-19")
+    sets.add_covidx(f"n {file}", listed_id, "negative", class_8a="normal", split="test")
+    sets.add_covidx(f"p {file}", listed_id, "negative", class_8a="pneumonia", split="test")
+    films, left_out = read_covidx(sets.covidx)
+    assert [film.file for film in films] == [f"covidx-cxr2/train/{file}", f"covidx-cxr2/test/n {file}"]
+    assert [film.patient for film in films] == [f"sirm:{listed_id}"] * 2 and left_out.total() == 1
+
+
+def test_each_row_names_its_own_file_where_one_name_ends_like_another(sets):
+    sets.add_covidx("b.png", "a", class_8a="COVID-19")
+    sets.add_covidx("a b.png", "a", split="test")
+    films = read_covidx(sets.covidx, "paper")[0]
+    assert [(film.file.split("/", 1)[1], film.patient) for film in films] == [
+        ("train/b.png", "sirm:a"), ("test/a b.png", "sirm:a")]
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16", "utf-16-le", "utf-16-be", "utf-8", "utf-8-sig"])
+def test_lists_of_chinese_windows_are_read(sets, encoding):
+    sets.add_covidx("\u80ba\u708e-1.png", "\u60a3\u8005 1", class_8a="COVID-19")
+    sets.add_covidx("b.png", "2", "negative", class_8a="normal")
+    for path in sets.covidx.glob("train*.txt"):
+        mark = "\ufeff" if encoding.startswith("utf-16-") else ""  # the others write their own, or none
+        path.write_bytes((mark + path.read_text(encoding="utf-8").replace("\n", "\r\n")).encode(encoding))
+    films = read_covidx(sets.covidx)[0]
+    assert [(film.file, film.patient) for film in films] == [
+        ("covidx-cxr2/train/\u80ba\u708e-1.png", "sirm:\u60a3\u8005 1"), ("covidx-cxr2/train/b.png", "sirm:2")]
+
+
+def test_list_in_no_known_code_is_read_as_far_as_it_goes(tmp_path):
+    (tmp_path / "train.txt").write_bytes(b"\xff\xff 1 a.png positive sirm\n2 b.png negative rsna\n")
+    assert [row[2] for row in read_list(tmp_path / "train.txt", ("positive", "negative"))] == ["a.png", "b.png"]
+
+
 def test_list_with_windows_line_ends_and_byte_order_mark_is_read(tmp_path):
     (tmp_path / "train.txt").write_bytes(b"\xef\xbb\xbfCOVID 1 a.png positive sirm\r\n2 b.png negative rsna\r\n")
     rows = [row[1:] for row in read_list(tmp_path / "train.txt", ("positive", "negative"))]

@@ -62,6 +62,16 @@ def test_link_into_a_cleared_cache_is_replaced(kaggle, tmp_path):
     assert len(read_chest_xray(download.download(download.CHEST_XRAY, tmp_path / "raw"))) == 4
 
 
+def test_where_no_link_can_be_made_the_films_stay_in_the_cache(kaggle, tmp_path, monkeypatch, capsys):
+    def refuses(*_, **__):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuses)
+    folder = download.download(download.CHEST_XRAY, tmp_path / "raw")
+    assert folder == tmp_path and len(read_chest_xray(folder)) == 4
+    assert f"no link can be made there (Operation not permitted); the films stay in {tmp_path}\n" in capsys.readouterr().out
+
+
 def test_counts_of_the_published_set_pass_and_others_are_refused(sets, capsys):
     films = read_chest_xray(sets.chest_xray)
     download.check_counts(replace(download.CHEST_XRAY, counts={"Pneumonia": 2, "Normal": 2}), films)

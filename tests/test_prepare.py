@@ -1,5 +1,7 @@
 """Stage 1: which films are drawn, into which split, into which row, and what happens when something is wrong."""
 
+import _multiprocessing
+import errno
 import json
 import os
 import shutil
@@ -199,6 +201,145 @@ def test_second_run_does_nothing_and_other_settings_need_overwrite(sets, tmp_pat
     assert json.loads((out / MANIFEST).read_text())["settings"]["seed"] == 1
 
 
+def changed_back(path, write):
+    """Change a film's file and give it the time of its last change back, as some copying programs do."""
+    stat = path.stat()
+    write(path)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size and path.stat().st_mtime_ns == stat.st_mtime_ns
+
+
+def flip_a_bit_of_the_last_row(path):
+    """Make another film of the same length in bytes: the file is an uncompressed bitmap."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 64
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("keep_time", [True, False])
+def test_film_replaced_by_another_of_its_length_is_noticed(sets, tmp_path, capsys, keep_time):
+    out, path = tmp_path / "data", sets.chest_xray / "train" / "NORMAL" / "IM-0004-0001.jpeg"
+    Image.open(path).save(path, "BMP")
+    prepared(sets, out, "--per-class", "9")
+    before, image_of = content(out), {row["file"]: row["sha256"] for row in rows_of(out / INDEX)}
+    changed_back(path, flip_a_bit_of_the_last_row) if keep_time else flip_a_bit_of_the_last_row(path)
+    capsys.readouterr()
+    line = refused(sets, out, capsys, "--per-class", "9")
+    assert "their files hold something else now" in line and "--overwrite" in line and content(out) == before
+    after = {row["file"]: row["sha256"] for row in prepared(sets, out, "--per-class", "9", "--overwrite")}
+    assert {file for file in after if after[file] != image_of[file]} == {"chest_xray/train/NORMAL/IM-0004-0001.jpeg"}
+
+
+def test_copy_of_the_sets_with_other_times_is_the_same_films(sets, tmp_path, capsys):
+    out = tmp_path / "data"
+    prepared(sets, out)
+    shutil.copytree(sets.covidx, tmp_path / "copy" / "covidx", copy_function=shutil.copyfile)
+    shutil.copytree(sets.chest_xray, tmp_path / "copy" / "kermany", copy_function=shutil.copyfile)
+    sets.covidx, sets.chest_xray = tmp_path / "copy" / "covidx", tmp_path / "copy" / "kermany"
+    for path in sets.covidx.rglob("*.png"):
+        os.utime(path, (1, 1))
+    stamps = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+    capsys.readouterr()
+    prepared(sets, out)
+    assert "nothing to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
+
+
+def test_unchanged_films_are_not_read_again(sets, tmp_path, capsys, monkeypatch):
+    prepared(sets, tmp_path / "data")
+    monkeypatch.setattr(prepare, "read_bytes", None)
+    prepared(sets, tmp_path / "data")
+    assert "nothing to do" in capsys.readouterr().out
+
+
+def test_manifest_that_records_no_contents_is_still_read(sets, tmp_path, capsys):
+    prepared(sets, tmp_path / "data")
+    manifest = json.loads((tmp_path / "data" / MANIFEST).read_text())
+    for name in ("film_contents_sha256", "film_times_sha256", "warnings", "not_read"):
+        del manifest[name]
+    (tmp_path / "data" / MANIFEST).write_text(json.dumps(manifest))
+    os.utime(sets.covidx / "train" / "covid0.png", (1, 1))
+    prepared(sets, tmp_path / "data")
+    assert "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_read_error_stops_with_the_films_name_and_writes_nothing(sets, tmp_path, capsys, workers):
+    """Reading /proc/self/mem from its beginning is an input/output error, as a failing disk gives it."""
+    path = sets.chest_xray / "train" / "PNEUMONIA" / "person77_virus_7.jpeg"
+    path.symlink_to("/proc/self/mem")
+    line = refused(sets, tmp_path / "data", capsys, "--workers", workers)
+    assert line.startswith(f"error: {path}: not to be read now (Input/output error), which is no fault of the film")
+    assert line.endswith("then run again") and not any((tmp_path / "data").iterdir())
+
+
+def test_want_of_memory_stops_with_the_films_name_and_writes_nothing(sets, tmp_path, capsys, monkeypatch):
+    def fails(_):
+        raise MemoryError
+
+    monkeypatch.setattr(prepare, "decode", fails)
+    line = refused(sets, tmp_path / "data", capsys)
+    assert str(sets.chest_xray) in line and "(Cannot allocate memory)" in line and "fewer --workers" in line
+    assert not any((tmp_path / "data").iterdir())
+
+
+def test_film_that_changes_while_the_others_are_prepared_stops_the_run(sets, tmp_path, capsys, monkeypatch):
+    first = prepared(sets, tmp_path / "first")
+    path_of(sets, first[0]).write_bytes(b"")  # so that another film stands in
+    choose = prepare.choose
+
+    def choose_late(films, *rest):
+        chosen = choose(films, *rest)
+        for film in films:
+            film.path.write_bytes(b"")
+        return chosen
+
+    monkeypatch.setattr(prepare, "choose", choose_late)
+    assert "changed while the films were being prepared" in refused(sets, tmp_path / "data", capsys)
+    assert not any((tmp_path / "data").iterdir())
+
+
+@pytest.mark.parametrize("films", [1, 5, 8])
+def test_films_of_12_bits_in_16_are_named_on_stderr_and_in_the_manifest(sets, tmp_path, capsys, films):
+    names = [f"IM-{700 + number:04d}-0001.jpeg" for number in range(films)]
+    for number, name in enumerate(names):
+        sets.add_chest_xray(name, "NORMAL", pixels=np.full((5, 5), 4000 + number, np.uint16))
+    prepared(sets, tmp_path / "data")
+    lines = capsys.readouterr().err.splitlines()
+    files = [f"chest_xray/train/NORMAL/{name}" for name in names]
+    shown = [line for line in lines if "nearly black" in line]
+    assert [line.split(": ")[1] for line in shown] == files[:5]
+    assert lines[len(shown):] == (["warning: the same of 3 more films, which manifest.json names"] if films == 8 else [])
+    assert list(json.loads((tmp_path / "data" / MANIFEST).read_text())["warnings"]) == files
+
+
+def test_films_in_other_folders_are_counted_and_named(sets, tmp_path, capsys):
+    for folder, films in ((sets.covidx / "validation", 2), (sets.covidx / "train" / "more", 3),
+                          (sets.chest_xray / "validation" / "NORMAL", 1), (sets.chest_xray / "test" / "NORMAL" / "a" / "b", 4),
+                          (sets.chest_xray / "chest_xray" / "train" / "NORMAL", 5), (sets.covidx / "__MACOSX" / "train", 5)):
+        folder.mkdir(parents=True)
+        for number in range(films):
+            shutil.copyfile(sets.covidx / "train" / "covid0.png", folder / f"{number}.PNG")
+        (folder / "notes.txt").touch()
+        (folder / "._0.png").touch()
+    (sets.covidx / "linked").symlink_to(sets.covidx / "train", target_is_directory=True)
+    index = prepared(sets, tmp_path / "data")
+    expected = {"chest_xray/test/NORMAL/a/b": 4, "covidx-cxr2/train/more": 3, "covidx-cxr2/validation": 2,
+                "chest_xray/validation/NORMAL": 1}
+    assert json.loads((tmp_path / "data" / MANIFEST).read_text())["not_read"] == expected and len(index) == 21
+    named = ", ".join(f"{films} in {folder}" for folder, films in expected.items())
+    assert f"  not read: {named}\n" in capsys.readouterr().out
+    assert f"class COVID-19: 9 films found ({named} are not read); 50 wanted" in refused(
+        sets, tmp_path / "more", capsys, "--per-class", "50")
+
+
+def test_sets_as_published_have_no_films_elsewhere(sets, tmp_path, capsys, phantom_sets):
+    prepared(sets, tmp_path / "data")
+    sets.covidx, sets.chest_xray = phantom_sets / "covidx-cxr2", phantom_sets / "chest-xray-pneumonia"
+    prepared(sets, tmp_path / "phantoms", "--split", "random")
+    assert "not read" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("damage", ["overview.png", "skipped.csv", PATIENTS, IMAGES])
 def test_incomplete_outputs_are_made_again(sets, tmp_path, damage):
     prepared(sets, tmp_path / "data")
@@ -381,10 +522,88 @@ def test_help_loads_nothing_heavy(root):
     assert shown.endswith("set()\n") and "--covidx" in shown
 
 
+def synthetic(sets, out, *words):
+    """Run stage 1 and return what the manifest says."""
+    prepared(sets, out, "--split", "random", *words)
+    return json.loads((out / MANIFEST).read_text())["synthetic"]
+
+
 def test_the_manifest_says_whether_the_films_are_synthetic(phantom_sets, sets, tmp_path):
-    words = ["--covidx", str(phantom_sets / "covidx-cxr2"), "--chest-xray", str(phantom_sets / "chest-xray-pneumonia"),
-             "--out", str(tmp_path / "drawn"), "--per-class", "7", "--image-size", "8", "--split", "random"]
-    assert run(prepare.main, words) == 0
-    prepared(sets, tmp_path / "found")
-    synthetic = [json.loads((tmp_path / name / MANIFEST).read_text())["synthetic"] for name in ("drawn", "found")]
-    assert synthetic == [True, False]
+    assert not synthetic(sets, tmp_path / "found")
+    sets.covidx, sets.chest_xray = phantom_sets / "covidx-cxr2", phantom_sets / "chest-xray-pneumonia"
+    assert synthetic(sets, tmp_path / "drawn")
+
+
+@pytest.mark.parametrize("covidx, chest_xray", [
+    (".", "../chest-xray-pneumonia"), ("..", "../chest-xray-pneumonia/chest_xray"),
+    ("../covidx-cxr2/.", "../covidx-cxr2/../chest-xray-pneumonia"),
+    ("train/..", "../chest-xray-pneumonia/chest_xray/train/.."), ("{links}/covidx", "{links}/kermany"),
+    ("{links}/parent", "{links}/kermany/chest_xray/../chest_xray"), ("{parts}", "{links}/kermany")])
+def test_synthetic_films_are_known_whatever_their_folder_is_called(phantom_sets, sets, tmp_path, monkeypatch, covidx,
+                                                                   chest_xray):
+    links, parts = tmp_path / "links", tmp_path / "parts" / "a" / "b" / "c"
+    for folder in (links, parts):
+        folder.mkdir(parents=True)
+    (links / "covidx").symlink_to(phantom_sets / "covidx-cxr2")
+    (links / "kermany").symlink_to(phantom_sets / "chest-xray-pneumonia")
+    (links / "parent").symlink_to(phantom_sets)
+    for path in (phantom_sets / "covidx-cxr2").iterdir():
+        (parts / path.name).symlink_to(path)
+    monkeypatch.chdir(phantom_sets / "covidx-cxr2")
+    sets.covidx, sets.chest_xray = (Path(name.format(links=links, parts=parts)) for name in (covidx, chest_xray))
+    assert synthetic(sets, tmp_path / "data")
+
+
+def test_real_films_where_phantoms_were_are_not_synthetic_and_one_phantom_is_enough(phantom_sets, sets, tmp_path):
+    shutil.copyfile(phantom_sets / MANIFEST, sets.covidx.parent / MANIFEST)
+    assert not synthetic(sets, tmp_path / "data")
+    drawn = next((phantom_sets / "chest-xray-pneumonia" / "chest_xray" / "train" / "NORMAL").iterdir())
+    shutil.copyfile(drawn, sets.chest_xray / "train" / "NORMAL" / "IM-0900-0001.jpeg")
+    assert synthetic(sets, tmp_path / "mixed")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"stage": "phantom"}', '{"stage": "phantom", "outputs": [1]}',
+                                  '{"stage": "phantom", "outputs": {"a": ["b"]}}', "\udcff", "[" * 100_000])
+def test_another_programs_manifest_beside_the_films_is_let_alone(sets, tmp_path, text):
+    for folder in (sets.covidx, sets.chest_xray, sets.covidx.parent):
+        (folder / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
+    assert not synthetic(sets, tmp_path / "data")
+    assert (sets.covidx / MANIFEST).read_bytes() == text.encode(errors="surrogateescape")
+
+
+@pytest.mark.parametrize("text", ["[]", "no JSON", '{"name": "a web page"}', '{"settings": [1]}', "[" * 100_000])
+def test_another_programs_manifest_where_to_write_is_one_line_before_the_work(sets, tmp_path, capsys, monkeypatch, text):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / MANIFEST).write_text(text)
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "decode_all", None)
+        line = refused(sets, tmp_path / "data", capsys)
+    assert str(tmp_path / "data" / MANIFEST) in line and "--overwrite" in line
+    assert (tmp_path / "data" / MANIFEST).read_text() == text
+    assert len(prepared(sets, tmp_path / "data", "--overwrite")) == 21
+
+
+def test_without_semaphores_the_films_are_the_same_and_a_line_says_so(sets, tmp_path, capsys, monkeypatch):
+    prepared(sets, tmp_path / "with")
+    monkeypatch.setattr(_multiprocessing, "SemLock", no_semaphores)
+    prepared(sets, tmp_path / "without")
+    line, = capsys.readouterr().err.splitlines()
+    assert "worker processes cannot be had here" in line and "/dev/shm" in line
+    assert content(tmp_path / "with") == content(tmp_path / "without")
+
+
+def no_semaphores(*_):
+    raise OSError(errno.ENOSYS, "Function not implemented")
+
+
+def test_file_system_that_cannot_reserve_space_holds_the_same_films(sets, tmp_path, monkeypatch):
+    prepared(sets, tmp_path / "with")
+
+    def refuses(*_):
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuses)
+    prepared(sets, tmp_path / "without")
+    monkeypatch.delattr(os, "posix_fallocate")
+    prepared(sets, tmp_path / "absent")
+    assert content(tmp_path / "with") == content(tmp_path / "without") == content(tmp_path / "absent")

@@ -1,7 +1,9 @@
 """Files are whole or absent, and a manifest says what they came from."""
 
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -11,9 +13,10 @@ import zipfile
 import pandas
 import pytest
 
+from nosign import provenance
 from nosign.errors import UserError
 from nosign.provenance import (commands_of, MANIFEST, atomic_path, check_settings, describe_differences, git_state, locked,
-                               package_versions, read_manifest, sha256_of_file, sha256_of_model, write_csv,
+                               package_versions, read_manifest, reserve, sha256_of_file, sha256_of_model, write_csv,
                                write_manifest, write_text)
 
 ADVICE = "give --overwrite"
@@ -133,14 +136,76 @@ def test_other_settings_are_named(tmp_path):
     assert len(describe_differences({"a": "x" * 500}, {"a": "y" * 500})) < 160
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\udcff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "\udcff", "[" * 100_000])
 def test_damaged_manifest_is_one_line(tmp_path, text):
     (tmp_path / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(UserError, match="not a manifest in JSON; remove the file"):
         read_manifest(tmp_path)
 
 
-def test_lock_lets_one_in_at_a_time(tmp_path):
+def test_another_programs_manifest_is_one_line(tmp_path):
+    for text in ("{}", '{"settings": [1]}'):
+        (tmp_path / MANIFEST).write_text(text)
+        with pytest.raises(UserError, match=f"{MANIFEST}: says no settings, so another program wrote it; .*{ADVICE}"):
+            check_settings(tmp_path, {"seed": 0}, ADVICE)
+
+
+class NoLocks:
+    LOCK_EX = 2
+
+    @staticmethod
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.fixture(params=["flock", "no fcntl", "a file system without locks"])
+def locks(request, monkeypatch):
+    """Every way to lock a folder."""
+    if request.param != "flock":
+        monkeypatch.setattr(provenance, "fcntl", None if request.param == "no fcntl" else NoLocks)
+
+
+def test_lock_of_a_killed_process_is_broken(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "fcntl", None)
+    monkeypatch.setattr(provenance, "LOCK_SECONDS", 0.1)
+    (tmp_path / ".locked").touch()
+    begun = time.monotonic()
+    with locked(tmp_path):
+        assert time.monotonic() - begun >= 0.1 and (tmp_path / ".locked").exists()
+    assert not (tmp_path / ".locked").exists()
+
+
+def test_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(NoLocks, "flock", staticmethod(failing(errno.EIO)))
+    monkeypatch.setattr(provenance, "fcntl", NoLocks)
+    with pytest.raises(OSError, match="EIO"), locked(tmp_path):
+        pass
+
+
+def failing(number):
+    def fails(*_):
+        raise OSError(number, errno.errorcode[number])
+    return fails
+
+
+@pytest.mark.parametrize("reserving", [None, failing(errno.EOPNOTSUPP), failing(errno.ENOSYS), failing(errno.EINVAL)])
+@pytest.mark.parametrize("length", [3, 10, (1 << 20) + 5])
+def test_space_that_cannot_be_reserved_is_filled_with_zeros(tmp_path, monkeypatch, reserving, length):
+    monkeypatch.delattr(os, "posix_fallocate") if reserving is None else monkeypatch.setattr(os, "posix_fallocate", reserving)
+    with open(tmp_path / "file", "wb") as file:
+        file.write(b"head")
+        reserve(file, length)
+    assert (tmp_path / "file").read_bytes() == b"head" + bytes(max(0, length - 4))
+    assert (tmp_path / "file").stat().st_blocks * 512 >= length  # no hole
+
+
+def test_full_disk_is_not_taken_for_one_that_cannot_reserve(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "posix_fallocate", failing(errno.ENOSPC))
+    with pytest.raises(OSError, match="ENOSPC"), open(tmp_path / "file", "wb") as file:
+        reserve(file, 10)
+
+
+def test_lock_lets_one_in_at_a_time(tmp_path, locks):
     inside, most = [], []
 
     def visit():

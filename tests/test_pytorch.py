@@ -231,7 +231,7 @@ def test_one_output_needs_to_be_told_what_it_is(linear):
 def test_sigmoids_in_an_unknown_module_are_not_taken_for_logits(linear):
     model, images, _ = linear
     module = Returning(model, torch.sigmoid)
-    with pytest.raises(UserError, match="logits=True.*finding=k"):
+    with pytest.raises(UserError, match="finding=k.*logits=True"):
         attack(module, images, np.zeros(9, int))
     with pytest.raises(UserError, match="logits=False"):
         attack(module, images, np.zeros(9, int), finding=1)

@@ -1,0 +1,56 @@
+"""The films that lie beside those which are read: folders that a data set's layout does not have, and folders in folders."""
+
+import contextlib
+import os
+from collections import Counter
+from pathlib import Path
+
+# The endings of films, DICOM's among them; content is not looked at.
+ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm")
+NAMED = 5
+
+
+def films_elsewhere(folder, name, read, skipped=()):
+    """Count the films below a data set's folder that nobody reads.
+
+    Args:
+        folder: the data set's folder.
+        name: what stands for it in the films' names.
+        read: real paths of the folders whose films are read.
+        skipped: names of folders that repeat the set, or belong to no set.
+
+    Returns:
+        Counter of the films in each folder, by name and path inside the set, such as "covidx-cxr2/validation".
+    """
+    counts, seen, waiting = Counter(), set(), [(folder, name)]
+    for path, inside in waiting:
+        if (real := os.path.realpath(path)) in seen:  # by a link
+            continue
+        seen.add(real)
+        folders, files = entries_of(path)
+        waiting += [(Path(path, sub), f"{inside}/{sub}") for sub in folders if sub not in ("__MACOSX", *skipped)]
+        if real not in read:
+            counts[os.fsencode(inside).decode("utf-8", "replace")] += sum(file.lower().endswith(ENDINGS) for file in files)
+    return +counts
+
+
+def entries_of(folder):
+    """Return the names of the folders and of the files in a folder, without hidden ones; none where it may not be listed.
+
+    Links come last, so that a folder has its own name where a link leads to it too.
+    """
+    folders, files = [], []
+    with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.startswith("."):
+                (folders if entry.is_dir() else files).append((entry.is_symlink(), entry.name))
+    return [name for _, name in sorted(folders)], [name for _, name in files]
+
+
+def name_some(counts):
+    """Return the folders with the most films as text: "12 in covidx-cxr2/val, 3 in covidx-cxr2/train/sub"."""
+    ordered = counts.most_common()
+    named = [f"{films} in {folder}" for folder, films in ordered[:NAMED]]
+    if len(ordered) > NAMED:
+        named.append(f"{sum(films for _, films in ordered[NAMED:])} in {len(ordered) - NAMED} more folders")
+    return ", ".join(named)
