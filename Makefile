@@ -1,5 +1,6 @@
 # make demo    synthetic films through all four stages to tables and figures
 # make test    the tests
+# make test-torch  the attacks on PyTorch modules, in .venv-torch, without TensorFlow
 # make bench   the attacks' speed against other libraries, the machine and the bare gradient
 # make paper   the full reproduction, command by command (wants a GPU, the real films and list 8A: see the README)
 #
@@ -27,7 +28,7 @@ DEMO_MODELS := demo-DenseNet201 demo-InceptionV3 demo-VGG16
 DEMO_ATTACK := --films 12 --batch 6 --single-step-strengths 0.003 0.01 0.03 --steps 3 --iterative-strengths 0.003 0.01 \
   --grey both --storing-strengths 0.003
 
-.PHONY: demo $(DEMO_MODELS) test bench paper clean
+.PHONY: demo $(DEMO_MODELS) test test-torch bench paper clean
 .DELETE_ON_ERROR:
 
 $(VENV)/installed: requirements.txt
@@ -66,6 +67,18 @@ demo-VGG16: DEMO_FIT := --batch 8 --epochs 2 --rate 1.2e-4
 test: $(VENV)/installed-dev
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
+# By pip, which finds a build for the CPU where pip.conf names one; PyPI's own is for CUDA and large.
+$(VENV)-torch/installed: requirements-torch.txt
+	@$(PYTHON) -m venv $(VENV)-torch
+	@$(VENV)-torch/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	@$(VENV)-torch/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 requests==2.34.2
+	@touch $@
+
+# One thread for each process: two that share two cores wait for each other.
+test-torch: $(VENV)-torch/installed
+	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENV)-torch/bin/python -m pytest -q -n 2 --dist loadfile \
+	  $(patsubst %,tests/test_%.py,attacks pytorch library gradients controls turning)
+
 # PyPI's torch for Linux brings 3 GB of CUDA and does not import without; of equal releases pip prefers the build for CPUs.
 # torchattacks asks for torchvision and a requests of 2020, which it does not need for this.
 $(BENCH)/installed: benchmarks/requirements.txt requirements.txt requirements-dev.txt
@@ -91,4 +104,4 @@ paper: $(VENV)/installed
 	$(PY) data_figure.py --results results --models model
 
 clean:
-	rm -rf $(DEMO) $(VENV) $(BENCH)
+	rm -rf $(DEMO) $(VENV) $(VENV)-torch $(BENCH)

@@ -444,7 +444,8 @@ class Attacker:
         step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps)
         # The ball of "paper" is as wide as the bounds.
         take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds)
-        films = ops.convert_to_tensor(films, "float32")
+        # PyTorch multiplies no array by a tensor.
+        films, step, radius, start = (ops.convert_to_tensor(value, "float32") for value in (films, step, radius, start))
         position, kept = films, None
         if attack.random_start:
             position, first_gradient = self.random_start(films, start, noise, grey), None
@@ -461,12 +462,12 @@ class Attacker:
         return position
 
     def random_start(self, films, radius, noise, grey):
-        """Return films moved at random by up to a radius, NumPy [n, 1, ...], and clipped; a backend tensor."""
+        """Return films moved at random by up to a radius, a tensor [n, 1, ...], and clipped; a backend tensor."""
         from keras import ops
 
         if grey:
             noise = np.repeat(np.take(noise, [0], self.channels), noise.shape[self.channels], axis=self.channels)
-        return ops.clip(films + radius * noise, *self.bounds)
+        return ops.clip(films + radius * ops.convert_to_tensor(noise), *self.bounds)
 
     def gradient_and_logits(self, films, labels, targeted=False):
         """Return the gradient that attacks climb, float32 of the films' shape, and the logits, float32 [n, classes].

@@ -132,6 +132,10 @@ def to_numpy(tensor):
     """Return a backend tensor as a NumPy array; waits until it is computed."""
     import keras
 
+    if keras.backend.backend() == "torch" and keras.ops.is_tensor(tensor):
+        # Keras's own copies, and NumPy 2 warns of how.
+        tensor = tensor.detach().cpu()
+        return (tensor.float() if tensor.is_floating_point() and tensor.itemsize < 4 else tensor).numpy()
     return keras.ops.convert_to_numpy(tensor)
 
 

@@ -8,6 +8,7 @@ from nosign.dataset import whole_batches
 from nosign.errors import UserError, warn
 from nosign.gradients import to_numpy
 from nosign.logits import find_logits
+from nosign.pytorch import takes_modules
 from nosign.turning import Turning, search
 
 # Values this far outside the bounds, as a share of their difference, are rounding errors.
@@ -16,13 +17,15 @@ ROUNDING = 1e-6
 LEAST_AXES_WITH_CHANNELS = 4
 
 
+@takes_modules
 def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="paper", norm="linf", targeted=False, grey=False,
-           steps=10, seed=0, batch=64, bounds=(0, 1), logits=None, finding=None, channels=-1):
+           steps=10, seed=0, batch=64, bounds=(0, 1), logits=None, finding=None, channels=None):
     """Attack images with gradients from a classifier.
 
     Args:
-        model: keras.Model, subclassed ones too, or with `logits` any function of a batch of images, from float32 [n, ...]
-            within `bounds` to logits or probabilities [n, classes]; scaling such as `x / 127.5 - 1` belongs inside it.
+        model: keras.Model, subclassed ones too; torch.nn.Module, whose outputs are logits unless `logits` is False; or with
+            `logits` any function of a batch of images, from float32 [n, ...] within `bounds` to logits or probabilities
+            [n, classes]; scaling such as `x / 127.5 - 1` belongs inside it.
         images: array [n, ...] within `bounds`: films, vectors or volumes, as the model takes them.
         labels: whole numbers [n] or [n, 1], or one-hot [n, classes]: the images' classes, or those that a targeted attack aims
             at. With `finding` 0 or 1, or [n, outputs] of them.
@@ -40,10 +43,12 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
         logits: True if the model's outputs are logits, False if they are probabilities; None finds it out from a Keras
             model's graph and checks it by value.
         finding: the output of a multi-label model that is attacked, as two classes: 0 absent, 1 present.
-        channels: axis of `images` that holds the channels, for `grey` and the control shuffled.
+        channels: axis of `images` that holds the channels, for `grey` and the control shuffled; None is the usual one, 1 for a
+            PyTorch module, else the last.
 
     Returns:
-        float32 array like `images`, within `bounds`; `images` is not modified.
+        float32 array like `images`, or for a PyTorch module and a tensor a tensor on its device, within `bounds`; `images` is
+        not modified.
 
     Raises:
         UserError: a setting, a shape or a value that makes no sense; the message says what was expected.
@@ -71,8 +76,9 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
     return found
 
 
+@takes_modules
 def turning_strength(model, images, labels, name="fgnm", *, targeted=False, grey=False, seed=0, batch=64, bounds=(0, 1),
-                     logits=None, finding=None, channels=-1):
+                     logits=None, finding=None, channels=None):
     """Find the smallest strength of a single-step attack that turns each image, from one gradient and twenty forward passes.
 
     Args:
@@ -125,6 +131,7 @@ def prepared(model, images, labels, bounds, logits, finding, channels, grey):
         images that holds channels, or None.
     """
     bounds = checked_bounds(bounds)
+    channels = -1 if channels is None else channels
     images = checked_images(images, bounds)
     axis = channel_axis(channels, images.ndim, grey)
     if finding is not None and not isinstance(finding, (int, np.integer)):

@@ -13,6 +13,7 @@ from scipy.special import expit, log_expit, log_softmax, softmax
 
 from nosign.errors import UserError, warn
 from nosign.gradients import to_numpy
+from nosign.pytorch import Followed
 
 SOFTMAX, SIGMOID, LINEAR, UNKNOWN = "softmax", "sigmoid", "linear", "unknown"
 # What an operation without weights does to one tensor, beside SOFTMAX and SIGMOID.
@@ -116,7 +117,9 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
         raise UserError(f"finding: expected a number from 0 to {outputs.count - 1}, one of the outputs of {outputs.name}, "
                         f"received {finding!r}")
     kind, scores = UNKNOWN, partial(only_output, model)
-    if logits:
+    if isinstance(model, Followed):
+        kind, scores = model.read(outputs, logits)
+    elif logits:
         kind = LINEAR
     elif is_graph(model):
         kind, scores = read_model(model)

@@ -213,13 +213,16 @@ def test_the_l2_ball_reaches_as_far_as_a_change_by_the_strength_everywhere(curve
 @given(st.floats(0.001, 1), st.floats(0, 2), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
 def test_projections_return_the_nearest_point_of_the_ball(radius, spread, seed):
+    from keras import ops
+
     from nosign.attacks import project_l2, project_linf
 
     rng = np.random.default_rng(seed)
     films = rng.random((2, *SHAPE), dtype=np.float32)
     moved = films + rng.normal(0, spread, films.shape).astype(np.float32)
     change = moved - films
-    linf, l2 = (to_numpy(project(moved, films, np.float32(radius))) for project in (project_linf, project_l2))
+    tensors = [ops.convert_to_tensor(array) for array in (moved, films, np.float32(radius))]
+    linf, l2 = (to_numpy(project(*tensors)) for project in (project_linf, project_l2))
     np.testing.assert_allclose(linf, films + np.clip(change, -radius, radius), atol=1e-6)
     shrink = np.minimum(1, radius * np.sqrt(films[0].size) / np.maximum(norms(change), 1e-30)).reshape(-1, 1, 1, 1)
     np.testing.assert_allclose(l2, films + change * shrink, atol=1e-5)
@@ -227,12 +230,15 @@ def test_projections_return_the_nearest_point_of_the_ball(radius, spread, seed):
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
 def test_momentum_adds_gradients_of_unit_l1_norm_whatever_their_scale(scale):
+    from keras import ops
+
     rng = np.random.default_rng(5)
     first, second = rng.normal(size=(2, 3, *SHAPE)).astype(np.float32)
     unit = [np.float64(g) / np.abs(np.float64(g)).sum((1, 2, 3), keepdims=True) for g in (first, second)]
-    kept = accumulate(0.5, np.zeros_like(first), first * np.float32(scale))
+    nothing, small, second = (ops.convert_to_tensor(array) for array in (np.zeros_like(first), first * np.float32(scale), second))
+    kept = accumulate(0.5, nothing, small)
     np.testing.assert_allclose(to_numpy(accumulate(0.5, kept, second)), 0.5 * unit[0] + unit[1], atol=1e-7)
-    np.testing.assert_array_equal(to_numpy(accumulate(0.5, np.zeros_like(first), 0 * first)), 0)
+    np.testing.assert_array_equal(to_numpy(accumulate(0.5, nothing, 0 * small)), 0)
 
 
 def test_a_targeted_attack_leads_to_the_target_and_an_untargeted_one_away(curved):

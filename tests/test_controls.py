@@ -61,7 +61,8 @@ def test_shuffled_is_the_no_sign_step_with_its_pixels_in_another_order(linear):
 @pytest.mark.parametrize("name", CONTROLS)
 def test_a_control_is_the_same_in_any_batch_and_another_with_another_seed(linear, name):
     found = change(linear, name, seed=3)
-    np.testing.assert_array_equal(found, change(linear, name, seed=3, batch=4))
+    # A gradient's last bits may depend on the batch.
+    np.testing.assert_allclose(found, change(linear, name, seed=3, batch=4), rtol=0, atol=1e-7 if name == "shuffled" else 0)
     assert np.abs(found - change(linear, name, seed=4)).max() > 0.01
 
 

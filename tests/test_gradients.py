@@ -136,8 +136,7 @@ def test_gradient_survives_logits_at_which_the_softmax_is_saturated():
 
 
 def test_the_device_is_set_to_repeatable_true_float32():
-    import tensorflow
-
+    tensorflow = pytest.importorskip("tensorflow")
     device = select_device()
     assert set(device) == {"backend", "device", "accelerator", "onednn", "precision", "precision_error"}
     assert device["precision"] == "float32"
@@ -203,11 +202,13 @@ def in_a_process(root, **environment):
 
 
 def test_onednn_is_on_by_itself_repeatable_and_truly_float32(root):
+    pytest.importorskip("tensorflow")
     first, second = (in_a_process(root) for _ in range(2))
     assert first == second and (first[0], first[1], first[3]) == ("True", "True", "True")
 
 
 def test_onednn_stays_off_where_the_user_says_so(root):
+    pytest.importorskip("tensorflow")
     assert in_a_process(root, TF_ENABLE_ONEDNN_OPTS="0")[:2] == ["False", "True"]
 
 
