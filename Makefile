@@ -1,16 +1,18 @@
 # make demo    synthetic films through all four stages to tables and figures
 # make test    the tests
-# make test-torch  the tests of the attacks on PyTorch modules, in .venv-torch, without TensorFlow
-# make bench   the attacks' speed against the bare gradient and against other libraries
+# make test-torch  the attacks on PyTorch modules, in .venv-torch, without TensorFlow
+# make bench   the attacks' speed against other libraries, the machine and the bare gradient
 # make paper   the full reproduction, command by command (wants a GPU, the real films and list 8A: see the README)
 #
-# Each makes .venv by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
+# Each makes its environment by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
 
 PYTHON ?= python3
 # Installs in a third of the time that pip takes.
 UV := 0.13.9
 VENV := .venv
 PY := $(VENV)/bin/python
+# Apart, as other libraries bring releases of their own.
+BENCH := .venv-bench
 DEMO := demo
 RAW := data/raw
 NEGATIVES := strict
@@ -77,11 +79,20 @@ test-torch: $(VENV)-torch/installed
 	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENV)-torch/bin/python -m pytest -q -n 2 --dist loadfile \
 	  $(patsubst %,tests/test_%.py,attacks pytorch library gradients controls turning)
 
-# torchattacks asks for a requests of 2020, which it does not need for this.
-bench: $(VENV)/installed-dev
-	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r benchmarks/requirements.txt
-	@$(VENV)/bin/uv pip install --quiet --no-deps --python $(PY) torchattacks==3.5.1
-	$(PY) benchmarks/bench.py
+# PyPI's torch for Linux brings 3 GB of CUDA and does not import without; of equal releases pip prefers the build for CPUs.
+# torchattacks asks for torchvision and a requests of 2020, which it does not need for this.
+$(BENCH)/installed: benchmarks/requirements.txt requirements.txt requirements-dev.txt
+	@echo "installing the libraries to compare with into $(BENCH)"
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --no-deps \
+	  --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0
+	@$(BENCH)/bin/uv pip install --quiet --python $(BENCH)/bin/python -r benchmarks/requirements.txt
+	@$(BENCH)/bin/uv pip install --quiet --no-deps --python $(BENCH)/bin/python torchattacks==3.5.1
+	@touch $@
+
+bench: $(BENCH)/installed
+	$(BENCH)/bin/python -m benchmarks.bench
 
 # Every command of the full reproduction; NEGATIVES=paper SPLIT=random chooses films as the paper did.
 paper: $(VENV)/installed
@@ -93,4 +104,4 @@ paper: $(VENV)/installed
 	$(PY) data_figure.py --results results --models model
 
 clean:
-	rm -rf $(DEMO) $(VENV) $(VENV)-torch
+	rm -rf $(DEMO) $(VENV) $(VENV)-torch $(BENCH)

@@ -256,8 +256,9 @@ def nan_where_not_finite(gradient, logits):
     from keras import ops
 
     finite = ops.all(ops.isfinite(logits), axis=-1)
-    finite = ops.reshape(finite, (-1, *[1] * (len(gradient.shape) - 1)))
-    return ops.where(finite, gradient, float("nan"))
+    each = ops.reshape(finite, (-1, *[1] * (len(gradient.shape) - 1)))
+    # Nearly always nothing is to be done: then it costs no pass over the gradient.
+    return ops.cond(ops.all(finite), lambda: gradient, lambda: ops.where(each, gradient, float("nan")))
 
 
 def tensorflow_gradient(model, total):

@@ -1,0 +1,67 @@
+"""How strong must one step be to turn your images? Along the sign, along the gradient itself, and noise as a control.
+
+    python examples/your_model.py my_model.keras my_arrays.npz     # arrays `images` in [0, 1] and `labels`
+    python examples/your_model.py                                  # a small network on scikit-learn's digits
+
+Prints a table and draws your_model.png. An attack that turns no more than its control has found nothing.
+"""
+
+import sys
+from pathlib import Path
+
+# Lets the example run from a checkout that is not installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+# Before Keras, so that TensorFlow computes with oneDNN on every processor.
+from nosign import attack, turning_strength  # isort: skip
+
+import keras
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.datasets import load_digits
+
+ATTACKS = {"fgsm": "sign", "fgnm": "no-sign", "noise": "Gaussian noise"}
+
+
+def digits():
+    """Return a classifier trained on 1,297 digits, and 500 others with their labels."""
+    keras.utils.set_random_seed(0)
+    images, labels = load_digits(return_X_y=True)
+    images = np.float32(images.reshape(-1, 8, 8, 1) / 16)
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(32, 3, activation="relu"), keras.layers.Flatten(),
+                              keras.layers.Dense(10, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(images[500:], labels[500:], epochs=20, verbose=0)
+    return model, images[:500], labels[:500]
+
+
+def main():
+    """Find, print and draw the turning strengths."""
+    if len(sys.argv) == 3:
+        arrays = np.load(sys.argv[2])
+        model, images, labels = keras.saving.load_model(sys.argv[1], compile=False), arrays["images"], arrays["labels"]
+    else:
+        model, images, labels = digits()
+    figure, rows = Figure(figsize=(4.5, 3), layout="constrained"), []
+    axes = figure.subplots()
+    for name, title in ATTACKS.items():
+        found = turning_strength(model, images, labels, name)
+        right, turned = found.status != "wrong before", np.isin(found.status, ["turned", "left-censored"])
+        change = attack(model, images, labels, name, np.nan_to_num(found.strength)) - images
+        l2 = np.linalg.norm(change.reshape(len(change), -1), axis=1)
+        # An image that nothing turns counts as infinitely far from it.
+        strength, l2 = (np.where(turned, values, np.inf)[right] for values in (found.strength, l2))
+        rows.append({"step": title, "right before": right.sum(), "turned": turned.sum(), "median strength": np.median(strength),
+                     "median L2": np.median(l2)})
+        axes.step(np.sort(strength), np.arange(1, len(strength) + 1) / len(strength), where="post", label=title)
+    print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
+    axes.set(xscale="log", xlabel="strength of the step", ylabel="share of images turned", ylim=(0, 1))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig("your_model.png", dpi=200)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
