@@ -12,6 +12,7 @@ import weakref
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 from tiny import LinearSoftmax, reference_attack
 
 from nosign import attack, turning_strength
@@ -175,10 +176,14 @@ def test_grey_and_shuffled_take_the_second_axis_for_channels(linear):
                                           ((nn.LogSoftmax(dim=1),), None), ((nn.Sequential(nn.Softmax(-1)),), False)])
 def test_a_last_softmax_is_taken_off_and_saturated_images_move(linear, last, logits):
     model, images, labels = linear
-    sure = LinearSoftmax(SHAPE, kernel=30 * model.kernel, bias=30 * model.bias)
+    sure = LinearSoftmax(SHAPE, kernel=300 * model.kernel, bias=300 * model.bias)
     found = attack(linear_module(sure, *last), images, labels, "fgnm", 0.02, logits=logits)
-    wanted = [image + 0.02 * np.sqrt(image.size) * gradient / np.linalg.norm(gradient) for image, gradient in
-              ((image, sure.log_odds_gradient(image, label)) for image, label in zip(np.float64(images), labels))]
+    wanted = []
+    for image, label, logits in zip(np.float64(images), labels, sure.logits(images)):
+        # d m / d pixel, m being the log-odds against the label: softmax over the other classes, minus the label.
+        logits[label] = -np.inf
+        gradient = (sure.kernel @ (softmax(logits) - np.eye(3)[label])).reshape(SHAPE)
+        wanted.append(image + 0.02 * np.sqrt(image.size) * gradient / np.linalg.norm(gradient))
     np.testing.assert_allclose(found, np.clip(wanted, 0, 1), atol=1e-4)
 
 
@@ -258,11 +263,13 @@ def test_several_outputs_are_refused(linear, form):
         attack(Returning(model, form), images, labels)
 
 
-def test_a_module_that_is_random_in_eval_mode_is_named(linear):
+def test_a_module_that_is_random_in_eval_mode_is_named_and_leaves_the_random_state(linear):
     model, images, labels = linear
     module = Returning(model, lambda logits: nn.functional.dropout(logits, 0.5, training=True))
+    before = torch.get_rng_state()
     with pytest.warns(AttackWarning, match="Returning.*random model"):
         attack(module, images, labels)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_module_without_a_gradient_leaves_images_and_is_named(linear):
@@ -342,6 +349,14 @@ def test_compiled_and_wrapped_modules_are_attacked_twice(linear, wrap):
         np.testing.assert_allclose(attack(module, images, labels, "fgnm", 0.02), expected_of(model, images, labels, "fgnm", 0.02),
                                    atol=1e-5)
     assert module.training
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("wrap", [torch.jit.script, lambda module: torch.compile(module, backend="eager")], ids=["script", "compile"])
+def test_an_error_names_the_class_that_is_wrapped(linear, wrap):
+    _, images, labels = linear
+    with pytest.raises(UserError, match="^Linear: fails on images of shape"):
+        attack(wrap(nn.Linear(7, 3)), images, labels)
 
 
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
