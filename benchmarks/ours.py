@@ -74,8 +74,9 @@ def pytorch(task):
     from nosign import attack
 
     model, films = rivals.pytorch_vgg16(), rivals.channels_first(task.films)
-    options = {"protocol": "budget", "steps": task.steps}
-    works = {FGSM: lambda: attack(model, films, task.labels, "fgsm", STRENGTH),
+    # Its weights are random, so all its logits may lie in [0, 1].
+    options = {"protocol": "budget", "steps": task.steps, "logits": True}
+    works = {FGSM: lambda: attack(model, films, task.labels, "fgsm", STRENGTH, logits=True),
              PGD: lambda: attack(model, films, task.labels, "pgd", STRENGTH, **options)}
     works[FGSM]()  # tells at once where such models cannot be attacked
     return works

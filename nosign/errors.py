@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import warnings
+from functools import partial
 
 
 class UserError(Exception):
@@ -40,7 +41,8 @@ def run(main, argv=None):
         Wrong usage exits with 2 from argparse itself.
     """
     try:
-        with terminated_like_interrupted():
+        with terminated_like_interrupted(), warnings.catch_warnings():
+            warnings.showwarning = partial(show_warning, warnings.showwarning)
             status = main(argv) or 0
             sys.stdout.flush()
             return status
@@ -59,6 +61,14 @@ def run(main, argv=None):
         return 130
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 1
+
+
+def show_warning(show, message, category, *place, **options):
+    """Show an `AttackWarning` in one line, without the place in the code that a user of the scripts does not know."""
+    if issubclass(category, AttackWarning):
+        print(f"warning: {message}", file=sys.stderr)
+    else:
+        show(message, category, *place, **options)
 
 
 @contextlib.contextmanager

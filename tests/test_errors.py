@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from functools import partial
 
 import pytest
 
-from nosign.errors import UserError, run
+from nosign.errors import UserError, run, warn
 
 
 def raising(error):
@@ -35,6 +36,18 @@ def test_file_system_error_names_the_file_and_is_1(capsys, error, line):
     assert run(raising(error)) == 1
     printed, = capsys.readouterr().err.splitlines()
     assert printed.startswith(f"error: {line}")
+
+
+def test_a_warning_about_an_attack_is_one_line_and_others_are_shown_as_ever(capsys):
+    def main(argv):
+        warn("3 of 9 images have no gradient")
+        warnings.warn("something else")
+
+    shown = warnings.showwarning
+    with pytest.warns(UserWarning, match="something else") as others:
+        assert run(main) == 0
+    assert len(others) == 1 and capsys.readouterr().err == "warning: 3 of 9 images have no gradient\n"
+    assert warnings.showwarning is shown
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -331,6 +331,20 @@ def test_importing_the_package_loads_no_keras(root):
         nosign.defend
 
 
+def test_the_example_on_ones_own_model_and_arrays_prints_a_table_and_draws_a_figure(root, linear, tmp_path):
+    model, images, labels = linear
+    keras_models(model)["functional"].save(tmp_path / "my_model.keras")
+    np.savez(tmp_path / "my_arrays.npz", images=images, labels=labels)
+    done = subprocess.run([sys.executable, root / "examples" / "your_model.py", "my_model.keras", "my_arrays.npz"], cwd=tmp_path,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = {row[:14].strip(): row.split()[-4:] for row in done.stdout.splitlines()[1:]}
+    # A linear model's turning strengths are a margin over the step's slope: no-sign's L2 is the smaller one.
+    assert list(rows) == ["sign", "no-sign", "Gaussian noise"] and rows["sign"][:2] == rows["no-sign"][:2] == ["9", "9"]
+    assert float(rows["no-sign"][3]) < float(rows["sign"][3])
+    assert (tmp_path / "your_model.png").stat().st_size > 10_000
+
+
 def test_the_example_runs_and_stronger_attacks_leave_less(root):
     done = subprocess.run([sys.executable, "examples/digits.py"], cwd=root, capture_output=True, text=True, check=True)
     clean, _, *rows = done.stdout.splitlines()
