@@ -67,9 +67,12 @@ demo-VGG16: DEMO_FIT := --batch 8 --epochs 2 --rate 1.2e-4
 test: $(VENV)/installed-dev
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
-# By pip, which finds a build for the CPU where pip.conf names one; PyPI's own is for CUDA and large.
-$(VENV)-torch/installed: requirements-torch.txt
+# PyPI's torch for Linux brings 3 GB of CUDA; of equal releases pip prefers the build for CPUs.
+$(VENV)-torch/installed: requirements-torch.txt requirements.txt
+	@echo "installing PyTorch and the rest into $(VENV)-torch"
 	@$(PYTHON) -m venv $(VENV)-torch
+	@$(VENV)-torch/bin/python -m pip install -qq --disable-pip-version-check --retries 1 --no-deps \
+	  --extra-index-url https://download.pytorch.org/whl/cpu $$(grep ^torch== requirements-torch.txt)
 	@$(VENV)-torch/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	@$(VENV)-torch/bin/python -m pip install --quiet --disable-pip-version-check --no-deps torchattacks==3.5.1 requests==2.34.2
 	@touch $@

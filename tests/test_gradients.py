@@ -11,6 +11,8 @@ from tiny import LinearSoftmax
 from nosign.errors import UserError
 from nosign.gradients import check_precision, compiled_gradient, compiled_logits, describe_device, select_device, to_numpy
 
+on_tensorflow = pytest.mark.skipif(os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow", reason="needs Keras on TensorFlow")
+
 SHAPE = (6, 5, 3)
 
 
@@ -135,8 +137,10 @@ def test_gradient_survives_logits_at_which_the_softmax_is_saturated():
     np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@on_tensorflow
 def test_the_device_is_set_to_repeatable_true_float32():
-    tensorflow = pytest.importorskip("tensorflow")
+    import tensorflow
+
     device = select_device()
     assert set(device) == {"backend", "device", "accelerator", "onednn", "precision", "precision_error"}
     assert device["precision"] == "float32"
@@ -201,14 +205,14 @@ def in_a_process(root, **environment):
     return done.stdout.split()
 
 
+@on_tensorflow
 def test_onednn_is_on_by_itself_repeatable_and_truly_float32(root):
-    pytest.importorskip("tensorflow")
     first, second = (in_a_process(root) for _ in range(2))
     assert first == second and (first[0], first[1], first[3]) == ("True", "True", "True")
 
 
+@on_tensorflow
 def test_onednn_stays_off_where_the_user_says_so(root):
-    pytest.importorskip("tensorflow")
     assert in_a_process(root, TF_ENABLE_ONEDNN_OPTS="0")[:2] == ["False", "True"]
 
 
