@@ -390,6 +390,7 @@ ATTACKED = """
 import sys, torch
 from nosign import attack
 assert "keras" not in sys.modules
+torch.manual_seed(0)
 module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
 {before}
 try:
