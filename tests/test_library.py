@@ -332,6 +332,8 @@ def test_importing_the_package_loads_no_keras(root):
 
 
 def test_the_example_on_ones_own_model_and_arrays_prints_a_table_and_draws_a_figure(root, linear, tmp_path):
+    for package in ("pandas", "matplotlib"):
+        pytest.importorskip(package)
     model, images, labels = linear
     keras_models(model)["functional"].save(tmp_path / "my_model.keras")
     np.savez(tmp_path / "my_arrays.npz", images=images, labels=labels)
