@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nosign.attacks import ATTACKS, Attacker, beside, check_batch, check_range, check_shape, stepped, unit_noise
+from nosign.attacks import ATTACKS, Attacker, check_batch, check_range, check_shape, stepped, unit_noise
 from nosign.controls import control_field
 from nosign.dataset import whole_batches
 from nosign.errors import UserError, warn
@@ -210,11 +210,12 @@ def one_hot(labels, images, classes, finding=None):
         labels = labels[:, finding]
     elif labels.shape == (images, classes):
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):
-            raise UserError("labels: expected one class for each image; soft labels have no class to be turned from: give their "
-                            "argmax")
+            raise UserError("labels: expected one class for each image; soft labels have no class to be turned from: "
+                            "give their argmax")
         labels = labels.argmax(1)
     if labels.shape != (images,) or not np.array_equal(labels, np.rint(labels)):
-        raise UserError(f"labels: expected {images} whole numbers, one for each image, or one-hot ({images}, {classes}), {received}")
+        raise UserError(f"labels: expected {images} whole numbers, one for each image, or one-hot ({images}, {classes}), "
+                        f"{received}")
     labels = labels.astype(np.int64)
     if images and not (labels.min() >= 0 and labels.max() < classes):
         raise UserError(f"labels: expected classes from 0 to {classes - 1}, received {labels.min()} to {labels.max()}")
@@ -243,9 +244,9 @@ def without_gradient(gradient):
 def warn_of(unmoved, images):
     """Warn if images had no gradient."""
     if unmoved:
-        warn(f"{unmoved} of {images} images have no gradient and stay where the attack began: an input that is rounded or cast to "
-             "whole numbers, a step without a derivative or a saturated output lies between them and the logits, or the logits "
-             "are not finite")
+        warn(f"{unmoved} of {images} images have no gradient and stay where the attack began: an input that is rounded or cast "
+             "to whole numbers, a step without a derivative or a saturated output lies between them and the logits, or the "
+             "logits are not finite")
 
 
 def attacker_of(model, images, bounds, logits, finding, channels):

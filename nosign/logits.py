@@ -142,7 +142,8 @@ def look_at(model, probes):
 
     name = getattr(model, "name", None) or getattr(model, "__name__", type(model).__name__)
     if not callable(model):
-        raise UserError(f"model: expected a Keras model, a PyTorch module, or a function of a batch of images, received a {name}")
+        raise UserError("model: expected a Keras model, a PyTorch module, or a function of a batch of images, "
+                        f"received a {name}")
     inputs = len(model.inputs) if is_graph(model) else 1
     if inputs != 1:
         raise UserError(f"{name}: has {inputs} inputs; wrap it in a function of the images alone and give logits=True or "
@@ -155,8 +156,8 @@ def look_at(model, probes):
         raise UserError(f"{name}: {len(probes)} images give outputs of shape {values.shape}, expected ({len(probes)}, outputs)")
     random = not np.allclose(values, again, rtol=1e-3, atol=1e-6, equal_nan=True)
     if random:
-        warn(f"{name}: its outputs differ between two calls on the same images: a random model; each step follows one draw, and "
-             "its logits are not checked")
+        warn(f"{name}: its outputs differ between two calls on the same images: a random model; each step follows one draw, "
+             "and its logits are not checked")
     return Outputs(name, values, coarsest_dtype(model, first), random)
 
 
@@ -217,8 +218,8 @@ def accepted(outputs, kind, scores, whole, logits, finding):
         return scores
     if kind == LINEAR and not outputs.sum_to_one:
         return whole
-    warn(f"{outputs.name}: its logits were not found, so the attack follows the logarithm of its probabilities; images of which it "
-         "is sure beyond float32 have no gradient")
+    warn(f"{outputs.name}: its logits were not found, so the attack follows the logarithm of its probabilities; images of "
+         "which it is sure beyond float32 have no gradient")
     return partial(log_probabilities if classes else log_odds, whole)
 
 
@@ -241,10 +242,11 @@ def refuse_unclear(outputs, kind, logits, finding, classes):
     elif kind == LINEAR and outputs.count == 1 and not logits:
         problem = "one output without a sigmoid; give logits=True if it is the log-odds of class 1"
     elif kind == UNKNOWN and independent:
-        problem = f"{several}; if it is a multi-label model, give logits=False and {findings}; if they are logits, give logits=True"
+        problem = (f"{several}; if it is a multi-label model, give logits=False and {findings}; if they are logits, "
+                   "give logits=True")
     elif kind == UNKNOWN and logits is False and not outputs.bounded:
-        problem = (f"its outputs are no probabilities, they range from {outputs.values.min():g} to {outputs.values.max():g}; leave "
-                   "logits=False out")
+        problem = (f"its outputs are no probabilities, they range from {outputs.values.min():g} to {outputs.values.max():g}; "
+                   "leave logits=False out")
     elif kind == UNKNOWN and logits is None and not outputs.sum_to_one:
         problem = ("whether its outputs are logits cannot be told from its graph or its values; give logits=True if they are, "
                    "logits=False if they are probabilities")
@@ -475,11 +477,13 @@ def behaviour(function, shape):
                  for trial in trials]
     except Exception:  # a function of the user's own raises anything, on a shape it was not made for
         return UNKNOWN
-    known = {IDENTITY: lambda x: x, SIGMOID: expit, SOFTMAX: partial(softmax, axis=-1), LOG_SOFTMAX: partial(log_softmax, axis=-1)}
+    known = {IDENTITY: lambda x: x, SIGMOID: expit, SOFTMAX: partial(softmax, axis=-1),
+             LOG_SOFTMAX: partial(log_softmax, axis=-1)}
     for kind, reference in known.items():
-        # A reshaped tensor keeps its values; with one class a softmax is 1 whatever it is given.
-        if all(result.size == trial.size and np.allclose(result.ravel(), reference(np.float64(trial)).ravel(), rtol=1e-2, atol=1e-2)
-               for trial, result in zip(trials, found)):
+        expected = [reference(np.float64(trial)) for trial in trials]
+        # A reshaped tensor keeps its values.
+        if all(result.size == trial.size and np.allclose(result.ravel(), trial.ravel(), rtol=1e-2, atol=1e-2)
+               for trial, result in zip(expected, found)):
             return kind
     zero = found[2]
     return AFFINE if np.allclose(found[0] + found[1], found[3] + zero, rtol=1e-2, atol=1e-2) else UNKNOWN
