@@ -200,11 +200,11 @@ def load_sweep(arguments, films, job):
     from nosign import classifiers
     from nosign.evaluation import Sweep
     from nosign.gradients import describe_device, select_device
-    from nosign.logits import find_logits
+    from nosign.logits import PROBES, find_logits
 
     device = select_device()
     print(describe_device(device), flush=True)
-    some = films.pixels(slice(0, 1))
+    some = films.pixels(slice(0, PROBES))
     targets = {name: find_logits(classifiers.load(Path(arguments.models) / f"{name}.keras", films.size), some)
                for name in arguments.targets}
     source = job.source if job.source in targets else next(iter(targets))

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -83,11 +84,10 @@ class Worker:
         """
         self.ready()
         time.sleep(SETTLE_SECONDS)
-        try:
+        # A process that has ended takes no request; `reply` then raises with the reason that it left behind.
+        with suppress(BrokenPipeError):
             self.process.stdin.write(f"{work}\n".encode())
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # what the process left behind is the reason
         answer = self.reply()
         return answer["seconds"], answer["result"]
 

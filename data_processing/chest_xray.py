@@ -32,9 +32,9 @@ def read_chest_xray(folder):
         UserError: the folder has another layout.
     """
     films = []
-    for path in folders_of(find_folder(folder)):
-        split, name = path.parts[-2:]
-        for path in sorted(path.iterdir()) if path.is_dir() else ():
+    for place in folders_of(find_folder(folder)):
+        split, name = place.parts[-2:]
+        for path in sorted(place.iterdir()) if place.is_dir() else ():
             if path.is_file() and not path.name.startswith("."):
                 file = os.fsencode(path.name).decode("utf-8", "replace")
                 films.append(Film(path, f"{NAME}/{split}/{name}/{file}", FOLDERS[name], patient_of(file), NAME))

@@ -23,7 +23,7 @@ from pathlib import Path
 from data_processing import chest_xray, covidx
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
-from data_processing.film import UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, read_pixels, resize
+from data_processing.film import UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, resize
 from data_processing.folders import films_elsewhere, name_some
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
 from nosign.arguments import HelpFormatter, add_seeds, each_seed, whole_number
@@ -401,9 +401,11 @@ def read_again(film, found):
     Raises:
         UserError: its file is another by now, or the system does not give it.
     """
-    if hash_of_film(film) != found.content:
+    content = read_bytes(film.path)
+    if hashlib.sha256(content).hexdigest() != found.content:
         raise UserError(f"{film.path}: changed while the films were being prepared, so nothing was written; run again")
-    return read_pixels(film.path)
+    with blamed_on_system(film.path):
+        return decode(content)[0]
 
 
 def write_index(path, films, decoded, rows, splits, groups):

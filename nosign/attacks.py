@@ -330,14 +330,19 @@ def check_shape(what, shape, expected):
 
 
 def check_range(films, bounds, slack=0.0):
-    """Refuse films, NumPy [n, ...], with a NaN or with values further outside the bounds than `slack`."""
+    """Refuse films, NumPy [n, ...], with a NaN or with values further outside the bounds than `slack`.
+
+    Returns:
+        Whether all values lie within the bounds, in float32.
+    """
     low, high = bounds
     if not films.size:
-        return
+        return True
     smallest, largest = float(films.min()), float(films.max())
     if not (smallest >= low - slack and largest <= high + slack):
         raise UserError(f"films: expected values in [{low:g}, {high:g}], received {smallest!r} to {largest!r}; divide grey levels "
                         "by the largest possible one, or give `attack` the bounds that they have")
+    return smallest >= np.float32(low) and largest <= np.float32(high)
 
 
 def check_norm(condition):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nosign.attacks import ATTACKS, Attacker, check_batch, check_range, check_shape, stepped, unit_noise
+from nosign.attacks import ATTACKS, Attacker, check_range, check_shape, stepped, unit_noise
 from nosign.controls import control_field
 from nosign.dataset import whole_batches
 from nosign.errors import UserError, warn
@@ -28,7 +28,7 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
             [n, classes]; scaling such as `x / 127.5 - 1` belongs inside it.
         images: array [n, ...] within `bounds`: films, vectors or volumes, as the model takes them.
         labels: whole numbers [n] or [n, 1], or one-hot [n, classes]: the images' classes, or those that a targeted attack aims
-            at. With `finding` 0 or 1, or [n, outputs] of them.
+            at.
         name: a key of `nosign.attacks.ATTACKS`: fgsm, fgnm, bim, binm, pgd, pgdnm, mifgsm, mifgnm, or a control: noise-sign,
             noise, shuffled.
         strength: float >= 0, a fraction of the difference of `bounds`, or float array [n] of one for each image.
@@ -140,9 +140,7 @@ def prepared(model, images, labels, bounds, logits, finding, channels, grey):
     if isinstance(expected, tuple):
         check_shape("images", images.shape, expected)
     attacker = attacker_of(model, images, bounds, logits, finding, channels)
-    labels = one_hot(labels, len(images), attacker.shapes[1][-1], finding)
-    check_batch(images[:0], labels[:0], attacker.shapes)
-    return images, labels, attacker, axis
+    return images, one_hot(labels, len(images), attacker.shapes[1][-1]), attacker, axis
 
 
 def checked_bounds(bounds):
@@ -164,9 +162,8 @@ def checked_images(images, bounds):
         raise UserError(f"images: expected one array [n, ...] of numbers, received {type(images).__name__}") from None
     if images.ndim < 2:
         raise UserError(f"images: expected an array [n, ...], received shape {images.shape}")
-    check_range(images, bounds, ROUNDING * (bounds[1] - bounds[0]))
-    outside = images.size and (images.min() < np.float32(bounds[0]) or images.max() > np.float32(bounds[1]))
-    return np.clip(images, *bounds) if outside else images
+    within = check_range(images, bounds, ROUNDING * (bounds[1] - bounds[0]))
+    return images if within else np.clip(images, *bounds)
 
 
 def channel_axis(channels, axes, grey):
@@ -188,14 +185,13 @@ def strength_of_each(strength, images):
         raise UserError(f"strength: expected one number or one for each of {images} images, received {strength!r}") from None
 
 
-def one_hot(labels, images, classes, finding=None):
+def one_hot(labels, images, classes):
     """Return labels as float32 one-hot [n, classes].
 
     Args:
-        labels: whole numbers [n] or [n, 1], or one-hot [n, classes]; with `finding` also 0 and 1, [n, outputs].
+        labels: whole numbers [n] or [n, 1], or one-hot [n, classes].
         images: n.
         classes: how many there are.
-        finding: column of [n, outputs] that holds the labels, or None.
 
     Raises:
         UserError: there is not one label for each image, one is no class, or they are soft.
@@ -206,8 +202,6 @@ def one_hot(labels, images, classes, finding=None):
         labels = labels.astype(np.float32) if labels.dtype == bool else np.full(1, np.nan)
     if labels.shape == (images, 1):
         labels = labels[:, 0]
-    elif finding is not None and labels.ndim == 2 and len(labels) == images and finding < labels.shape[1]:
-        labels = labels[:, finding]
     elif labels.shape == (images, classes):
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):
             raise UserError("labels: expected one class for each image; soft labels have no class to be turned from: "

@@ -113,7 +113,7 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
     random = np.random.default_rng(0).uniform(*bounds, (RANDOM_PROBES, *images.shape[1:]))
     probes = np.concatenate([images[:PROBES], random]).astype(np.float32)
     outputs = look_at(model, probes)
-    if finding is not None and not (isinstance(finding, (int, np.integer)) and 0 <= finding < outputs.count):
+    if finding is not None and not 0 <= finding < outputs.count:
         raise UserError(f"finding: expected a number from 0 to {outputs.count - 1}, one of the outputs of {outputs.name}, "
                         f"received {finding!r}")
     kind, scores = UNKNOWN, partial(only_output, model)
@@ -294,7 +294,8 @@ def is_graph(model):
 def read_model(model):
     """Return the kind of a model's output and the function from images to its scores; see `Reading`."""
     reading = read(model.outputs[0])
-    return reading.kind, partial(scores_of, computing(model.inputs, reading.tensors), reading.scores)
+    compute = computing(model.inputs, reading.tensors)
+    return reading.kind, lambda images: reading.scores(compute(images))
 
 
 def computing(inputs, tensors):
@@ -308,11 +309,6 @@ def computing(inputs, tensors):
         return list(found) if isinstance(found, (list, tuple)) else [found]
 
     return compute
-
-
-def scores_of(compute, scores, images):
-    """Return the scores of images from the tensors that they are computed from."""
-    return scores(compute(images))
 
 
 def read(tensor):
