@@ -45,6 +45,7 @@ $(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
 	@touch $@
 
 demo: $(VENV)/installed
+	@echo "four stages, four to nine minutes on two cores; the report comes last and is named at the end"
 	@echo "stage 1 of 4: draw synthetic films and prepare them"
 	$(PY) -m data_processing.phantom --out $(DEMO)/raw --per-class $(DEMO_PER_CLASS)
 	$(PY) -m data_processing.prepare --covidx $(DEMO)/raw/covidx-cxr2 --chest-xray $(DEMO)/raw/chest-xray-pneumonia \
@@ -65,6 +66,7 @@ demo-InceptionV3: DEMO_FIT := --batch 16 --epochs 4
 demo-VGG16: DEMO_FIT := --batch 8 --epochs 2 --rate 1.2e-4
 
 test: $(VENV)/installed-dev
+	@echo "some 1,900 tests, six to nine minutes on two cores"
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # PyPI's torch for Linux brings 3 GB of CUDA; of equal releases pip prefers the build for CPUs.

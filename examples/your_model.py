@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 # Before Keras, so that TensorFlow computes with oneDNN on every processor.
 from nosign import attack, turning_strength  # isort: skip
+from nosign.errors import UserError, run  # isort: skip
 
 import keras
 import numpy as np
@@ -36,13 +37,20 @@ def digits():
     return model, images[:500], labels[:500]
 
 
-def main():
+def given(model_file, arrays_file):
+    """Return the classifier, the images and the labels of two files."""
+    try:
+        arrays = np.load(arrays_file)
+        return keras.saving.load_model(model_file, compile=False), arrays["images"], arrays["labels"]
+    except (ValueError, KeyError, IndexError) as error:
+        raise UserError(f"{model_file}, {arrays_file}: expected a Keras model and arrays `images` and `labels` ({error})") from None
+
+
+def main(words):
     """Find, print and draw the turning strengths."""
-    if len(sys.argv) == 3:
-        arrays = np.load(sys.argv[2])
-        model, images, labels = keras.saving.load_model(sys.argv[1], compile=False), arrays["images"], arrays["labels"]
-    else:
-        model, images, labels = digits()
+    if len(words) not in (0, 2):
+        raise UserError("expected two files, my_model.keras and my_arrays.npz, or nothing for the digits")
+    model, images, labels = given(*words) if words else digits()
     figure, rows = Figure(figsize=(4.5, 3), layout="constrained"), []
     axes = figure.subplots()
     for name, title in ATTACKS.items():
@@ -64,4 +72,4 @@ def main():
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(run(main, sys.argv[1:]))
