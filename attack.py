@@ -17,17 +17,44 @@ import time
 from pathlib import Path
 
 from nosign.arguments import HelpFormatter, add_seeds, as_number, each_seed, whole_number
-from nosign.attacks import (ATTACKS, CONTROLS, ITERATIVE_STRENGTHS, NORMS, PAPER_ATTACKS, PROTOCOLS, SINGLE_STEP_STRENGTHS,
-                            Condition, check_norm)
-from nosign.cells import (CLEAN_ROWS, CLEAN_STORED, FILMS, ROWS, Cell, Job, example_path, find_files, logit_columns, plan,
-                          sweep_folder)
+from nosign.attacks import (
+    ATTACKS,
+    CONTROLS,
+    ITERATIVE_STRENGTHS,
+    NORMS,
+    PAPER_ATTACKS,
+    PROTOCOLS,
+    SINGLE_STEP_STRENGTHS,
+    Condition,
+    check_norm,
+)
+from nosign.cells import (
+    CLEAN_ROWS,
+    CLEAN_STORED,
+    FILMS,
+    ROWS,
+    Cell,
+    Job,
+    example_path,
+    find_files,
+    logit_columns,
+    plan,
+    sweep_folder,
+)
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError, run
 from nosign.gradients import LOSSES
 from nosign.perceptibility import STORAGES
-from nosign.provenance import (MANIFEST, atomic_path, check_settings, read_manifest, sha256_of_file, sha256_of_model,
-                               write_manifest)
+from nosign.provenance import (
+    MANIFEST,
+    atomic_path,
+    check_settings,
+    read_manifest,
+    sha256_of_file,
+    sha256_of_model,
+    write_manifest,
+)
 
 SOURCE = "VGG16"
 ALL_SOURCES = "all"
@@ -54,8 +81,9 @@ def attack_all(arguments):
     prepare_output(out, identity, jobs, arguments, started)
     todo = sum(len(job.unfinished()) for job in jobs)
     count = sum(len(job.cells) for job in jobs)
-    extras = stored_clean_wanted(out, jobs) or any(examples_wanted(job) or job.without_boundary() or job.without_turning()
-                                                   for job in jobs)
+    extras = stored_clean_wanted(out, jobs) or any(
+        examples_wanted(job) or job.without_boundary() or job.without_turning() for job in jobs
+    )
     if not todo and not extras and (out / CLEAN_ROWS).is_file():
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
@@ -81,8 +109,11 @@ def next_command(arguments):
 def identity_of(arguments, films):
     """Return what clean.csv depends on."""
     data, models = Path(arguments.data), Path(arguments.models)
-    return {"films": films, **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
-            "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets}}
+    return {
+        "films": films,
+        **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
+        "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets},
+    }
 
 
 def attack_jobs(arguments, identity):
@@ -91,20 +122,40 @@ def attack_jobs(arguments, identity):
     if arguments.source not in (*arguments.targets, ALL_SOURCES):
         raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
     cells = plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
-    settings = {**identity, "steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch,
-                "storages": arguments.storages, "control_films": arguments.control_films}
-    conditions = [Condition(arguments.protocol, arguments.norm, arguments.target, grey, arguments.loss)
-                  for grey in GREY[arguments.grey]]
+    settings = {
+        **identity,
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+        "batch": arguments.batch,
+        "storages": arguments.storages,
+        "control_films": arguments.control_films,
+    }
+    conditions = [
+        Condition(arguments.protocol, arguments.norm, arguments.target, grey, arguments.loss) for grey in GREY[arguments.grey]
+    ]
     check_norm(conditions[0])
     storing, run = tuple(arguments.storing_strengths), {cell.strength for cell in cells}
     beside = [strength for strength in storing if strength not in run]
     if beside and storing != STORING_STRENGTHS:
-        raise UserError(f"--storing-strengths {' '.join(f'{strength:g}' for strength in beside)}: not among the strengths that "
-                        "are run; add it to --single-step-strengths or --iterative-strengths")
-    return [Job(Path(arguments.out), source, condition, cells,
-                {**settings, "source": source, **dataclasses.asdict(condition)}, tuple(arguments.attacks),
-                save_films=arguments.save_films, storing=storing, storages=tuple(arguments.storages))
-            for condition in conditions for source in sources]
+        raise UserError(
+            f"--storing-strengths {' '.join(f'{strength:g}' for strength in beside)}: not among the strengths that "
+            "are run; add it to --single-step-strengths or --iterative-strengths"
+        )
+    return [
+        Job(
+            Path(arguments.out),
+            source,
+            condition,
+            cells,
+            {**settings, "source": source, **dataclasses.asdict(condition)},
+            tuple(arguments.attacks),
+            save_films=arguments.save_films,
+            storing=storing,
+            storages=tuple(arguments.storages),
+        )
+        for condition in conditions
+        for source in sources
+    ]
 
 
 def rescoring_jobs(arguments, identity, films):
@@ -131,8 +182,10 @@ def rescoring_jobs(arguments, identity, films):
         if made is None:
             raise UserError(f"{folder}: has no {MANIFEST} that says what its films are; run attack.py --save-films again")
         if any(made[fact] != identity[fact] for fact in ("films", "index.csv", "images.npy")):
-            raise UserError(f"{folder}: its films were made from others than those of --data {arguments.data} "
-                            f"(--films {made['films']}); name the data and --films of that run")
+            raise UserError(
+                f"{folder}: its films were made from others than those of --data {arguments.data} "
+                f"(--films {made['films']}); name the data and --films of that run"
+            )
         jobs.append(Job(out, source, Condition.parse(condition), cells, {**made, **identity, "rescored": str(kept)}, kept=kept))
         for cell in cells:
             open_films(jobs[-1].films_path(cell), films)
@@ -178,11 +231,27 @@ def clean_files(out):
 def write_manifests(out, identity, job, arguments, started, **facts):
     """Write the manifests of the results and of a sweep; adversarial films, which may be gigabytes, are not hashed."""
     outputs = [path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS]
-    write_manifest(job.folder, stage="attack.py", settings=job.settings, started=started, seed=arguments.seed, outputs=outputs,
-                   adds=True, **facts)
+    write_manifest(
+        job.folder,
+        stage="attack.py",
+        settings=job.settings,
+        started=started,
+        seed=arguments.seed,
+        outputs=outputs,
+        adds=True,
+        **facts,
+    )
     synthetic = (read_manifest(arguments.data) or {}).get("synthetic", False)
-    write_manifest(out, stage="attack.py", settings=identity, started=started, outputs=clean_files(out), adds=True,
-                   synthetic=synthetic, **{name: fact for name, fact in facts.items() if name != "health"})
+    write_manifest(
+        out,
+        stage="attack.py",
+        settings=identity,
+        started=started,
+        outputs=clean_files(out),
+        adds=True,
+        synthetic=synthetic,
+        **{name: fact for name, fact in facts.items() if name != "health"},
+    )
 
 
 def examples_wanted(job):
@@ -205,11 +274,21 @@ def load_sweep(arguments, films, job):
     device = select_device()
     print(describe_device(device), flush=True)
     some = films.pixels(slice(0, PROBES))
-    targets = {name: find_logits(classifiers.load(Path(arguments.models) / f"{name}.keras", films.size), some)
-               for name in arguments.targets}
+    targets = {
+        name: find_logits(classifiers.load(Path(arguments.models) / f"{name}.keras", films.size), some)
+        for name in arguments.targets
+    }
     source = job.source if job.source in targets else next(iter(targets))
-    return Sweep(films, source, targets, condition=job.condition, steps=arguments.steps, seed=arguments.seed,
-                 batch=arguments.batch, folder=arguments.out), device
+    return Sweep(
+        films,
+        source,
+        targets,
+        condition=job.condition,
+        steps=arguments.steps,
+        seed=arguments.seed,
+        batch=arguments.batch,
+        folder=arguments.out,
+    ), device
 
 
 def progress_bar(work, what):
@@ -237,8 +316,10 @@ def score_clean(sweep, out):
         for name in sweep.logits:
             broken = ~np.isfinite(frame[logit_columns(name)]).all(axis=1)
             if broken.any():
-                raise UserError(f"{name}: its logits are not finite on {broken.sum()} of {len(frame)} clean films, film "
-                                f"{frame['film'][broken.argmax()]} for one; train it again")
+                raise UserError(
+                    f"{name}: its logits are not finite on {broken.sum()} of {len(frame)} clean films, film "
+                    f"{frame['film'][broken.argmax()]} for one; train it again"
+                )
         write_rows(path, frame)
     return read_clean_logits(out)[0]
 
@@ -277,9 +358,14 @@ def run_job(sweep, job, clean, control_films):
     attacks = job.kept is None
     health = (read_manifest(job.folder) or {}).get("health") or {}
     with progress_bar(work_of(job, sweep, todo, without_boundary, without_turning), job.source) as bar:
-        wants_gradients = not health or without_boundary or any(
-            ATTACKS[name].needs_gradient and not ATTACKS[name].random_start
-            for name in [*without_turning, *(cell.attack for cell in todo)])
+        wants_gradients = (
+            not health
+            or without_boundary
+            or any(
+                ATTACKS[name].needs_gradient and not ATTACKS[name].random_start
+                for name in [*without_turning, *(cell.attack for cell in todo)]
+            )
+        )
         if attacks and wants_gradients and sweep.health is None:
             bar.total += len(sweep.films) * evaluation.GRADIENT_COST
             bar.set_description(f"gradients of {job.source}")
@@ -307,9 +393,9 @@ def work_of(job, sweep, todo, without_boundary, without_turning):
     from nosign.turning import PASSES
 
     targets = len(sweep.logits)
-    per_film = (sum(evaluation.cell_cost(cell, sweep.steps, targets, job.kept is None, len(job.storages_of(cell)))
-                    for cell in todo)
-                + len(without_boundary) * evaluation.boundary_cost(targets))
+    per_film = sum(
+        evaluation.cell_cost(cell, sweep.steps, targets, job.kept is None, len(job.storages_of(cell))) for cell in todo
+    ) + len(without_boundary) * evaluation.boundary_cost(targets)
     return per_film * len(sweep.films) + sum(map(len, without_turning.values())) * PASSES * targets
 
 
@@ -322,8 +408,9 @@ def run_cell(sweep, job, cell, clean, advance):
     elif job.save_films:
         # The films go first: the cell's file then vouches for them.
         with atomic_path(job.films_path(cell)) as temporary:
-            result = sweep.run(cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films),
-                               storages=job.storages_of(cell))
+            result = sweep.run(
+                cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films), storages=job.storages_of(cell)
+            )
     else:
         result = sweep.run(cell, clean, advance, storages=job.storages_of(cell))
     evaluation.write_cell(job.path(cell), result)
@@ -335,15 +422,19 @@ def print_summary(job, clean, health, seconds):
 
     if job.source in clean:
         right = (clean[job.source] == clean["label"]).sum()
-        print(f"\n{job.source}, white-box, {job.condition}: {right} of {len(clean)} clean films right "
-              f"({100 * right / len(clean):.2f} %)")
+        print(
+            f"\n{job.source}, white-box, {job.condition}: {right} of {len(clean)} clean films right "
+            f"({100 * right / len(clean):.2f} %)"
+        )
         names = dict.fromkeys(cell.attack for cell in job.cells)
         width = max((len(ATTACKS[name].title) for name in names), default=0)
         for name in names:
             cell = max((cell for cell in job.cells if cell.attack == name), key=lambda cell: cell.strength)
             frame, _ = read_cell(job.path(cell), clean)
             right = (frame[job.source] == frame["label"]).sum()
-            print(f"  {ATTACKS[name].title:<{max(width, 8)}} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)")
+            print(
+                f"  {ATTACKS[name].title:<{max(width, 8)}} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)"
+            )
     for line in (health or {}).get("warnings", ()):
         print(f"  warning: {line}")
     print(f"wrote {job.folder} in {seconds:.0f} s", flush=True)
@@ -351,55 +442,117 @@ def print_summary(job, clean, health, seconds):
 
 def parse_args(argv=None):
     """Return the parsed command line."""
+
     def strength(text):
         number = as_number(text)
         # Cells' paths name the strength with six digits.
         if not (math.isfinite(number) and number >= 0 and float(f"{number:g}") == number):
-            raise argparse.ArgumentTypeError(f"{text} is not a strength: a finite number of at least 0 and at most six "
-                                             "digits (a fraction of the grey range, such as 0.01)")
+            raise argparse.ArgumentTypeError(
+                f"{text} is not a strength: a finite number of at least 0 and at most six "
+                "digits (a fraction of the grey range, such as 0.01)"
+            )
         return number
 
     def names(known):
-        return {"nargs": "+", "choices": tuple(known), "default": list(known), "metavar": "NAME",
-                "help": f"any of {', '.join(known)}"}
+        return {
+            "nargs": "+",
+            "choices": tuple(known),
+            "default": list(known),
+            "metavar": "NAME",
+            "help": f"any of {', '.join(known)}",
+        }
 
-    parser = argparse.ArgumentParser(prog="python attack.py", description=__doc__.split("\n")[0],
-                                     formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(prog="python attack.py", description=__doc__.split("\n")[0], formatter_class=HelpFormatter)
     parser.add_argument("--data", default="data", metavar="DIR", help="prepared films")
     parser.add_argument("--models", default="model", metavar="DIR", help="trained models")
     parser.add_argument("--out", default="results", metavar="DIR", help="where the results go")
-    parser.add_argument("--source", choices=(*BACKBONES, ALL_SOURCES), default=SOURCE,
-                        help="model whose gradients are followed; all: each target in turn")
+    parser.add_argument(
+        "--source",
+        choices=(*BACKBONES, ALL_SOURCES),
+        default=SOURCE,
+        help="model whose gradients are followed; all: each target in turn",
+    )
     parser.add_argument("--targets", **names(BACKBONES))
     parser.add_argument("--attacks", **{**names(ATTACKS), "default": list(PAPER_ATTACKS)})
-    parser.add_argument("--single-step-strengths", nargs="*", type=strength, default=list(SINGLE_STEP_STRENGTHS),
-                        metavar="STRENGTH", help="of FGSM, FGNM and controls; if none is given, only their turning strengths are found")
-    parser.add_argument("--iterative-strengths", nargs="*", type=strength, default=list(ITERATIVE_STRENGTHS),
-                        metavar="STRENGTH", help="of iterative attacks; may be none")
-    parser.add_argument("--control-films", type=whole_number(1), default=CONTROL_FILMS, metavar="FILMS",
-                        help=f"films of each class on which the turning strengths of {', '.join(CONTROLS)} are found")
+    parser.add_argument(
+        "--single-step-strengths",
+        nargs="*",
+        type=strength,
+        default=list(SINGLE_STEP_STRENGTHS),
+        metavar="STRENGTH",
+        help="of FGSM, FGNM and controls; if none is given, only their turning strengths are found",
+    )
+    parser.add_argument(
+        "--iterative-strengths",
+        nargs="*",
+        type=strength,
+        default=list(ITERATIVE_STRENGTHS),
+        metavar="STRENGTH",
+        help="of iterative attacks; may be none",
+    )
+    parser.add_argument(
+        "--control-films",
+        type=whole_number(1),
+        default=CONTROL_FILMS,
+        metavar="FILMS",
+        help=f"films of each class on which the turning strengths of {', '.join(CONTROLS)} are found",
+    )
     parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="steps of an iterative attack")
-    parser.add_argument("--protocol", choices=PROTOCOLS, default=PROTOCOLS[0],
-                        help="paper: the strength is each step's; budget: it is the whole L-inf budget of every attack")
-    parser.add_argument("--norm", choices=NORMS, default=NORMS[0],
-                        help="norm of the budget ball; for l2 its radius is strength x sqrt(components)")
-    parser.add_argument("--target", choices=CLASSES, metavar="CLASS",
-                        help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}")
-    parser.add_argument("--loss", choices=LOSSES, default=LOSSES[0],
-                        help="softmax, probabilities: two common mistakes, the softmax taken for logits and cross-entropy on "
-                             "clipped probabilities; for comparison only, confident films then have no gradient")
-    parser.add_argument("--grey", choices=tuple(GREY), nargs="?", const="only", default="no",
-                        help="change all channels alike, so that a grey film stays grey; both: with and without")
-    parser.add_argument("--storing-strengths", nargs="*", type=strength, default=list(STORING_STRENGTHS), metavar="STRENGTH",
-                        help="at these, of those that are run, measure what storing leaves; may be none")
-    parser.add_argument("--storages", nargs="+", choices=tuple(STORAGES), default=list(STORAGES), metavar="STORAGE",
-                        help=f"ways of storing: any of {', '.join(STORAGES)}")
-    parser.add_argument("--save-films", action="store_true",
-                        help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)")
-    parser.add_argument("--rescore", metavar="DIR",
-                        help="score the films that --save-films kept in this results folder; needs another --out")
-    parser.add_argument("--batch", type=whole_number(1), default=BATCH,
-                        help="films attacked at once; 64 is faster on a GPU")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default=PROTOCOLS[0],
+        help="paper: the strength is each step's; budget: it is the whole L-inf budget of every attack",
+    )
+    parser.add_argument(
+        "--norm",
+        choices=NORMS,
+        default=NORMS[0],
+        help="norm of the budget ball; for l2 its radius is strength x sqrt(components)",
+    )
+    parser.add_argument(
+        "--target", choices=CLASSES, metavar="CLASS", help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}"
+    )
+    parser.add_argument(
+        "--loss",
+        choices=LOSSES,
+        default=LOSSES[0],
+        help="softmax, probabilities: two common mistakes, the softmax taken for logits and cross-entropy on "
+        "clipped probabilities; for comparison only, confident films then have no gradient",
+    )
+    parser.add_argument(
+        "--grey",
+        choices=tuple(GREY),
+        nargs="?",
+        const="only",
+        default="no",
+        help="change all channels alike, so that a grey film stays grey; both: with and without",
+    )
+    parser.add_argument(
+        "--storing-strengths",
+        nargs="*",
+        type=strength,
+        default=list(STORING_STRENGTHS),
+        metavar="STRENGTH",
+        help="at these, of those that are run, measure what storing leaves; may be none",
+    )
+    parser.add_argument(
+        "--storages",
+        nargs="+",
+        choices=tuple(STORAGES),
+        default=list(STORAGES),
+        metavar="STORAGE",
+        help=f"ways of storing: any of {', '.join(STORAGES)}",
+    )
+    parser.add_argument(
+        "--save-films",
+        action="store_true",
+        help="keep the adversarial films beside each cell, as float32 arrays [films, size, size, 3] (.npy)",
+    )
+    parser.add_argument(
+        "--rescore", metavar="DIR", help="score the films that --save-films kept in this results folder; needs another --out"
+    )
+    parser.add_argument("--batch", type=whole_number(1), default=BATCH, help="films attacked at once; 64 is faster on a GPU")
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
     add_seeds(parser)

@@ -49,11 +49,14 @@ class Inputs:
 def parse_args(argv=None):
     """Return the command line's settings."""
     parser = argparse.ArgumentParser(
-        prog="python data_figure.py", description="Make every table and figure from the finished cells of a sweep.")
-    parser.add_argument("--results", type=Path, default=Path("results"), metavar="DIR",
-                        help="what attack.py wrote (default: %(default)s)")
-    parser.add_argument("--models", type=Path, default=Path("model"), metavar="DIR",
-                        help="what train_finetune.py wrote (default: %(default)s)")
+        prog="python data_figure.py", description="Make every table and figure from the finished cells of a sweep."
+    )
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), metavar="DIR", help="what attack.py wrote (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--models", type=Path, default=Path("model"), metavar="DIR", help="what train_finetune.py wrote (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where tables/ and figures/ go (default: as --results)")
     return parser.parse_args(argv)
 
@@ -62,6 +65,7 @@ def find_runs(results):
     """Return the folders of the runs below a results folder: itself if it holds one, then `seed-*` in ascending order."""
     from nosign.arguments import seed_folders
     from nosign.cells import CLEAN_ROWS
+
     seeds = [folder for folder in seed_folders(results) if (folder / CLEAN_ROWS).exists()]
     own = [results] if not seeds or (results / CLEAN_ROWS).exists() else []
     return own + seeds
@@ -81,34 +85,55 @@ def read_inputs(results, models, out):
         nosign.errors.UserError: a file is missing or unusable.
     """
     from nosign import cells, figures, records, statistics, tables
+
     table_one, clean_films = records.read_models(models), records.read_clean(results)
     sweep = records.read_films(results, clean_films)
     examples = {attack: figures.read_example(results, attack) for attack in figures.EXAMPLE_FIGURES}
     return Inputs(
-        results, models, out, records.recorded_films(results), table_one, clean_films, sweep,
-        clean=tables.clean_accuracy(clean_films), cells=tables.count_cells(sweep, clean_films),
-        comparison=statistics.compare_directions(sweep), confusion=statistics.count_confusion(sweep, clean_films),
+        results,
+        models,
+        out,
+        records.recorded_films(results),
+        table_one,
+        clean_films,
+        sweep,
+        clean=tables.clean_accuracy(clean_films),
+        cells=tables.count_cells(sweep, clean_films),
+        comparison=statistics.compare_directions(sweep),
+        confusion=statistics.count_confusion(sweep, clean_films),
         examples=examples,
-        files=[models / "models.csv", results / cells.CLEAN_ROWS,
-               *(path for path in [results / cells.CLEAN_STORED] if path.exists()),
-               *dict.fromkeys(path for cell in sweep for path in cells.files_of(cell.path)),
-               *(cells.example_path(results, attack) for attack, example in examples.items() if example)])
+        files=[
+            models / "models.csv",
+            results / cells.CLEAN_ROWS,
+            *(path for path in [results / cells.CLEAN_STORED] if path.exists()),
+            *dict.fromkeys(path for cell in sweep for path in cells.files_of(cell.path)),
+            *(cells.example_path(results, attack) for attack, example in examples.items() if example),
+        ],
+    )
 
 
 def make_tables(inputs):
     """Return the list of a run's tables, `nosign.tables.Table`."""
     from nosign import records, storing, tables
+
     films_are = inputs.films_are
     stored_clean = storing.count_stored_clean(inputs.results, inputs.clean_films)
-    made = [tables.models_table(inputs.models), tables.paper_table(inputs.models, inputs.cells),
-            tables.clean_table(inputs.clean, films_are)]
+    made = [
+        tables.models_table(inputs.models),
+        tables.paper_table(inputs.models, inputs.cells),
+        tables.clean_table(inputs.clean, films_are),
+    ]
     for (source, condition), part in inputs.cells.groupby(["source", "condition"], sort=False):
         steps = records.recorded_steps(inputs.results, source, condition)
-        made += [tables.attack_table(part, inputs.clean, iterative, steps, inputs.comparison, films_are)
-                 for iterative in (False, True)]
-        made += [tables.success_table(part, films_are),
-                 tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
-                 tables.confusion_table(of_sweep(inputs.confusion, source, condition), films_are)]
+        made += [
+            tables.attack_table(part, inputs.clean, iterative, steps, inputs.comparison, films_are)
+            for iterative in (False, True)
+        ]
+        made += [
+            tables.success_table(part, films_are),
+            tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
+            tables.confusion_table(of_sweep(inputs.confusion, source, condition), films_are),
+        ]
     if stored_clean is not None:
         made.append(storing.stored_clean_table(stored_clean, films_are))
     made += [tables.transfer_table(part, films_are) for _, part in inputs.cells.groupby("condition", sort=False)]
@@ -123,6 +148,7 @@ def of_sweep(frame, source, condition):
 def make_figures(inputs):
     """Return a run's figures, a dict from the file's name, without ending, to the matplotlib figure."""
     from nosign import figures, tables
+
     made = {"figure1": figures.draw_workflow()}
     for attack, example in inputs.examples.items():
         if example is not None:
@@ -142,8 +168,11 @@ def make_figures(inputs):
 def make_sentences(inputs):
     """Return what a run's tests and confusion matrices say, two groups: (heading, list of sentences)."""
     from nosign import statistics
-    return [("Sign against no-sign", list(statistics.summarise(inputs.comparison)["sentence"])),
-            ("What COVID-19 turns into", list(statistics.turned_sentences(inputs.confusion)))]
+
+    return [
+        ("Sign against no-sign", list(statistics.summarise(inputs.comparison)["sentence"])),
+        ("What COVID-19 turns into", list(statistics.turned_sentences(inputs.confusion))),
+    ]
 
 
 def make_everything(out, runs):
@@ -177,11 +206,15 @@ def describe_sweeps(cells, clean, films_are):
         cells, clean, films_are: what `read_films`, `read_clean` and `recorded_films` of `nosign.records` returned.
     """
     from nosign import effort, equal, grey, storing, sweeps, theory, visibility
+
     finished = sweeps.finished_sweeps(cells, clean, films_are)
-    descriptions = (("On equal terms", effort.describe_effort), ("On equal terms", equal.describe_equal),
-                    ("Steps and the gradient", theory.describe_theory),
-                    ("Where attacks become visible", visibility.describe_boundary),
-                    ("What storing leaves", storing.describe_storing))
+    descriptions = (
+        ("On equal terms", effort.describe_effort),
+        ("On equal terms", equal.describe_equal),
+        ("Steps and the gradient", theory.describe_theory),
+        ("Where attacks become visible", visibility.describe_boundary),
+        ("What storing leaves", storing.describe_storing),
+    )
     parts = [(heading, describe(sweep)) for sweep in finished for heading, describe in descriptions]
     parts += [("Grey perturbations", grey.describe_grey(*pair)) for pair in grey.grey_twins(finished)]
     made, drawn, told = [], {}, {}
@@ -204,6 +237,7 @@ def mark_boundaries(drawn, made, cells):
 
     from nosign import figures, tables, visibility
     from nosign.attacks import ATTACKS
+
     for source, condition in cells[["source", "condition"]].drop_duplicates().itertuples(index=False):
         medians = visibility.median_boundaries(made, source, condition)
         figure = drawn["figure4" + tables.condition_suffix(source, condition)]
@@ -218,6 +252,7 @@ def mark_boundaries(drawn, made, cells):
 def make_spread(runs):
     """Return what `make_own` does, on how several runs, a list of `Inputs`, differ."""
     from nosign import figures, statistics, tables
+
     spread = statistics.spread_over_runs([(inputs.cells, inputs.clean) for inputs in runs])
     made, drawn = [], {}
     for (source, condition), part in spread.groupby(["source", "condition"], sort=False):
@@ -241,6 +276,7 @@ def publish(out, runs, products, settings, started, elsewhere=()):
         (written paths, removed paths).
     """
     from nosign import figures, provenance, report, statistics, tables
+
     made, drawn, sentences = products
     written = [path for table in made for path in tables.write_table(out / "tables", table)]
     counts = [statistics.summarise(inputs.comparison) for inputs in runs if inputs.out == out]
@@ -250,8 +286,14 @@ def publish(out, runs, products, settings, started, elsewhere=()):
     folders = {"" if inputs.out == out else inputs.results.name: (inputs.results, inputs.models_folder) for inputs in runs}
     written.append(report.write_report(out / "report.html", folders, made, pictures, sentences))
     removed = remove_stale(out / "tables", [*written, *elsewhere])
-    provenance.write_manifest(out / "tables", stage="data_figure.py", settings=settings, started=started,
-                              inputs=[path for inputs in runs for path in inputs.files], outputs=[*elsewhere, *written])
+    provenance.write_manifest(
+        out / "tables",
+        stage="data_figure.py",
+        settings=settings,
+        started=started,
+        inputs=[path for inputs in runs for path in inputs.files],
+        outputs=[*elsewhere, *written],
+    )
     return written, removed
 
 
@@ -266,6 +308,7 @@ def remove_stale(folder, written):
         The removed paths; files that somebody has changed since are kept.
     """
     from nosign.provenance import read_manifest, sha256_of_file
+
     kept, removed = {path.resolve() for path in written}, []
     for name, digest in (read_manifest(folder) or {}).get("outputs", {}).items():
         path = (folder / name).resolve()
@@ -278,6 +321,7 @@ def remove_stale(folder, written):
 def print_missing(inputs):
     """Say which cells and examples of a full sweep are not there."""
     from nosign import figures, tables
+
     for (source, condition, attack), strengths in tables.missing_cells(inputs.cells).items():
         print(f"not run: {source}/{condition}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
     for attack, example in inputs.examples.items():
@@ -288,6 +332,7 @@ def print_missing(inputs):
 def print_summary(cells):
     """Print the white-box accuracies of Table II."""
     from nosign import tables
+
     for (source, condition), part in cells.groupby(["source", "condition"], sort=False):
         pairs = tables.attack_pairs(iterative=False)
         own = part[part["white_box"] & part["attack"].isin(sum(pairs, ()))]

@@ -15,8 +15,16 @@ from pathlib import Path
 from nosign.arguments import LARGEST_SEED, HelpFormatter, add_seeds, as_number, each_seed, whole_number
 from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
 from nosign.errors import UserError, run
-from nosign.provenance import (atomic_path, describe_differences, locked, read_manifest, sha256_of_file, write_csv,
-                               write_manifest, write_text)
+from nosign.provenance import (
+    atomic_path,
+    describe_differences,
+    locked,
+    read_manifest,
+    sha256_of_file,
+    write_csv,
+    write_manifest,
+    write_text,
+)
 
 # Phase 1, the head on the frozen backbone: the paper's rate and batch, with legacy Keras's decay of 5e-6 a step.
 HEAD_RATE, DECAY, HEAD_EPOCHS, BATCH = 5e-4, 5e-6, 30, 64
@@ -41,8 +49,11 @@ def train_all(arguments):
     splits = {split: open_split(data, split) for split in ("train", "validation", "test")}
     films = {name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")}
     wanted = {name: settings_of(arguments, name, films) for name in arguments.models}
-    todo = [name for name in wanted if arguments.overwrite or has_begun(out, name, wanted[name])
-            or not is_finished(out, name, wanted[name])]
+    todo = [
+        name
+        for name in wanted
+        if arguments.overwrite or has_begun(out, name, wanted[name]) or not is_finished(out, name, wanted[name])
+    ]
     for name in todo:
         check_buildable(name, splits["train"].size, arguments.weights)
     for name in todo:
@@ -63,16 +74,19 @@ def settings_of(arguments, name, films):
     """Return what a trained model depends on."""
     scratch = arguments.weights == "none"
     batch_norm = "train" if scratch else "frozen"
-    settings = {"weights": arguments.weights, "seed": arguments.seed,
-                "preprocessing": arguments.preprocessing or ("paper" if scratch else "imagenet"),
-                "batch": arguments.batch or (BATCH if scratch else FINE_TUNE_BATCH),
-                "head_batch": None if scratch else arguments.batch or BATCH,
-                "head_epochs": 0 if scratch else arguments.head_epochs,
-                "head_rate": None if scratch else arguments.head_rate,
-                "epochs": arguments.epochs or (SCRATCH_EPOCHS if scratch else FINE_TUNE_EPOCHS[name]),
-                "rate": arguments.rate or (SCRATCH_RATES if scratch else FINE_TUNE_RATES)[name],
-                "backbone_batch_norm": arguments.backbone_batch_norm or batch_norm,
-                "head_batch_norm": arguments.head_batch_norm or batch_norm}
+    settings = {
+        "weights": arguments.weights,
+        "seed": arguments.seed,
+        "preprocessing": arguments.preprocessing or ("paper" if scratch else "imagenet"),
+        "batch": arguments.batch or (BATCH if scratch else FINE_TUNE_BATCH),
+        "head_batch": None if scratch else arguments.batch or BATCH,
+        "head_epochs": 0 if scratch else arguments.head_epochs,
+        "head_rate": None if scratch else arguments.head_rate,
+        "epochs": arguments.epochs or (SCRATCH_EPOCHS if scratch else FINE_TUNE_EPOCHS[name]),
+        "rate": arguments.rate or (SCRATCH_RATES if scratch else FINE_TUNE_RATES)[name],
+        "backbone_batch_norm": arguments.backbone_batch_norm or batch_norm,
+        "head_batch_norm": arguments.head_batch_norm or batch_norm,
+    }
     return {**settings, "films": films}
 
 
@@ -94,8 +108,9 @@ def is_finished(out, name, wanted):
         return False
     differing = describe_differences(manifest["settings"][name], wanted)
     if differing:
-        raise UserError(f"{out}/{name}.keras: trained with other settings: {differing}; "
-                        "choose another --out, or give --overwrite")
+        raise UserError(
+            f"{out}/{name}.keras: trained with other settings: {differing}; choose another --out, or give --overwrite"
+        )
     return True
 
 
@@ -108,8 +123,10 @@ def check_unfinished(out, name, wanted, overwrite):
     elif began.is_file():
         differing = describe_differences(json.loads(began.read_text(encoding="utf-8")), wanted)
         if differing:
-            raise UserError(f"{folder}: an unfinished training began with other settings: {differing}; give them again to "
-                            "go on, or --overwrite to start anew")
+            raise UserError(
+                f"{folder}: an unfinished training began with other settings: {differing}; give them again to "
+                "go on, or --overwrite to start anew"
+            )
     write_text(began, json.dumps(wanted) + "\n")
 
 
@@ -125,22 +142,33 @@ def train(name, splits, out, settings, device, tensorboard):
 
     started = time.time()
     size = splits["train"].size
-    model = classifiers.build(name, size, weights=settings["weights"], preprocessing=settings["preprocessing"],
-                              seed=settings["seed"])
+    model = classifiers.build(
+        name, size, weights=settings["weights"], preprocessing=settings["preprocessing"], seed=settings["seed"]
+    )
     print(f"\n{name}: {model.count_params():,} parameters, {size} px, {len(splits['train'])} training films", flush=True)
     folder = unfinished_folder(out, name)
     history, kept = train_phases(model, name, splits, settings, folder, out / "tensorboard" / name if tensorboard else None)
     seen = predict(classifiers.logits_of(model), splits["test"], settings["batch"]).argmax(-1)
-    row = {"model": name, "parameters": model.count_params(), "correct": int((seen == splits["test"].labels).sum()),
-           "films": len(splits["test"]), "imagenet_top1": BACKBONES[name].top1, "imagenet_top5": BACKBONES[name].top5,
-           "weights_sha256": classifiers.weights_sha256(model), **kept}
+    row = {
+        "model": name,
+        "parameters": model.count_params(),
+        "correct": int((seen == splits["test"].labels).sum()),
+        "films": len(splits["test"]),
+        "imagenet_top1": BACKBONES[name].top1,
+        "imagenet_top5": BACKBONES[name].top5,
+        "weights_sha256": classifiers.weights_sha256(model),
+        **kept,
+    }
     write_csv(out / f"{name}.history.csv", history)
     draw_curves(history, name, out / f"{name}.curves.png")
     classifiers.save(model, out / f"{name}.keras")
     record(out, row, settings, device, started)
     shutil.rmtree(folder)
-    print(f"{name}: {row['correct']} of {row['films']} test films right "
-          f"({100 * row['correct'] / row['films']:.2f} %), {time.time() - started:.0f} s", flush=True)
+    print(
+        f"{name}: {row['correct']} of {row['films']} test films right "
+        f"({100 * row['correct'] / row['films']:.2f} %), {time.time() - started:.0f} s",
+        flush=True,
+    )
 
 
 def train_phases(model, name, splits, settings, folder, tensorboard):
@@ -173,8 +201,13 @@ def train_phases(model, name, splits, settings, folder, tensorboard):
         print(f"warning: {name}: {kept['warning']}", flush=True)
     after = classifiers.convolution_kernels(model, name)
     changed = sum((old != new).any() for old, new in zip(kernels, after))
-    return history, {"phase_kept": kept["phase"], "epoch_kept": int(kept["epoch"]), "convolutions": len(after),
-                     "convolutions_changed": int(changed), "warning": kept["warning"]}
+    return history, {
+        "phase_kept": kept["phase"],
+        "epoch_kept": int(kept["epoch"]),
+        "convolutions": len(after),
+        "convolutions_changed": int(changed),
+        "warning": kept["warning"],
+    }
 
 
 def mark_kept(history):
@@ -190,8 +223,10 @@ def mark_kept(history):
     marked = history.assign(kept=[row == best for row in range(len(history))], warning="").reset_index(drop=True)
     if marked["phase"][best] == "head" and (marked["phase"] == "all").any():
         losses = marked.groupby("phase")["val_loss"].min()
-        marked.loc[best, "warning"] = (f"phase 2 did not improve on phase 1 (validation loss {losses['all']:.4f} against "
-                                       f"{losses['head']:.4f}): the weights of phase 1 are kept, the backbone's are untrained")
+        marked.loc[best, "warning"] = (
+            f"phase 2 did not improve on phase 1 (validation loss {losses['all']:.4f} against "
+            f"{losses['head']:.4f}): the weights of phase 1 are kept, the backbone's are untrained"
+        )
     return marked
 
 
@@ -206,16 +241,25 @@ def train_head(model, name, splits, settings, folder):
     from nosign.training import Batches, fit, predict
 
     pooled = keras.Model(model.input, model.get_layer("flatten").output)
-    features = {split: predict(pooled, splits[split], settings["batch"], f"features of the {split} films")
-                for split in ("train", "validation")}
+    features = {
+        split: predict(pooled, splits[split], settings["batch"], f"features of the {split} films")
+        for split in ("train", "validation")
+    }
     x = inputs = keras.Input(features["train"].shape[1:])
     for layer in ("head_batch_norm", "hidden", LOGITS):
         x = model.get_layer(layer)(x)
     head = keras.Model(inputs, x, name=f"{name}_head")
     rate = keras.optimizers.schedules.InverseTimeDecay(settings["head_rate"], decay_steps=1, decay_rate=DECAY)
     batches = Batches(features["train"], splits["train"].labels, settings["head_batch"], settings["seed"])
-    return fit(head, batches, (features["validation"], splits["validation"].labels), rate, settings["head_epochs"],
-               folder / "1-head", f"{name}, head")
+    return fit(
+        head,
+        batches,
+        (features["validation"], splits["validation"].labels),
+        rate,
+        settings["head_epochs"],
+        folder / "1-head",
+        f"{name}, head",
+    )
 
 
 def train_everything(logits, name, splits, settings, folder, tensorboard):
@@ -231,8 +275,9 @@ def train_everything(logits, name, splits, settings, folder, tensorboard):
     batches = Batches(splits["train"], splits["train"].labels, settings["batch"], settings["seed"])
     steps = settings["epochs"] * len(batches)
     warm_up = round(steps * WARM_UP_SHARE)
-    rate = keras.optimizers.schedules.CosineDecay(settings["rate"] / 10, steps - warm_up, alpha=0.0,
-                                                  warmup_target=settings["rate"], warmup_steps=warm_up)
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings["rate"] / 10, steps - warm_up, alpha=0.0, warmup_target=settings["rate"], warmup_steps=warm_up
+    )
     validation = splits["validation"], splits["validation"].labels
     return fit(logits, batches, validation, rate, settings["epochs"], folder / "2-all", name, tensorboard)
 
@@ -250,8 +295,15 @@ def draw_curves(history, name, path):
     for panel, (column, title) in zip(panels, (("loss", "Cross-entropy"), ("accuracy", "Accuracy (%)"))):
         scale = 100 if column == "accuracy" else 1
         panel.plot(epochs, history[column] * scale, color="#0072B2", marker="o", markersize=3, label="training films")
-        panel.plot(epochs, history[f"val_{column}"] * scale, color="#D55E00", marker="s", markersize=3, linestyle="--",
-                   label="validation films")
+        panel.plot(
+            epochs,
+            history[f"val_{column}"] * scale,
+            color="#D55E00",
+            marker="s",
+            markersize=3,
+            linestyle="--",
+            label="validation films",
+        )
         head = int((history["phase"] == "head").sum())
         if head:
             panel.axvline(head + 0.5, color="0.6", linewidth=0.8)
@@ -277,9 +329,17 @@ def record(out, row, settings, device, started):
         rows = [rows[known] for known in BACKBONES if known in rows]
         write_csv(out / TABLE, pd.DataFrame(rows))
         outputs = [path for known in rows for path in sorted(out.glob(f"{known['model']}.*"))] + [out / TABLE]
-        write_manifest(out, stage="train_finetune.py", started=started, device=device, models=rows, outputs=outputs, adds=True,
-                       settings={**manifest.get("settings", {}), name: settings},
-                       seconds_a_model={**manifest.get("seconds_a_model", {}), name: round(time.time() - started, 1)})
+        write_manifest(
+            out,
+            stage="train_finetune.py",
+            started=started,
+            device=device,
+            models=rows,
+            outputs=outputs,
+            adds=True,
+            settings={**manifest.get("settings", {}), name: settings},
+            seconds_a_model={**manifest.get("seconds_a_model", {}), name: round(time.time() - started, 1)},
+        )
 
 
 def print_table(out):
@@ -288,8 +348,10 @@ def print_table(out):
     print(f"\n{'model':<14}{'parameters':>12}{'clean accuracy':>18}{'ImageNet top-1 / top-5':>26}")
     for row in rows:
         accuracy = f"{100 * row['correct'] / row['films']:.2f} % ({row['correct']}/{row['films']})"
-        print(f"{row['model']:<14}{row['parameters']:>12,}{accuracy:>18}"
-              f"{row['imagenet_top1']:>15.1f} % / {row['imagenet_top5']:.1f} %")
+        print(
+            f"{row['model']:<14}{row['parameters']:>12,}{accuracy:>18}"
+            f"{row['imagenet_top1']:>15.1f} % / {row['imagenet_top5']:.1f} %"
+        )
     for row in rows:
         if row.get("warning"):
             print(f"warning: {row['model']}: {row['warning']}")
@@ -298,27 +360,46 @@ def print_table(out):
 
 def parse_args(argv=None):
     """Return the parsed command line."""
+
     def learning_rate(text):
         number = as_number(text)
         if not 0 < number < 1:
             raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
         return number
 
-    parser = argparse.ArgumentParser(prog="python train_finetune.py", description=__doc__.split("\n")[0],
-                                     formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python train_finetune.py", description=__doc__.split("\n")[0], formatter_class=HelpFormatter
+    )
     parser.add_argument("--data", default="data", metavar="DIR", help="prepared films")
     parser.add_argument("--out", default="model", metavar="DIR", help="where the models go")
-    parser.add_argument("--models", nargs="+", choices=tuple(BACKBONES), default=list(BACKBONES), metavar="NAME",
-                        help=f"any of {', '.join(BACKBONES)}")
-    parser.add_argument("--weights", default="imagenet", metavar="imagenet|none|DIR",
-                        help="of the backbones: downloaded by Keras, from scratch, or a folder with Keras's own files")
-    parser.add_argument("--preprocessing", choices=PREPROCESSING,
-                        help="inside the model. paper: plain [0, 1]; imagenet: what the backbone was pre-trained with; standardise: "
-                             "about zero mean and unit variance. By itself imagenet, our choice; from scratch paper")
-    parser.add_argument("--batch", type=whole_number(1),
-                        help=f"films a step; by itself {FINE_TUNE_BATCH} in phase 2, otherwise {BATCH} as in the paper")
-    parser.add_argument("--seed", type=whole_number(0, LARGEST_SEED), default=0,
-                        help="of the initial weights and the order of the films")
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        choices=tuple(BACKBONES),
+        default=list(BACKBONES),
+        metavar="NAME",
+        help=f"any of {', '.join(BACKBONES)}",
+    )
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        metavar="imagenet|none|DIR",
+        help="of the backbones: downloaded by Keras, from scratch, or a folder with Keras's own files",
+    )
+    parser.add_argument(
+        "--preprocessing",
+        choices=PREPROCESSING,
+        help="inside the model. paper: plain [0, 1]; imagenet: what the backbone was pre-trained with; standardise: "
+        "about zero mean and unit variance. By itself imagenet, our choice; from scratch paper",
+    )
+    parser.add_argument(
+        "--batch",
+        type=whole_number(1),
+        help=f"films a step; by itself {FINE_TUNE_BATCH} in phase 2, otherwise {BATCH} as in the paper",
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0, LARGEST_SEED), default=0, help="of the initial weights and the order of the films"
+    )
     parser.add_argument("--tensorboard", action="store_true", help="write TensorBoard logs below the output folder")
     parser.add_argument("--overwrite", action="store_true", help="train again over the models of another run")
     head = parser.add_argument_group("phase 1, the head on the frozen backbone", "left out from scratch")
@@ -327,16 +408,27 @@ def parse_args(argv=None):
     everything = parser.add_argument_group(
         "phase 2, everything; from scratch the only phase",
         f"The rate rises for the first {WARM_UP_SHARE:.0%} of the steps and falls to zero along a cosine. The weights of the best "
-        "validation epoch of both phases are kept, with a warning if it is one of phase 1.")
-    everything.add_argument("--epochs", type=whole_number(1),
-                            help=f"passes over the films; by itself {per_model(FINE_TUNE_EPOCHS)}, from scratch {SCRATCH_EPOCHS}")
-    everything.add_argument("--rate", type=learning_rate,
-                            help=f"largest learning rate; by itself {per_model(FINE_TUNE_RATES)}, from scratch "
-                                 f"{per_model(SCRATCH_RATES)}")
-    for part, reason in (("backbone", "its pre-trained averages; adapting them costs more than it gains"),
-                         ("head", "phase 1's averages; adapting, they lag behind features that move")):
-        everything.add_argument(f"--{part}-batch-norm", choices=("train", "frozen"),
-                                help=f"frozen keeps {reason}. By itself frozen, from scratch train")
+        "validation epoch of both phases are kept, with a warning if it is one of phase 1.",
+    )
+    everything.add_argument(
+        "--epochs",
+        type=whole_number(1),
+        help=f"passes over the films; by itself {per_model(FINE_TUNE_EPOCHS)}, from scratch {SCRATCH_EPOCHS}",
+    )
+    everything.add_argument(
+        "--rate",
+        type=learning_rate,
+        help=f"largest learning rate; by itself {per_model(FINE_TUNE_RATES)}, from scratch {per_model(SCRATCH_RATES)}",
+    )
+    for part, reason in (
+        ("backbone", "its pre-trained averages; adapting them costs more than it gains"),
+        ("head", "phase 1's averages; adapting, they lag behind features that move"),
+    ):
+        everything.add_argument(
+            f"--{part}-batch-norm",
+            choices=("train", "frozen"),
+            help=f"frozen keeps {reason}. By itself frozen, from scratch train",
+        )
     add_seeds(parser)
     return parser.parse_args(argv)
 

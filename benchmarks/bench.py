@@ -17,8 +17,22 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.table import LIBRARIES, OWN, PEAK, Row, draw_scaling, write_rows
-from benchmarks.task import (DEVICE, FGSM, FORWARD, GRADIENT, ITERATIVE, OPERATIONS, PGD, PRODUCT, PRODUCT_SIZE, SCALING, SWEEP,
-                             TABLE_TWO, TURNING, Task)
+from benchmarks.task import (
+    DEVICE,
+    FGSM,
+    FORWARD,
+    GRADIENT,
+    ITERATIVE,
+    OPERATIONS,
+    PGD,
+    PRODUCT,
+    PRODUCT_SIZE,
+    SCALING,
+    SWEEP,
+    TABLE_TWO,
+    TURNING,
+    Task,
+)
 from benchmarks.worker import CannotRun, Worker
 from nosign.arguments import whole_number
 from nosign.attacks import ATTACKS, SINGLE_STEP_STRENGTHS
@@ -26,8 +40,11 @@ from nosign.errors import run
 from nosign.provenance import git_state, utc
 
 OURS, NUMPY, STAGE_THREE = "benchmarks.ours:library", "benchmarks.ours:numpy_product", "benchmarks.ours:stage_three"
-ON_TENSORFLOW = {"CleverHans": "benchmarks.rivals:cleverhans", "Foolbox": "benchmarks.rivals:foolbox",
-                 "ART": "benchmarks.rivals:art"}
+ON_TENSORFLOW = {
+    "CleverHans": "benchmarks.rivals:cleverhans",
+    "Foolbox": "benchmarks.rivals:foolbox",
+    "ART": "benchmarks.rivals:art",
+}
 ON_PYTORCH = {"torchattacks": "benchmarks.rivals:torchattacks", "ours on PyTorch": "benchmarks.ours:pytorch"}
 PACKAGES = ("tensorflow", "keras", "torch", "numpy", "cleverhans", "foolbox", "adversarial-robustness-toolbox", "torchattacks")
 WRAPPER_GRADIENTS = 20  # spent on each film's turning strength by wrappers around other libraries' attacks
@@ -75,8 +92,10 @@ def compare(base, candidates, rounds, warm=True):
                 spent[name].append((seconds, 2 * seconds / sum(beside[-2:])))
     except CannotRun as error:
         return None, {name: Timing(error=f"what it is set against cannot run: {error}") for name in candidates}
-    return statistics.median(beside), {name: Timing(error=errors[name]) if name in errors else
-                                       Timing(*map(statistics.median, zip(*spent[name]))) for name in candidates}
+    return statistics.median(beside), {
+        name: Timing(error=errors[name]) if name in errors else Timing(*map(statistics.median, zip(*spent[name])))
+        for name in candidates
+    }
 
 
 def started(stack, prepare, task, onednn=None):
@@ -122,10 +141,12 @@ def library_rows(ours, others, task, rounds, better=None):
     yield from (Row(LIBRARIES, name, error=other.failure) for name, other in others.items() if other.failure)
     others = {name: other for name, other in others.items() if not other.failure}
     half = f"Table II's FGSM half, {len(task.strengths)} strengths"
-    for work, title, times, against in ((FGSM, "FGSM, one strength", rounds, "ours"),
-                                        (PGD, f"PGD, {task.steps} steps", max(1, rounds - 1), "ours"),
-                                        # No other library has FGNM.
-                                        (TABLE_TWO, half, 1, "ours, both halves")):
+    for work, title, times, against in (
+        (FGSM, "FGSM, one strength", rounds, "ours"),
+        (PGD, f"PGD, {task.steps} steps", max(1, rounds - 1), "ours"),
+        # No other library has FGNM.
+        (TABLE_TWO, half, 1, "ours, both halves"),
+    ):
         able = {name: partial(other.seconds, work) for name, other in others.items() if work in other.about["works"]}
         _, timings = compare(partial(ours.seconds, work), able, times, warm=work == FGSM)
         for name, timing in timings.items():
@@ -147,10 +168,16 @@ def against_machine(ours, stage_three, numpy, task, rounds):
 
     The peak is the speed of a large product of float32 matrices, TensorFlow's or NumPy's, whichever is faster.
     """
-    passes = {"forward pass": (ours, FORWARD), "gradient": (ours, GRADIENT),
-              "forward pass, deterministic": (stage_three, FORWARD), "gradient, deterministic": (stage_three, GRADIENT)}
-    works = {"NumPy": partial(numpy.seconds, PRODUCT), **{name: partial(worker.seconds, work)
-                                                          for name, (worker, work) in passes.items()}}
+    passes = {
+        "forward pass": (ours, FORWARD),
+        "gradient": (ours, GRADIENT),
+        "forward pass, deterministic": (stage_three, FORWARD),
+        "gradient, deterministic": (stage_three, GRADIENT),
+    }
+    works = {
+        "NumPy": partial(numpy.seconds, PRODUCT),
+        **{name: partial(worker.seconds, work) for name, (worker, work) in passes.items()},
+    }
     seconds, timings = compare(partial(ours.seconds, PRODUCT), works, rounds)
     product = timings.pop("NumPy")
     if product.error:
@@ -158,33 +185,54 @@ def against_machine(ours, stage_three, numpy, task, rounds):
         return
     faster, flop = min(1, product.ratio), 2 * PRODUCT_SIZE**3
     for library, share, spent in (("TensorFlow", faster, seconds), ("NumPy", faster / product.ratio, product.seconds)):
-        yield Row(PEAK, f"product of {PRODUCT_SIZE} x {PRODUCT_SIZE} matrices, {library}", share, "the peak",
-                  gflop_a_second=flop / spent / 1e9)
+        yield Row(
+            PEAK,
+            f"product of {PRODUCT_SIZE} x {PRODUCT_SIZE} matrices, {library}",
+            share,
+            "the peak",
+            gflop_a_second=flop / spent / 1e9,
+        )
     operations = ours.run(OPERATIONS)[1]
     for name, timing in timings.items():
         if timing.error:
             yield Row(PEAK, name, error=timing.error)
             continue
         done = operations[passes[name][1]] * task.count
-        yield Row(PEAK, name, done / flop * faster / timing.ratio, "the peak", PEAK_SHARE, 1000 * timing.seconds / task.count,
-                  done / timing.seconds / 1e9)
+        yield Row(
+            PEAK,
+            name,
+            done / flop * faster / timing.ratio,
+            "the peak",
+            PEAK_SHARE,
+            1000 * timing.seconds / task.count,
+            done / timing.seconds / 1e9,
+        )
 
 
 def turning_rows(ours, task, rounds):
     """Yield the row of turning strengths against what a wrapper spends on them."""
     _, timings = compare(partial(ours.seconds, GRADIENT), {TURNING: partial(ours.seconds, TURNING)}, rounds)
-    yield timing_row(LIBRARIES, "turning strengths of FGNM", timings[TURNING], task, f"{WRAPPER_GRADIENTS} bare gradients",
-                     "below 1", 1 / WRAPPER_GRADIENTS)
+    yield timing_row(
+        LIBRARIES,
+        "turning strengths of FGNM",
+        timings[TURNING],
+        task,
+        f"{WRAPPER_GRADIENTS} bare gradients",
+        "below 1",
+        1 / WRAPPER_GRADIENTS,
+    )
 
 
 def stage_three_rows(stage_three, task, rounds):
     """Yield rows that set what stage 3 runs against its bare passes, and end with its memory."""
     table_two = f"Table II's films ({len(task.strengths)} strengths x FGSM, FGNM)"
     works = {"bare forward pass": (FORWARD, 1, ""), table_two: (TABLE_TWO, 1, "at most 1.3")}
-    works |= {f"{ATTACKS[name].title}, one of {task.steps} steps": (name, 1 / task.steps, "at most 1.05")
-              for name in ITERATIVE}
-    _, timings = compare(partial(stage_three.seconds, GRADIENT), {what: partial(stage_three.seconds, work)
-                                                                  for what, (work, _, _) in works.items()}, rounds)
+    works |= {f"{ATTACKS[name].title}, one of {task.steps} steps": (name, 1 / task.steps, "at most 1.05") for name in ITERATIVE}
+    _, timings = compare(
+        partial(stage_three.seconds, GRADIENT),
+        {what: partial(stage_three.seconds, work) for what, (work, _, _) in works.items()},
+        rounds,
+    )
     for what, (_, share, goal) in works.items():
         yield timing_row(OWN, what, timings[what], task, "bare gradient", goal, share)
     try:
@@ -233,18 +281,23 @@ def describe(device, task, rounds, seconds):
     """Return the head of bench.md: what was run on what, when, and how long it took."""
     state = git_state()
     commit = f"; commit {state['commit'][:7]}" + " with local changes" * state["dirty"] if state else ""
-    return (f"# Speed\n\n{device[0].upper()}{device[1:]}. VGG16 with random weights, {task.count} films of {task.size} px at "
-            f"once, {task.steps} steps; medians of {rounds} rounds, one fewer for PGD, turning strengths and stage 3, one "
-            f"for other libraries' Table II and the sweep. {utc(time.time())}, {seconds / 60:.0f} min{commit}.\n\n"
-            f"{versions()}.\n\n"
-            "A library *as it comes* runs with nothing set; *oneDNN on* is TF_ENABLE_ONEDNN_OPTS=1, which is TensorFlow's own "
-            "choice on some processors and that of `nosign` on all.")
+    return (
+        f"# Speed\n\n{device[0].upper()}{device[1:]}. VGG16 with random weights, {task.count} films of {task.size} px at "
+        f"once, {task.steps} steps; medians of {rounds} rounds, one fewer for PGD, turning strengths and stage 3, one "
+        f"for other libraries' Table II and the sweep. {utc(time.time())}, {seconds / 60:.0f} min{commit}.\n\n"
+        f"{versions()}.\n\n"
+        "A library *as it comes* runs with nothing set; *oneDNN on* is TF_ENABLE_ONEDNN_OPTS=1, which is TensorFlow's own "
+        "choice on some processors and that of `nosign` on all."
+    )
 
 
 def parse_args(argv=None):
     """Return the arguments of the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__.split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench",
+        description=__doc__.split("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--films", type=whole_number(1), default=4, help="attacked at once")
     parser.add_argument("--size", type=whole_number(75), default=224, help="height and width of a film in pixels")
     parser.add_argument("--steps", type=whole_number(1), default=4, help="of the iterative attacks")

@@ -9,8 +9,22 @@ import numpy as np
 
 from benchmarks import rivals
 from benchmarks.flops import forward_flops, gradient_flops
-from benchmarks.task import (DEVICE, FGSM, FORWARD, GRADIENT, ITERATIVE, OPERATIONS, PGD, PRODUCT, SCALING, STRENGTH, SWEEP,
-                             TABLE_TWO, TURNING, large_matrices)
+from benchmarks.task import (
+    DEVICE,
+    FGSM,
+    FORWARD,
+    GRADIENT,
+    ITERATIVE,
+    OPERATIONS,
+    PGD,
+    PRODUCT,
+    SCALING,
+    STRENGTH,
+    SWEEP,
+    TABLE_TWO,
+    TURNING,
+    large_matrices,
+)
 
 SWEEP_FILMS, SWEEP_BATCHES = 2, 2  # a batch's films; enough, as all is told as a ratio
 
@@ -23,11 +37,15 @@ def library(task):
 
     model, films, labels = task.classifier, task.films, task.labels
     attacker = Attacker(task.logits_model)
-    return {FGSM: lambda: attack(model, films, labels, "fgsm", STRENGTH),
-            PGD: lambda: attack(model, films, labels, "pgd", STRENGTH, protocol="budget", steps=task.steps),
-            TABLE_TWO: lambda: table_two(attacker, task),
-            TURNING: lambda: turning_strength(model, films, labels, "fgnm"),
-            **bare_passes(attacker, task), PRODUCT: tensorflow_product(to_numpy), OPERATIONS: lambda: operations(model)}
+    return {
+        FGSM: lambda: attack(model, films, labels, "fgsm", STRENGTH),
+        PGD: lambda: attack(model, films, labels, "pgd", STRENGTH, protocol="budget", steps=task.steps),
+        TABLE_TWO: lambda: table_two(attacker, task),
+        TURNING: lambda: turning_strength(model, films, labels, "fgnm"),
+        **bare_passes(attacker, task),
+        PRODUCT: tensorflow_product(to_numpy),
+        OPERATIONS: lambda: operations(model),
+    }
 
 
 def table_two(attacker, task):
@@ -46,8 +64,10 @@ def bare_passes(attacker, task):
     """Return one compiled forward pass and one compiled gradient of all films, as work."""
     from nosign.gradients import to_numpy
 
-    return {FORWARD: lambda: to_numpy(attacker.logits(task.films)),
-            GRADIENT: lambda: to_numpy(attacker.gradient(task.films, task.one_hot)[0])}
+    return {
+        FORWARD: lambda: to_numpy(attacker.logits(task.films)),
+        GRADIENT: lambda: to_numpy(attacker.gradient(task.films, task.one_hot)[0]),
+    }
 
 
 def tensorflow_product(to_numpy):
@@ -76,8 +96,10 @@ def pytorch(task):
     model, films = rivals.pytorch_vgg16(), rivals.channels_first(task.films)
     # Its weights are random, so all its logits may lie in [0, 1].
     options = {"protocol": "budget", "steps": task.steps, "logits": True}
-    works = {FGSM: lambda: attack(model, films, task.labels, "fgsm", STRENGTH, logits=True),
-             PGD: lambda: attack(model, films, task.labels, "pgd", STRENGTH, **options)}
+    works = {
+        FGSM: lambda: attack(model, films, task.labels, "fgsm", STRENGTH, logits=True),
+        PGD: lambda: attack(model, films, task.labels, "pgd", STRENGTH, **options),
+    }
     works[FGSM]()  # tells at once where such models cannot be attacked
     return works
 
@@ -96,8 +118,14 @@ def stage_three(task):
         return to_numpy(changed)
 
     iterative = {name: partial(perturb, name) for name in ITERATIVE}
-    return {DEVICE: lambda: device, **bare_passes(attacker, task), **iterative, TABLE_TWO: lambda: table_two(attacker, task),
-            SCALING: lambda: scaling(task, attacker, perturb), SWEEP: lambda: sweep_against_bare_passes(task)}
+    return {
+        DEVICE: lambda: device,
+        **bare_passes(attacker, task),
+        **iterative,
+        TABLE_TWO: lambda: table_two(attacker, task),
+        SCALING: lambda: scaling(task, attacker, perturb),
+        SWEEP: lambda: sweep_against_bare_passes(task),
+    }
 
 
 def timed(work):
@@ -121,8 +149,9 @@ def scaling(task, attacker, perturb):
     for times in (1, 2, 4):
         films, labels = np.tile(task.films, (times, 1, 1, 1)), np.tile(task.labels, times)
         found["films"].append((len(films), timed(lambda: attack(task.classifier, films, labels, batch=task.count))))
-        found["strengths"].append((times * 10, timed(lambda: [perturb("fgnm", first_gradient=first)
-                                                              for _ in range(times * 10)])))
+        found["strengths"].append(
+            (times * 10, timed(lambda: [perturb("fgnm", first_gradient=first) for _ in range(times * 10)]))
+        )
         found["steps"].append((times, timed(lambda: perturb("binm", steps=times))))
     return found
 

@@ -18,8 +18,11 @@ def works(single, many, strengths):
         many: the same for PGD within a budget of that strength.
         strengths: those of Table II. No library has FGNM, so half of the table is all that they can do.
     """
-    return {FGSM: lambda: single(STRENGTH), PGD: lambda: many(STRENGTH),
-            TABLE_TWO: lambda: [single(strength) for strength in strengths]}
+    return {
+        FGSM: lambda: single(STRENGTH),
+        PGD: lambda: many(STRENGTH),
+        TABLE_TWO: lambda: [single(strength) for strength in strengths],
+    }
 
 
 def cleverhans(task):
@@ -33,8 +36,9 @@ def cleverhans(task):
     clip = {"clip_min": 0.0, "clip_max": 1.0, "y": labels, "sanity_checks": False}
 
     def many(strength):
-        return projected_gradient_descent(model, films, strength, strength / task.steps, task.steps, np.inf, rand_init=None,
-                                          **clip).numpy()
+        return projected_gradient_descent(
+            model, films, strength, strength / task.steps, task.steps, np.inf, rand_init=None, **clip
+        ).numpy()
 
     return works(lambda strength: fast_gradient_method(model, films, strength, np.inf, **clip).numpy(), many, task.strengths)
 
@@ -61,15 +65,21 @@ def art(task):
     from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescent
     from art.estimators.classification import TensorFlowV2Classifier
 
-    classifier = TensorFlowV2Classifier(task.logits_model, nb_classes=len(CLASSES), input_shape=task.films.shape[1:],
-                                        loss_object=keras.losses.CategoricalCrossentropy(from_logits=True), clip_values=(0, 1))
+    classifier = TensorFlowV2Classifier(
+        task.logits_model,
+        nb_classes=len(CLASSES),
+        input_shape=task.films.shape[1:],
+        loss_object=keras.losses.CategoricalCrossentropy(from_logits=True),
+        clip_values=(0, 1),
+    )
 
     def single(strength):
         return FastGradientMethod(classifier, eps=strength, batch_size=task.count).generate(task.films, task.one_hot)
 
     def many(strength):
-        pgd = ProjectedGradientDescent(classifier, eps=strength, eps_step=strength / task.steps, max_iter=task.steps,
-                                       batch_size=task.count, verbose=False)
+        pgd = ProjectedGradientDescent(
+            classifier, eps=strength, eps_step=strength / task.steps, max_iter=task.steps, batch_size=task.count, verbose=False
+        )
         return pgd.generate(task.films, task.one_hot)
 
     return works(single, many, task.strengths)
@@ -104,6 +114,12 @@ def pytorch_vgg16():
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
             channels = width
         layers.append(nn.MaxPool2d(2))
-    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(channels), nn.Linear(channels, 64), nn.ReLU(),
-            nn.Linear(64, len(CLASSES))]
+    head = [
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.BatchNorm1d(channels),
+        nn.Linear(channels, 64),
+        nn.ReLU(),
+        nn.Linear(64, len(CLASSES)),
+    ]
     return nn.Sequential(*layers, *head).eval()

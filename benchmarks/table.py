@@ -36,8 +36,11 @@ class Row:
     def __str__(self):
         if self.error:
             return f"{self.what:<62} cannot run: {self.error}"
-        extra = [f"{value:.0f} {unit}" for value, unit in ((self.ms_a_film, "ms a film"), (self.gflop_a_second, "GFLOP/s"))
-                 if value is not None]
+        extra = [
+            f"{value:.0f} {unit}"
+            for value, unit in ((self.ms_a_film, "ms a film"), (self.gflop_a_second, "GFLOP/s"))
+            if value is not None
+        ]
         return f"{self.what:<62} {self.ratio:8.3f} x {self.against}" + (f" ({', '.join(extra)})" if extra else "")
 
     @property
@@ -55,8 +58,11 @@ def write_rows(folder, rows, heading):
 
     write_csv(folder / "bench.csv", pd.DataFrame([asdict(row) for row in rows]), float_format="%.4g")
     columns = ["what", "times", "of", "goal", "ms a film", "GFLOP/s"]
-    tables = [f"## {part}\n\n" + tabulate([row.cells for row in rows if row.part == part], columns, tablefmt="pipe",
-                                          disable_numparse=True) for part in PARTS]
+    tables = [
+        f"## {part}\n\n"
+        + tabulate([row.cells for row in rows if row.part == part], columns, tablefmt="pipe", disable_numparse=True)
+        for part in PARTS
+    ]
     write_text(folder / "bench.md", "\n\n".join([heading, *tables]) + "\n")
 
 

@@ -50,8 +50,9 @@ class Worker:
         environment |= {} if onednn is None else {ONEDNN_FLAG: onednn}
         self.errors = tempfile.TemporaryFile()
         command = [sys.executable, "-m", "benchmarks.worker", prepare, json.dumps(asdict(task))]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.errors)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors
+        )
         self.about, self.failure = {}, ""
 
     def __enter__(self):
@@ -145,7 +146,7 @@ def tensorflow_uses_onednn():
 def one_line(text, longest=200):
     """Return text as one line; the middle of a long one, where a whole model may be printed, is left out."""
     text = " ".join(text.split())
-    return text if len(text) <= longest else f"{text[:longest // 2]} ... {text[-longest // 2:]}"
+    return text if len(text) <= longest else f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
 
 
 def main(argv=None):

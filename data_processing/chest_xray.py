@@ -52,8 +52,9 @@ def find_folder(folder):
     for candidate in (folder, folder / "chest_xray"):
         if all((candidate / "train" / name).is_dir() for name in FOLDERS):
             return candidate
-    raise UserError(f"{folder}: not a Kermany chest_xray folder; expected train/NORMAL and train/PNEUMONIA in it; "
-                    "check --chest-xray")
+    raise UserError(
+        f"{folder}: not a Kermany chest_xray folder; expected train/NORMAL and train/PNEUMONIA in it; check --chest-xray"
+    )
 
 
 def patient_of(file):

@@ -40,8 +40,9 @@ def read_covidx(folder, negatives="strict", three_class_lists=None):
     folder = find_folder(folder)
     normal, present = None, {path.name: names_in(path) for path in folders_of(folder)}
     if negatives == "strict":
-        normal = read_normal_files(three_class_lists or [folder / name for name in THREE_CLASS_LISTS],
-                                   set().union(*present.values()))
+        normal = read_normal_files(
+            three_class_lists or [folder / name for name in THREE_CLASS_LISTS], set().union(*present.values())
+        )
     rows = {split: list(read_list(folder / f"{split}.txt", ("positive", "negative"), present[split])) for split in SPLITS}
     of_person = ids_of_persons(row for split in SPLITS for row in rows[split])
     films, left_out, missing = [], Counter(), []
@@ -68,8 +69,10 @@ def find_folder(folder):
     for candidate in (folder, *sorted(path for path in folder.glob("*") if path.name != "__MACOSX")):
         if all((candidate / name).is_file() for name in LISTS):
             return candidate
-    raise UserError(f"{folder}: not a COVIDx-CXR2 folder; expected {', '.join(LISTS)} and the folders "
-                    f"{', '.join(SPLITS)} in it; check --covidx")
+    raise UserError(
+        f"{folder}: not a COVIDx-CXR2 folder; expected {', '.join(LISTS)} and the folders "
+        f"{', '.join(SPLITS)} in it; check --covidx"
+    )
 
 
 def folders_of(folder):
@@ -99,14 +102,16 @@ def ids_of_persons(rows):
     for _, listed_id, file, _, collection in rows:
         files.setdefault((collection, listed_id), set()).add(file)
     form = {key: (key[0], re.sub(r"\d+", "#", key[1])) for key in files}
-    shows = {key for key, names in files.items()
-             if len(names) > 1 or letters_and_digits(key[1]) != letters_and_digits(Path(*names).stem)}
+    shows = {
+        key
+        for key, names in files.items()
+        if len(names) > 1 or letters_and_digits(key[1]) != letters_and_digits(Path(*names).stem)
+    }
     films_of_form, films_that_show = Counter(), Counter()
     for key, names in files.items():
         films_of_form[form[key]] += len(names)
         films_that_show[form[key]] += len(names) * (key in shows)
-    return {key for key in files
-            if key in shows or films_that_show[form[key]] >= PERSONS_SHARE * films_of_form[form[key]]}
+    return {key for key in files if key in shows or films_that_show[form[key]] >= PERSONS_SHARE * films_of_form[form[key]]}
 
 
 def letters_and_digits(name):
@@ -118,10 +123,15 @@ def read_normal_files(paths, present):
     """Return the class of each film in the three-class lists, by file name; `present` are the names of the files there are."""
     for path in paths:
         if not Path(path).is_file():
-            raise UserError(f"{path}: not found; --negatives strict needs the three-class lists: put them there, name "
-                            "them with --three-class-lists, or take every negative with --negatives paper")
-    return {file: category for path in paths
-            for _, _, file, category, _ in read_list(path, ("normal", "pneumonia", "COVID-19"), present)}
+            raise UserError(
+                f"{path}: not found; --negatives strict needs the three-class lists: put them there, name "
+                "them with --three-class-lists, or take every negative with --negatives paper"
+            )
+    return {
+        file: category
+        for path in paths
+        for _, _, file, category, _ in read_list(path, ("normal", "pneumonia", "COVID-19"), present)
+    }
 
 
 def read_list(path, categories, present=frozenset()):
@@ -137,8 +147,10 @@ def read_list(path, categories, present=frozenset()):
             continue
         fields = line.rsplit(maxsplit=3)
         if len(fields) != 4 or fields[2] not in categories:
-            raise UserError(f"{path} line {number}: expected 'patient-id file class source' with class "
-                            f"{' or '.join(categories)}, found {line[:80]!r}")
+            raise UserError(
+                f"{path} line {number}: expected 'patient-id file class source' with class "
+                f"{' or '.join(categories)}, found {line[:80]!r}"
+            )
         yield f"{path} line {number}", *id_and_file(line, fields, present), *fields[2:]
 
 
@@ -146,8 +158,8 @@ def id_and_file(line, fields, present):
     """Return the id and the file of a row: of the words before the class the longest end that is a file, or the last."""
     before = line.rsplit(maxsplit=2)[0].strip()
     for space in re.finditer(r"\s+", before):
-        if before[space.end():] in present:
-            return before[:space.start()], before[space.end():]
+        if before[space.end() :] in present:
+            return before[: space.start()], before[space.end() :]
     return fields[:2]
 
 

@@ -35,8 +35,7 @@ class Source:
 
 
 COVIDX = Source("andyczhao/covidx-cxr2", 3, "covidx-cxr2", {"COVID-19": 2358, "Normal": 13994})
-CHEST_XRAY = Source("paultimothymooney/chest-xray-pneumonia", 2, "chest-xray-pneumonia",
-                    {"Normal": 1583, "Pneumonia": 4273})
+CHEST_XRAY = Source("paultimothymooney/chest-xray-pneumonia", 2, "chest-xray-pneumonia", {"Normal": 1583, "Pneumonia": 4273})
 
 
 def download(source, out):
@@ -58,9 +57,11 @@ def download(source, out):
 
         cached = kagglehub.dataset_download(pinned)
     except Exception as error:  # kagglehub passes on whatever its network layers raise
-        raise UserError(f"{pinned} could not be fetched ({type(error).__name__}: {error}); by hand: download the "
-                        f"archive from https://www.kaggle.com/datasets/{pinned} in a browser, unpack it into {link}; "
-                        "if Kaggle asks for a login, set KAGGLE_API_TOKEN") from None
+        raise UserError(
+            f"{pinned} could not be fetched ({type(error).__name__}: {error}); by hand: download the "
+            f"archive from https://www.kaggle.com/datasets/{pinned} in a browser, unpack it into {link}; "
+            "if Kaggle asks for a login, set KAGGLE_API_TOKEN"
+        ) from None
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)  # a link whose target is gone, as Kaggle's cache was cleared
@@ -75,17 +76,21 @@ def check_counts(source, films):
     """Compare the films found with the published counts; raise `UserError` if they differ."""
     found = Counter(CLASSES[film.label] for film in films)
     if dict(found) != source.counts:
-        raise UserError(f"{source.handle} version {source.version}: found {dict(found)} films, the published set has "
-                        f"{source.counts}; this is another version or an incomplete download")
+        raise UserError(
+            f"{source.handle} version {source.version}: found {dict(found)} films, the published set has "
+            f"{source.counts}; this is another version or an incomplete download"
+        )
     print(f"{source.folder}: {len(films)} films, as published")
 
 
 def parse_args(argv=None):
     """Return the parsed command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_processing.download", description=__doc__.split("\n")[0],
-                                     formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("--out", default="data/raw", metavar="DIR",
-                        help="where the data sets go, as links into Kaggle's cache")
+    parser = argparse.ArgumentParser(
+        prog="python -m data_processing.download",
+        description=__doc__.split("\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--out", default="data/raw", metavar="DIR", help="where the data sets go, as links into Kaggle's cache")
     return parser.parse_args(argv)
 
 
@@ -95,9 +100,11 @@ def main(argv=None):
     covidx, chest_xray = download(COVIDX, out), download(CHEST_XRAY, out)
     check_counts(COVIDX, read_covidx(covidx, "paper")[0])
     check_counts(CHEST_XRAY, read_chest_xray(chest_xray))
-    print("The three-class lists train_COVIDx8A.txt and test_COVIDx8A.txt come from the COVID-Net repository "
-          f"(github.com/lindawangg/COVID-Net, folder labels); put them into {covidx} for --negatives strict.\n"
-          f"next: python -m data_processing.prepare --covidx {covidx} --chest-xray {chest_xray}")
+    print(
+        "The three-class lists train_COVIDx8A.txt and test_COVIDx8A.txt come from the COVID-Net repository "
+        f"(github.com/lindawangg/COVID-Net, folder labels); put them into {covidx} for --negatives strict.\n"
+        f"next: python -m data_processing.prepare --covidx {covidx} --chest-xray {chest_xray}"
+    )
     return 0
 
 

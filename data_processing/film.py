@@ -21,20 +21,36 @@ MAX_BYTES = 4 * MAX_PIXELS
 WHITE_16, WHITE_12 = (1 << 16) - 1, (1 << 12) - 1
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
 # (byte order, white is zero or not, bits): layouts of a grey TIFF that Pillow can unpack and yet does not open.
-TIFF_LAYOUTS = {(b"MM", 0, 16): ("I;16B", "I;16B"), (b"II", 0, 12): ("I;16", "I;12"), (b"MM", 0, 12): ("I;16", "I;12"),
-                (b"MM", 1, 12): ("I;16", "I;12")}
+TIFF_LAYOUTS = {
+    (b"MM", 0, 16): ("I;16B", "I;16B"),
+    (b"II", 0, 12): ("I;16", "I;12"),
+    (b"MM", 0, 12): ("I;16", "I;12"),
+    (b"MM", 1, 12): ("I;16", "I;12"),
+}
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH_AT = 24
 # Beside the pixels' own chunks, what tells how a PNG lies, and whether it is an animation.
 PNG_CHUNKS_READ = (b"eXIf", b"acTL")
 # What to do about a film that the system does not give; any other reason is the disk's or the network's.
-REMEDIES = {errno.EACCES: "give yourself permission to read it", errno.EPERM: "give yourself permission to read it",
-            errno.EMFILE: "allow more open files (ulimit -n)", errno.ENFILE: "close other programs",
-            errno.ENOMEM: "give fewer --workers", errno.ENOENT: "put it back"}
+REMEDIES = {
+    errno.EACCES: "give yourself permission to read it",
+    errno.EPERM: "give yourself permission to read it",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.ENOMEM: "give fewer --workers",
+    errno.ENOENT: "put it back",
+}
 EXIF_ORIENTATION = 0x0112
 # What brings a film with this orientation upright, by the name that Pillow gives it.
-TURNS = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270", 7: "TRANSVERSE",
-         8: "ROTATE_90"}
+TURNS = {
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
+}
 
 
 @dataclass(frozen=True)
@@ -96,8 +112,10 @@ def blamed_on_system(path):
     except (OSError, MemoryError) as error:
         number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
         reason = os.strerror(number) if number else str(error)
-        raise UserError(f"{path}: not to be read now ({reason}), which is no fault of the film, so nothing was written; "
-                        f"{REMEDIES.get(number, 'check the disk or the network')}, then run again") from None
+        raise UserError(
+            f"{path}: not to be read now ({reason}), which is no fault of the film, so nothing was written; "
+            f"{REMEDIES.get(number, 'check the disk or the network')}, then run again"
+        ) from None
 
 
 def decode(content):
@@ -179,12 +197,12 @@ def png_chunks(content):
 
 def without_extras(content):
     """Return a PNG's bytes without the chunks that its pixels do not need."""
+
     def needed(kind, start, end):
-        sound = content[end - 4:end] == struct.pack(">I", zlib.crc32(content[start + 4:end - 4]))
+        sound = content[end - 4 : end] == struct.pack(">I", zlib.crc32(content[start + 4 : end - 4]))
         return kind[:1].isupper() or kind in PNG_CHUNKS_READ and sound
 
-    return PNG_SIGNATURE + b"".join(content[start:end] for kind, start, end in png_chunks(content)
-                                    if needed(kind, start, end))
+    return PNG_SIGNATURE + b"".join(content[start:end] for kind, start, end in png_chunks(content) if needed(kind, start, end))
 
 
 def to_grey(image, content):
@@ -246,8 +264,14 @@ def darkness_of(image, content):
     else:  # of 16-bit colours Pillow keeps the high byte
         suspected = bits_of(image, content) == 16 and max(np.ravel(image.convert("RGB").getextrema())) <= WHITE_12 >> 8
     tone = "white" if suspected and white_is_zero(image) else "black"
-    return (f"16 bits a sample, but no value above {WHITE_12}, as if 12 bits were meant: it comes out nearly {tone}; "
-            "scale it to 16 bits, or leave it out") if suspected else ""
+    return (
+        (
+            f"16 bits a sample, but no value above {WHITE_12}, as if 12 bits were meant: it comes out nearly {tone}; "
+            "scale it to 16 bits, or leave it out"
+        )
+        if suspected
+        else ""
+    )
 
 
 def bits_of(image, content):

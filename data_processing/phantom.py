@@ -40,53 +40,93 @@ from nosign.processes import process_map
 from nosign.provenance import MANIFEST, check_settings, read_manifest, write_manifest, write_text
 
 STAGE = "phantom"
-DRAWING_VERSION = 2            # raise it whenever the same seed gives other films
+DRAWING_VERSION = 2  # raise it whenever the same seed gives other films
 PER_CLASS = 200
 FEWEST_PER_CLASS = 4
-SURPLUS = 0.05                 # share of films drawn beyond those asked for
+SURPLUS = 0.05  # share of films drawn beyond those asked for
 
 COVIDX = "covidx-cxr2"
 CHEST_XRAY = "chest-xray-pneumonia"
-PNEUMONIA_NEGATIVES = 0.14     # for each normal negative; list 8A calls these pneumonia
-UNLISTED_NEGATIVES = 2         # films in no row of list 8A
+PNEUMONIA_NEGATIVES = 0.14  # for each normal negative; list 8A calls these pneumonia
+UNLISTED_NEGATIVES = 2  # films in no row of list 8A
 POSITIVE_SOURCES = ("sirm", "cohen", "fig1", "actmed", "sirm", "cohen", "sirm", "sirm", "cohen")
 FILMS_PER_PATIENT = (1, 2, 1, 1, 1, 3, 1, 1)
-COVIDX_TEST_EVERY = 10         # patients
+COVIDX_TEST_EVERY = 10  # patients
 CHEST_XRAY_TEST_EVERY = 8
 CHEST_XRAY_VAL_EVERY = 40
 
-ODD_FORMAT_EVERY = 8           # films
+ODD_FORMAT_EVERY = 8  # films
 COVIDX_FORMATS = ("grey 16-bit PNG", "RGB JPEG", "grey PNG", "progressive JPEG")
 CHEST_XRAY_FORMATS = ("RGB JPEG", "progressive JPEG")
 JPEG_QUALITY = 93
 EXIF_ORIENTATION = 0x0112
-ROTATED_BY_VIEWER = 6          # a viewer turns the film by 90 degrees clockwise
+ROTATED_BY_VIEWER = 6  # a viewer turns the film by 90 degrees clockwise
 
 FREED_BYTES = 1 << 24
 
-SHORT_SIDE = (220, 300)        # pixels
-ASPECT = (0.9, 1.3)            # width / height
+SHORT_SIDE = (220, 300)  # pixels
+ASPECT = (0.9, 1.3)  # width / height
 
 # Ranges of the uniform draws. Lengths and places in the coordinates above, densities in attenuation.
 ANATOMY = {
-    "cage_width": (0.66, 0.78), "apex": (-0.84, -0.74), "widest": (0.22, 0.38), "wall": (0.08, 0.20),
-    "right_dome": (0.40, 0.54), "left_dome_below": (0.01, 0.09), "dome_curve": (0.9, 1.4),
-    "heart_width": (0.26, 0.36), "heart_height": (0.26, 0.33), "heart_x": (0.07, 0.13), "knob": (0.07, 0.10),
-    "mediastinum": (0.11, 0.16), "spine": (0.075, 0.095), "vertebra": (0.115, 0.14), "spine_density": (0.03, 0.09),
-    "rib_spacing": (0.125, 0.148), "rib_thickness": (0.026, 0.036), "rib_drop": (0.22, 0.36),
+    "cage_width": (0.66, 0.78),
+    "apex": (-0.84, -0.74),
+    "widest": (0.22, 0.38),
+    "wall": (0.08, 0.20),
+    "right_dome": (0.40, 0.54),
+    "left_dome_below": (0.01, 0.09),
+    "dome_curve": (0.9, 1.4),
+    "heart_width": (0.26, 0.36),
+    "heart_height": (0.26, 0.33),
+    "heart_x": (0.07, 0.13),
+    "knob": (0.07, 0.10),
+    "mediastinum": (0.11, 0.16),
+    "spine": (0.075, 0.095),
+    "vertebra": (0.115, 0.14),
+    "spine_density": (0.03, 0.09),
+    "rib_spacing": (0.125, 0.148),
+    "rib_thickness": (0.026, 0.036),
+    "rib_drop": (0.22, 0.36),
     "rib_density": (0.05, 0.10),
-    "clavicle_y": (-0.64, -0.54), "clavicle_rise": (0.02, 0.26), "neck": (0.88, 1.02), "shoulder": (0.20, 0.40),
-    "lung_air": (0.50, 0.60), "markings": (0.8, 1.35), "breast": (-0.04, 0.05), "bubble": (-0.05, 0.18),
-    "arm_gap": (-0.02, 0.14), "blade": (0.0, 0.16),
+    "clavicle_y": (-0.64, -0.54),
+    "clavicle_rise": (0.02, 0.26),
+    "neck": (0.88, 1.02),
+    "shoulder": (0.20, 0.40),
+    "lung_air": (0.50, 0.60),
+    "markings": (0.8, 1.35),
+    "breast": (-0.04, 0.05),
+    "bubble": (-0.05, 0.18),
+    "arm_gap": (-0.02, 0.14),
+    "blade": (0.0, 0.16),
 }
-POSE = {"shift_x": (-0.04, 0.04), "shift_y": (-0.04, 0.04), "tilt": (-0.04, 0.04), "scale_x": (0.98, 1.12),
-        "scale_y": (0.96, 1.08), "turn": (-0.03, 0.03)}
-REPEAT_POSE = {"shift_x": (-0.02, 0.02), "shift_y": (-0.02, 0.02), "tilt": (-0.02, 0.02), "scale_x": (-0.02, 0.02),
-               "scale_y": (-0.02, 0.02), "turn": (-0.01, 0.01)}
-EXPOSURE = {"darkest": (-0.03, 0.06), "whitest": (0.98, 1.14), "gamma": (0.86, 1.12), "black": (0.0, 0.06),
-            "white": (0.92, 1.0), "shading_x": (-0.03, 0.03), "shading_y": (-0.03, 0.03), "noise": (0.006, 0.018)}
+POSE = {
+    "shift_x": (-0.04, 0.04),
+    "shift_y": (-0.04, 0.04),
+    "tilt": (-0.04, 0.04),
+    "scale_x": (0.98, 1.12),
+    "scale_y": (0.96, 1.08),
+    "turn": (-0.03, 0.03),
+}
+REPEAT_POSE = {
+    "shift_x": (-0.02, 0.02),
+    "shift_y": (-0.02, 0.02),
+    "tilt": (-0.02, 0.02),
+    "scale_x": (-0.02, 0.02),
+    "scale_y": (-0.02, 0.02),
+    "turn": (-0.01, 0.01),
+}
+EXPOSURE = {
+    "darkest": (-0.03, 0.06),
+    "whitest": (0.98, 1.14),
+    "gamma": (0.86, 1.12),
+    "black": (0.0, 0.06),
+    "white": (0.92, 1.0),
+    "shading_x": (-0.03, 0.03),
+    "shading_y": (-0.03, 0.03),
+    "noise": (0.006, 0.018),
+}
 POINTS_OF_BRANCH = (56, 36, 24)  # of the first, second and third order
-MARKER_SHARE = 0.6             # of films
+MARKER_SHARE = 0.6  # of films
 COLLIMATED_SHARE = 0.2
 
 
@@ -202,8 +242,9 @@ def chest(view, body, turn):
     depth = np.sqrt(np.clip(4.2 * lateral * (1 - lateral), 0, 1))
     lung = smooth_step(cage - away, 0.035) * smooth_step(dome - y, 0.035) * (0.42 + 0.58 * depth) * (1 - mediastinum)
     level = np.clip((y - body.apex) / (dome - body.apex), 0, 1)
-    return SimpleNamespace(side=np.sign(x), away=away, cage=cage, below=y - dome, lateral=lateral, level=level,
-                           mediastinum=mediastinum, lung=lung)
+    return SimpleNamespace(
+        side=np.sign(x), away=away, cage=cage, below=y - dome, lateral=lateral, level=level, mediastinum=mediastinum, lung=lung
+    )
 
 
 def central_shadow(view, body, turn):
@@ -212,10 +253,11 @@ def central_shadow(view, body, turn):
     shadow = smooth_step(body.mediastinum + 0.35 * np.clip(-0.66 - view.y, 0, 1) - middle, 0.07)
     heart_y = body.right_dome + 0.02 - body.heart_height / 2
     for center, radii, edge, lean in (
-            ((body.heart_x, heart_y), (body.heart_width, body.heart_height), 0.04, 0.35),
-            ((-0.05, heart_y - 0.05), (0.16, 0.30), 0.05, 0.0),
-            ((0.07, -0.36), (body.knob + 0.04, body.knob), 0.04, 0.0),
-            ((0.09, -0.12), (0.12, 0.22), 0.06, 0.2)):
+        ((body.heart_x, heart_y), (body.heart_width, body.heart_height), 0.04, 0.35),
+        ((-0.05, heart_y - 0.05), (0.16, 0.30), 0.05, 0.0),
+        ((0.07, -0.36), (body.knob + 0.04, body.knob), 0.04, 0.0),
+        ((0.09, -0.12), (0.12, 0.22), 0.06, 0.2),
+    ):
         window, disc = view.disc((center[0] + turn, center[1]), radii, edge, lean)
         shadow[window] = np.maximum(shadow[window], disc)
     return shadow
@@ -252,8 +294,9 @@ def ribs(view, body, thorax):
     front = view.y - first - body.rib_drop - 0.42 * (1 - across)
     total = np.zeros(view.shape, np.float32)
     for height, last, shown in (
-            (back, 10, smooth_step(thorax.away - 0.07, 0.04) * (1 + 1.1 * squared * squared * squared)),
-            (front, 7, 0.6 * smooth_step(across - 0.46, 0.2))):
+        (back, 10, smooth_step(thorax.away - 0.07, 0.04) * (1 + 1.1 * squared * squared * squared)),
+        (front, 7, 0.6 * smooth_step(across - 0.46, 0.2)),
+    ):
         number = np.round(height / body.rib_spacing)
         off_axis = np.abs(height - number * body.rib_spacing) / body.rib_thickness
         band = smooth_step(1 - off_axis, 0.5) * (0.65 + 0.35 * off_axis * off_axis)
@@ -288,9 +331,10 @@ def other_bones(view, body, thorax, turn):
         bones[window] += bone
     for side in (-1, 1):
         for density, center, radii, edge, lean in (
-                (0.05, (0.72 + body.blade, -0.36), (0.15, 0.30), 0.04, 0.35),
-                (0.10, (0.93 + body.blade, -0.60), (0.11, 0.12), 0.06, 0.0),
-                (0.06, (1.00 + body.blade, -0.35), (0.06, 0.40), 0.04, 0.15)):
+            (0.05, (0.72 + body.blade, -0.36), (0.15, 0.30), 0.04, 0.35),
+            (0.10, (0.93 + body.blade, -0.60), (0.11, 0.12), 0.06, 0.0),
+            (0.06, (1.00 + body.blade, -0.35), (0.06, 0.40), 0.04, 0.15),
+        ):
             window, disc = view.disc((side * center[0], center[1]), radii, edge, side * lean)
             bones[window] += density * disc
     return bones
@@ -345,7 +389,7 @@ def lung_markings(view, rng):
     pixels = view.shape[0] / 250
     trees = [vessel_tree(rng, side) for side in (-1, 1)]
     places, widths = (np.concatenate(parts) for parts in zip(*trees))
-    thick = gaussian_filter(view.splat(places, widths ** 2), 1.5 * pixels, truncate=2.5)
+    thick = gaussian_filter(view.splat(places, widths**2), 1.5 * pixels, truncate=2.5)
     thin = gaussian_filter(view.splat(places, np.minimum(widths, 0.3)), 0.8 * pixels, truncate=2.5)
     marks = 0.24 * np.tanh(0.40 * thick) + 0.22 * np.tanh(0.9 * thin)
     for side in (-1, 1):
@@ -469,7 +513,7 @@ def add_marker(film, rng):
         film = np.array(image)
     edges = rng.integers(1, max(2, height // 30), 4)
     if collimated:
-        film[:edges[0]] = film[-edges[1]:] = film[:, :edges[2]] = film[:, -edges[3]:] = 0.02
+        film[: edges[0]] = film[-edges[1] :] = film[:, : edges[2]] = film[:, -edges[3] :] = 0.02
     return film
 
 
@@ -639,9 +683,12 @@ def plan_films(per_class, seed):
     """
     films = per_class + math.ceil(SURPLUS * per_class)
     normal_negatives = films - films // 2
-    groups = [(films, "COVID-19", "COVID-19"), (normal_negatives, "Normal", "normal"),
-              (max(1, round(PNEUMONIA_NEGATIVES * normal_negatives)), "Pneumonia", "pneumonia"),
-              (UNLISTED_NEGATIVES, "Normal", None)]
+    groups = [
+        (films, "COVID-19", "COVID-19"),
+        (normal_negatives, "Normal", "normal"),
+        (max(1, round(PNEUMONIA_NEGATIVES * normal_negatives)), "Pneumonia", "pneumonia"),
+        (UNLISTED_NEGATIVES, "Normal", None),
+    ]
     planned = []
     for count, class_name, class_8a in groups:
         planned += covidx_films(count, class_name, class_8a, next_patient(planned), seed)
@@ -726,8 +773,10 @@ def check_own(out):
     known = {MANIFEST, *manifest.get("outputs", {})} if manifest.get("stage") == STAGE else set()
     foreign = [path for path in present if path not in known]
     if foreign:
-        raise UserError(f"{out}: holds {len(foreign)} files that this script did not write, such as {foreign[0]}; "
-                        "name another folder with --out")
+        raise UserError(
+            f"{out}: holds {len(foreign)} files that this script did not write, such as {foreign[0]}; "
+            "name another folder with --out"
+        )
 
 
 def already_there(out, settings):
@@ -741,8 +790,7 @@ def already_there(out, settings):
         return False
     missing = [path for path in manifest["outputs"] if not (out / path).is_file()]
     if missing:
-        raise UserError(f"{out}: {len(missing)} of its films are gone, such as {missing[0]}; "
-                        "draw them again with --overwrite")
+        raise UserError(f"{out}: {len(missing)} of its films are gone, such as {missing[0]}; draw them again with --overwrite")
     return True
 
 
@@ -758,27 +806,51 @@ def move_into_place(part, out):
 
 def summary(films, out):
     """Return what was written, as lines of text."""
-    counts = Counter((film.row[3], film.row[2], film.class_8a or "in no row of list 8A") if film.row
-                     else ("Kermany", Path(film.path).parent.name, film.class_name) for film in films)
+    counts = Counter(
+        (film.row[3], film.row[2], film.class_8a or "in no row of list 8A")
+        if film.row
+        else ("Kermany", Path(film.path).parent.name, film.class_name)
+        for film in films
+    )
     lines = [f"{count:6d}  {source:8s} {label:10s} {drawn}" for (source, label, drawn), count in sorted(counts.items())]
     return "\n".join([f"{len(films)} films of {len({film.patient for film in films})} patients in {out}:", *lines])
 
 
 def next_command(out, per_class):
     """Return the command that goes on from here."""
-    return shlex.join(["python", "-m", "data_processing.prepare", "--covidx", str(out / COVIDX), "--chest-xray",
-                       str(out / CHEST_XRAY), "--per-class", str(per_class)])
+    return shlex.join(
+        [
+            "python",
+            "-m",
+            "data_processing.prepare",
+            "--covidx",
+            str(out / COVIDX),
+            "--chest-xray",
+            str(out / CHEST_XRAY),
+            "--per-class",
+            str(per_class),
+        ]
+    )
 
 
 def parse_args(argv=None):
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m data_processing.phantom", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write, e.g. data/raw")
-    parser.add_argument("--per-class", type=whole_number(FEWEST_PER_CLASS), default=PER_CLASS, metavar="N",
-                        help="films that each class can offer at least (default: %(default)s)")
+    parser.add_argument(
+        "--per-class",
+        type=whole_number(FEWEST_PER_CLASS),
+        default=PER_CLASS,
+        metavar="N",
+        help="films that each class can offer at least (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=whole_number(0), default=0, help="same seed, same films (default: %(default)s)")
-    parser.add_argument("--workers", type=whole_number(1), default=os.cpu_count() or 1,
-                        help="processes; the films do not depend on it (default: %(default)s)")
+    parser.add_argument(
+        "--workers",
+        type=whole_number(1),
+        default=os.cpu_count() or 1,
+        help="processes; the films do not depend on it (default: %(default)s)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace films that this script drew before")
     return parser.parse_args(argv)
 

@@ -152,9 +152,17 @@ def prepare(arguments):
         draw_overview(part[OVERVIEW], part[IMAGES])
         known_hashes = {out / IMAGES: hashing.result()}
         (out / MANIFEST).unlink(missing_ok=True)
-    write_manifest(out, stage="data_processing.prepare", settings=settings, seed=arguments.seed, started=started,
-                   outputs=[out / name for name in OUTPUTS], known_hashes=known_hashes, dropped=dict(dropped),
-                   **facts_of(pool, decoded))
+    write_manifest(
+        out,
+        stage="data_processing.prepare",
+        settings=settings,
+        seed=arguments.seed,
+        started=started,
+        outputs=[out / name for name in OUTPUTS],
+        known_hashes=known_hashes,
+        dropped=dict(dropped),
+        **facts_of(pool, decoded),
+    )
     print_warnings(films, decoded)
     print_summary(pool, dropped, chosen, splits)
     print_groups(films, groups, kept=arguments.split == "patient")
@@ -174,21 +182,29 @@ def facts_of(pool, decoded):
 
     Its films are synthetic if `data_processing.phantom` drew any, so that no caption passes drawings for patients' films.
     """
-    return {"left_out": dict(pool.left_out), "not_read": dict(pool.not_read),
-            "warnings": {film.file: found.warning for film, found in zip(pool.films, decoded) if found.warning},
-            "film_contents_sha256": contents_of(pool.films, (found.content for found in decoded)),
-            "film_times_sha256": pool.times, "synthetic": any(found.content in pool.phantoms for found in decoded)}
+    return {
+        "left_out": dict(pool.left_out),
+        "not_read": dict(pool.not_read),
+        "warnings": {film.file: found.warning for film, found in zip(pool.films, decoded) if found.warning},
+        "film_contents_sha256": contents_of(pool.films, (found.content for found in decoded)),
+        "film_times_sha256": pool.times,
+        "synthetic": any(found.content in pool.phantoms for found in decoded),
+    }
 
 
 def find_films_not_read(arguments, films):
     """Count the films of both data sets in folders that are not read, by folder."""
     covidx_folder = covidx.find_folder(arguments.covidx)
     chest_xray_folder = chest_xray.find_folder(arguments.chest_xray)
-    folders = {*covidx.folders_of(covidx_folder), *chest_xray.folders_of(chest_xray_folder),
-               *(film.path.parent for film in films)}
+    folders = {
+        *covidx.folders_of(covidx_folder),
+        *chest_xray.folders_of(chest_xray_folder),
+        *(film.path.parent for film in films),
+    }
     read = {os.path.realpath(folder) for folder in folders}
-    return (films_elsewhere(covidx_folder, covidx.NAME, read)
-            + films_elsewhere(chest_xray_folder, chest_xray.NAME, read, skipped=("chest_xray",)))
+    return films_elsewhere(covidx_folder, covidx.NAME, read) + films_elsewhere(
+        chest_xray_folder, chest_xray.NAME, read, skipped=("chest_xray",)
+    )
 
 
 def hashes_of_phantoms(films):
@@ -210,8 +226,11 @@ def settings_of(arguments, films):
     """Return what the outputs depend on."""
     listing = "\n".join(f"{film.file} {film.label} {film.patient} {film.path.stat().st_size}" for film in films)
     names = ("per_class", "image_size", "split", "negatives", "seed")
-    return {**{name: getattr(arguments, name) for name in names},
-            "films_found": len(films), "films_sha256": hashlib.sha256(listing.encode()).hexdigest()}
+    return {
+        **{name: getattr(arguments, name) for name in names},
+        "films_found": len(films),
+        "films_sha256": hashlib.sha256(listing.encode()).hexdigest(),
+    }
 
 
 def times_of(films):
@@ -287,17 +306,23 @@ def decode_all(films, order, store, workers, per_class):
     """
     from tqdm import tqdm
 
-    slots = {number: place * len(CLASSES) + label
-             for label, numbers in enumerate(order) for place, number in enumerate(numbers[:per_class])}
+    slots = {
+        number: place * len(CLASSES) + label
+        for label, numbers in enumerate(order)
+        for place, number in enumerate(numbers[:per_class])
+    }
     work = [(film.path, slots.get(number)) for number, film in enumerate(films)]
     try:
-        with process_map(min(workers, useful_workers()), chunksize=FILMS_A_TASK,
-                         initializer=leave_interrupts_to_parent) as spread:
+        with process_map(
+            min(workers, useful_workers()), chunksize=FILMS_A_TASK, initializer=leave_interrupts_to_parent
+        ) as spread:
             results = spread(partial(decode_film, store), work)
             return list(tqdm(results, "decoding", len(films), unit=" films", delay=1, leave=False, disable=None))
     except BrokenProcessPool:
-        raise UserError(f"{store.path.parent}: nothing written, as a decoding process was killed, most likely for want "
-                        "of memory; run again with fewer --workers") from None
+        raise UserError(
+            f"{store.path.parent}: nothing written, as a decoding process was killed, most likely for want "
+            "of memory; run again with fewer --workers"
+        ) from None
 
 
 def leave_interrupts_to_parent():
@@ -411,9 +436,24 @@ def read_again(film, found):
 def write_index(path, films, decoded, rows, splits, groups):
     """Write `index.csv`: row i describes image i."""
     described = ((films[number], number) for number in rows)
-    write_rows(path, INDEX_COLUMNS,
-               ([row, splits[number], film.label, CLASSES[film.label], film.collection, film.patient, groups[number],
-                 film.file, decoded[number].sha256] for row, (film, number) in enumerate(described)))
+    write_rows(
+        path,
+        INDEX_COLUMNS,
+        (
+            [
+                row,
+                splits[number],
+                film.label,
+                CLASSES[film.label],
+                film.collection,
+                film.patient,
+                groups[number],
+                film.file,
+                decoded[number].sha256,
+            ]
+            for row, (film, number) in enumerate(described)
+        ),
+    )
 
 
 def write_patients(path, patients):
@@ -428,8 +468,9 @@ def write_patients(path, patients):
 
 def write_skipped(path, films, decoded):
     """Write `skipped.csv`: the files that could not be read, and why."""
-    write_rows(path, ("file", "reason"),
-               ([film.file, found.reason] for film, found in zip(films, decoded) if found.sha256 is None))
+    write_rows(
+        path, ("file", "reason"), ([film.file, found.reason] for film, found in zip(films, decoded) if found.sha256 is None)
+    )
 
 
 def write_rows(path, columns, rows):
@@ -454,12 +495,18 @@ def draw_overview(path, images_path, columns=10, film_px=128):
     draw = ImageDraw.Draw(sheet)
     for label, name in enumerate(CLASSES):
         top = margin + label * (heading + film_px + gap)
-        draw.text((margin, top), f"{name}: {per_class} films, {columns} shown as the classifiers see them", fill=0,
-                  font=ImageFont.load_default(16))
+        draw.text(
+            (margin, top),
+            f"{name}: {per_class} films, {columns} shown as the classifiers see them",
+            fill=0,
+            font=ImageFont.load_default(16),
+        )
         for column in range(columns):
             film = Image.fromarray(images[column * len(CLASSES) + label, :, :, 0])
-            sheet.paste(film.resize((film_px, film_px), Image.Resampling.LANCZOS),
-                        (margin + column * (film_px + gap), top + heading - gap))
+            sheet.paste(
+                film.resize((film_px, film_px), Image.Resampling.LANCZOS),
+                (margin + column * (film_px + gap), top + heading - gap),
+            )
     sheet.save(path)
 
 
@@ -499,37 +546,48 @@ def print_groups(films, groups, kept):
     """
     sizes = Counter(group for number, group in groups.items() if not films[number].patient)
     several = [size for size in sizes.values() if size > 1]
-    print(f"  {sizes.total()} of the drawn films have no patient id; groups of neighbours (numbers within {NEIGHBOURS}) "
-          f"{'kept together' if kept else 'not kept together'}: {len(several)}, of {sum(several)} films")
+    print(
+        f"  {sizes.total()} of the drawn films have no patient id; groups of neighbours (numbers within {NEIGHBOURS}) "
+        f"{'kept together' if kept else 'not kept together'}: {len(several)}, of {sum(several)} films"
+    )
 
 
 def print_shapes(drawn, image_size):
     """Print how many of the drawn films lose or gain by being made square."""
     small = sum(min(film.width, film.height) < image_size for film in drawn)
     long = sum(max(film.width, film.height) > LONGEST_USUAL_ASPECT * min(film.width, film.height) for film in drawn)
-    print(f"  every film is scaled to {image_size} x {image_size} px without keeping its shape, as in the paper; "
-          f"{small} were enlarged, {long} are more than twice as long as wide")
+    print(
+        f"  every film is scaled to {image_size} x {image_size} px without keeping its shape, as in the paper; "
+        f"{small} were enlarged, {long} are more than twice as long as wide"
+    )
 
 
 def parse_args(argv=None):
     """Return the parsed command line."""
-    parser = argparse.ArgumentParser(prog="python -m data_processing.prepare", description=__doc__.split("\n")[0],
-                                     formatter_class=HelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m data_processing.prepare", description=__doc__.split("\n")[0], formatter_class=HelpFormatter
+    )
     parser.add_argument("--covidx", required=True, metavar="DIR", help="COVIDx-CXR2 folder")
     parser.add_argument("--chest-xray", required=True, metavar="DIR", help="Kermany chest_xray folder")
     parser.add_argument("--out", default="data", metavar="DIR", help="where the prepared films go")
-    parser.add_argument("--per-class", type=whole_number(FEWEST_PER_CLASS), default=PER_CLASS,
-                        help="films drawn from each class")
-    parser.add_argument("--image-size", type=whole_number(1), default=IMAGE_SIZE,
-                        help="height and width in pixels")
-    parser.add_argument("--split", choices=("patient", "random"), default="patient",
-                        help="keep every patient on one side, or split film by film as the paper did")
-    parser.add_argument("--negatives", choices=NEGATIVES, default="strict",
-                        help="which COVIDx negatives count as normal: those that the three-class lists call so, or all")
-    parser.add_argument("--three-class-lists", nargs="+", metavar="FILE",
-                        help="instead of *_COVIDx8A.txt beside the lists")
-    parser.add_argument("--workers", type=whole_number(1), default=WORKERS,
-                        help="films decoded at once, at most one a core")
+    parser.add_argument(
+        "--per-class", type=whole_number(FEWEST_PER_CLASS), default=PER_CLASS, help="films drawn from each class"
+    )
+    parser.add_argument("--image-size", type=whole_number(1), default=IMAGE_SIZE, help="height and width in pixels")
+    parser.add_argument(
+        "--split",
+        choices=("patient", "random"),
+        default="patient",
+        help="keep every patient on one side, or split film by film as the paper did",
+    )
+    parser.add_argument(
+        "--negatives",
+        choices=NEGATIVES,
+        default="strict",
+        help="which COVIDx negatives count as normal: those that the three-class lists call so, or all",
+    )
+    parser.add_argument("--three-class-lists", nargs="+", metavar="FILE", help="instead of *_COVIDx8A.txt beside the lists")
+    parser.add_argument("--workers", type=whole_number(1), default=WORKERS, help="films decoded at once, at most one a core")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of drawing and splitting")
     add_seeds(parser, models=False)
     parser.add_argument("--overwrite", action="store_true", help="replace the films of another run")

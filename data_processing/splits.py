@@ -78,9 +78,11 @@ def assign_splits(films, groups, seed):
         if splits is not None:
             return splits
     largest = max(members, key=len)
-    raise UserError(f"no split of {per_class} films a class keeps every patient on one side: the largest group of films "
-                    f"that may show one person, with {films[largest[0]].file}, has {len(largest)} films; raise --per-class, "
-                    "add films of other patients or give --split random")
+    raise UserError(
+        f"no split of {per_class} films a class keeps every patient on one side: the largest group of films "
+        f"that may show one person, with {films[largest[0]].file}, has {len(largest)} films; raise --per-class, "
+        "add films of other patients or give --split random"
+    )
 
 
 def deal(films, groups, films_a_class):

@@ -1,6 +1,6 @@
 """Attack one's own model: a small network, trained here on scikit-learn's handwritten digits, in half a minute.
 
-    python examples/digits.py
+python examples/digits.py
 """
 
 import sys
@@ -26,13 +26,15 @@ def main():
     images = (digits.images / 16).astype("float32")[..., None]
     x_train, x_test, y_train, y_test = train_test_split(images, digits.target, random_state=0)
 
-    model = keras.Sequential([
-        keras.Input((8, 8, 1)),
-        keras.layers.Conv2D(32, 3, activation="relu"),
-        keras.layers.Conv2D(32, 3, activation="relu"),
-        keras.layers.Flatten(),
-        keras.layers.Dense(10, activation="softmax"),
-    ])
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(32, 3, activation="relu"),
+            keras.layers.Conv2D(32, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(x_train, y_train, epochs=15, verbose=0)
 

@@ -30,8 +30,14 @@ def digits():
     keras.utils.set_random_seed(0)
     images, labels = load_digits(return_X_y=True)
     images = np.float32(images.reshape(-1, 8, 8, 1) / 16)
-    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(32, 3, activation="relu"), keras.layers.Flatten(),
-                              keras.layers.Dense(10, activation="softmax")])
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(32, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+    )
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(images[500:], labels[500:], epochs=20, verbose=0)
     return model, images[:500], labels[:500]
@@ -43,7 +49,9 @@ def given(model_file, arrays_file):
         arrays = np.load(arrays_file)
         return keras.saving.load_model(model_file, compile=False), arrays["images"], arrays["labels"]
     except (ValueError, KeyError, IndexError) as error:
-        raise UserError(f"{model_file}, {arrays_file}: expected a Keras model and arrays `images` and `labels` ({error})") from None
+        raise UserError(
+            f"{model_file}, {arrays_file}: expected a Keras model and arrays `images` and `labels` ({error})"
+        ) from None
 
 
 def main(words):
@@ -60,8 +68,15 @@ def main(words):
         l2 = np.linalg.norm(change.reshape(len(change), -1), axis=1)
         # An image that nothing turns counts as infinitely far from it.
         strength, l2 = (np.where(turned, values, np.inf)[right] for values in (found.strength, l2))
-        rows.append({"step": title, "right before": right.sum(), "turned": turned.sum(), "median strength": np.median(strength),
-                     "median L2": np.median(l2)})
+        rows.append(
+            {
+                "step": title,
+                "right before": right.sum(),
+                "turned": turned.sum(),
+                "median strength": np.median(strength),
+                "median L2": np.median(l2),
+            }
+        )
         axes.step(np.sort(strength), np.arange(1, len(strength) + 1) / len(strength), where="post", label=title)
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
     axes.set(xscale="log", xlabel="strength of the step", ylabel="share of images turned", ylim=(0, 1))

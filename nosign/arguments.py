@@ -18,6 +18,7 @@ def as_number(text):
 
 def whole_number(least, most=None):
     """Return a parser of whole numbers from `least` to `most` (None: no end), for argparse, which exits with 2."""
+
     def parse(text):
         expected = f"a whole number of at least {least}" + ("" if most is None else f" and at most {most}")
         try:
@@ -27,6 +28,7 @@ def whole_number(least, most=None):
         if value < least or (most is not None and value > most):
             raise argparse.ArgumentTypeError(f"{value} is not {expected}")
         return value
+
     return parse
 
 
@@ -62,8 +64,11 @@ def add_seeds(parser, *, models=True):
 
     if models:
         add("--data-seeds", "one run for each d, on the films in seed-<d>/ of --data (0 if only --model-seeds is given)")
-        add("--model-seeds", "one run for each d and m, in seed-<d>-<m>/: other initial weights, order of the films and "
-                             "random starts (0 if only --data-seeds is given)")
+        add(
+            "--model-seeds",
+            "one run for each d and m, in seed-<d>-<m>/: other initial weights, order of the films and "
+            "random starts (0 if only --data-seeds is given)",
+        )
     else:
         add("--data-seeds", "one run for each d, in seed-<d>/ of --out: other films, otherwise split")
 
@@ -83,8 +88,10 @@ def each_seed(arguments, films, runs=(), *, pair=False):
         yield arguments
         return
     for d, m in itertools.product(dict.fromkeys(data_seeds or [0]), dict.fromkeys(model_seeds or [0])):
-        folders = {films: str(seed_folder(getattr(arguments, films), d)),
-                   **{name: str(seed_folder(getattr(arguments, name), d, m)) for name in runs}}
+        folders = {
+            films: str(seed_folder(getattr(arguments, films), d)),
+            **{name: str(seed_folder(getattr(arguments, name), d, m)) for name in runs},
+        }
         seed = (d, m) if pair else m if runs else d
         print(f"data seed {d}, model seed {m}" if runs else f"data seed {d}", flush=True)
         yield argparse.Namespace(**{**vars(arguments), "seed": seed, **folders})

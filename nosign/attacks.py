@@ -45,21 +45,24 @@ class Attack:
         return self.control in ("", SHUFFLED)
 
 
-ATTACKS = {attack.name: attack for attack in (
-    Attack("fgsm", "FGSM", "sign"),
-    Attack("fgnm", "FGNM", "no-sign"),
-    Attack("bim", "BIM", "sign", iterative=True),
-    Attack("binm", "BINM", "no-sign", iterative=True),
-    Attack("pgd", "PGD", "sign", iterative=True, random_start=True),
-    Attack("pgdnm", "PGDNM", "no-sign", iterative=True, random_start=True),
-    # Dong et al., 2018, arXiv:1710.06081, who find a momentum of 1 best; and its no-sign twin.
-    Attack("mifgsm", "MI-FGSM", "sign", iterative=True, momentum=1.0),
-    Attack("mifgnm", "MI-FGNM", "no-sign", iterative=True, momentum=1.0),
-    # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
-    Attack("noise-sign", "Random signs", "sign", control=SIGNS),
-    Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
-    Attack("shuffled", "Shuffled FGNM", "no-sign", control=SHUFFLED),
-)}
+ATTACKS = {
+    attack.name: attack
+    for attack in (
+        Attack("fgsm", "FGSM", "sign"),
+        Attack("fgnm", "FGNM", "no-sign"),
+        Attack("bim", "BIM", "sign", iterative=True),
+        Attack("binm", "BINM", "no-sign", iterative=True),
+        Attack("pgd", "PGD", "sign", iterative=True, random_start=True),
+        Attack("pgdnm", "PGDNM", "no-sign", iterative=True, random_start=True),
+        # Dong et al., 2018, arXiv:1710.06081, who find a momentum of 1 best; and its no-sign twin.
+        Attack("mifgsm", "MI-FGSM", "sign", iterative=True, momentum=1.0),
+        Attack("mifgnm", "MI-FGNM", "no-sign", iterative=True, momentum=1.0),
+        # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
+        Attack("noise-sign", "Random signs", "sign", control=SIGNS),
+        Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
+        Attack("shuffled", "Shuffled FGNM", "no-sign", control=SHUFFLED),
+    )
+}
 CONTROLS = tuple(name for name, attack in ATTACKS.items() if attack.control)
 PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"))
 PAPER_ATTACKS = ("fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm")
@@ -85,15 +88,22 @@ class Condition:
 
     def __str__(self):
         """Return the folder's name, such as "paper", "paper-grey", "paper-loss-softmax" or "budget-l2-to-Normal"."""
-        words = [self.protocol, *["l2"] * (self.norm == "l2"), *["loss", self.loss] * (self.loss != LOSSES[0]),
-                 *["grey"] * self.grey]
+        words = [
+            self.protocol,
+            *["l2"] * (self.norm == "l2"),
+            *["loss", self.loss] * (self.loss != LOSSES[0]),
+            *["grey"] * self.grey,
+        ]
         return "-".join(words + (["to", self.target] if self.target else []))
 
     @classmethod
     def parse(cls, name):
         """Return the condition that a folder's name states, or None if it states none."""
-        found = re.fullmatch(rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-loss-({'|'.join(LOSSES[1:])}))?(-grey)?"
-                             rf"(?:-to-({'|'.join(map(re.escape, CLASSES))}))?", name)
+        found = re.fullmatch(
+            rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-loss-({'|'.join(LOSSES[1:])}))?(-grey)?"
+            rf"(?:-to-({'|'.join(map(re.escape, CLASSES))}))?",
+            name,
+        )
         if not found:
             return None
         return cls(found[1], "l2" if found[2] else "linf", found[5], bool(found[4]), found[3] or LOSSES[0])
@@ -316,6 +326,7 @@ def check_batch(films, labels, model_shapes, bounds=(0.0, 1.0)):
 
 def check_shape(what, shape, expected):
     """Refuse an array that does not have a model's shape, with None for any size; None fits everything."""
+
     def fits(shape):
         return len(shape) == len(expected) and all(size in (None, given) for size, given in zip(expected[1:], shape[1:]))
 
@@ -340,16 +351,20 @@ def check_range(films, bounds, slack=0.0):
         return True
     smallest, largest = float(films.min()), float(films.max())
     if not (smallest >= low - slack and largest <= high + slack):
-        raise UserError(f"films: expected values in [{low:g}, {high:g}], received {smallest!r} to {largest!r}; divide grey levels "
-                        "by the largest possible one, or give `attack` the bounds that they have")
+        raise UserError(
+            f"films: expected values in [{low:g}, {high:g}], received {smallest!r} to {largest!r}; divide grey levels "
+            "by the largest possible one, or give `attack` the bounds that they have"
+        )
     return smallest >= np.float32(low) and largest <= np.float32(high)
 
 
 def check_norm(condition):
     """Refuse a norm that would be without effect."""
     if condition.protocol == "paper" and condition.norm != NORMS[0]:
-        raise UserError(f"norm: {condition.norm!r} is that of the ball which protocol 'budget' keeps to, and protocol 'paper' "
-                        "has none; choose protocol 'budget', or leave the norm out")
+        raise UserError(
+            f"norm: {condition.norm!r} is that of the ball which protocol 'budget' keeps to, and protocol 'paper' "
+            "has none; choose protocol 'budget', or leave the norm out"
+        )
 
 
 def check_settings(attack, strength, condition, steps, noise, shape):
@@ -364,8 +379,10 @@ def check_settings(attack, strength, condition, steps, noise, shape):
     if not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
     if attack.random_start and np.shape(noise) != shape:
-        raise UserError(f"noise: {attack.title} starts at random and needs unit_noise of the films' shape {shape}, "
-                        f"received {'none' if noise is None else np.shape(noise)}")
+        raise UserError(
+            f"noise: {attack.title} starts at random and needs unit_noise of the films' shape {shape}, "
+            f"received {'none' if noise is None else np.shape(noise)}"
+        )
 
 
 def stepped(attack, films, unit, strength, protocol="paper", bounds=(0.0, 1.0)):
@@ -407,8 +424,22 @@ class Attacker:
         self.accumulate, self.one_channel = compiled(accumulate), compiled(partial(one_channel, axis=channels))
         self.channels = channels
 
-    def perturb(self, attack, films, labels, strength, *, protocol="paper", norm="linf", targeted=False, grey=False, steps=10,
-                noise=None, first_gradient=None, watch=None):
+    def perturb(
+        self,
+        attack,
+        films,
+        labels,
+        strength,
+        *,
+        protocol="paper",
+        norm="linf",
+        targeted=False,
+        grey=False,
+        steps=10,
+        noise=None,
+        first_gradient=None,
+        watch=None,
+    ):
         """Attack a batch of films.
 
         Args:

@@ -37,8 +37,11 @@ class Cell:
 
 def plan(attacks, single_step_strengths, iterative_strengths):
     """Return all cells, each once, attack by attack."""
-    cells = [Cell(name, strength) for name in attacks
-             for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)]
+    cells = [
+        Cell(name, strength)
+        for name in attacks
+        for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)
+    ]
     return list(dict.fromkeys(cells))
 
 
@@ -67,8 +70,11 @@ def files_of(path):
 
     Adversarial films, which may be gigabytes, are not among them.
     """
-    beside = [*(path.with_suffix(ending) for ending in (STEPS, STORED, SHOWN)), path.with_name(BOUNDARY),
-              path.with_name(TURNING)]
+    beside = [
+        *(path.with_suffix(ending) for ending in (STEPS, STORED, SHOWN)),
+        path.with_name(BOUNDARY),
+        path.with_name(TURNING),
+    ]
     return [path, *(other for other in beside if other.is_file())]
 
 
@@ -98,9 +104,11 @@ def find_files(results, ending):
         if hidden or (ending == ROWS and name.endswith((STEPS, STORED, BOUNDARY, TURNING))):
             continue
         if Condition.parse(condition) is None or attack not in ATTACKS:
-            raise UserError(f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH{ending} with a condition such as "
-                            f"{Condition()} or {Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the "
-                            "file away")
+            raise UserError(
+                f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH{ending} with a condition such as "
+                f"{Condition()} or {Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the "
+                "file away"
+            )
         cell = source, condition, attack, stated_strength(path, ending)
         if cell in found:
             raise UserError(f"{path}: the same cell as {found[cell]}; remove one of the two")
@@ -181,6 +189,7 @@ class Job:
 
     def unfinished(self):
         """Return the cells that are not there, or lack the files beside them that are wanted."""
+
         def is_finished(cell):
             wanted = [self.path(cell), *[self.films_path(cell)] * self.save_films]
             wanted += [self.path(cell).with_suffix(STORED)] * self.is_stored(cell)
@@ -191,10 +200,19 @@ class Job:
     def without_boundary(self):
         """Return the single-step attacks whose visibility boundary is still to be found."""
         names = dict.fromkeys(cell.attack for cell in self.cells)
-        return [name for name in names if self.kept is None and not ATTACKS[name].iterative and not ATTACKS[name].control
-                and not self.boundary_path(name).is_file()]
+        return [
+            name
+            for name in names
+            if self.kept is None
+            and not ATTACKS[name].iterative
+            and not ATTACKS[name].control
+            and not self.boundary_path(name).is_file()
+        ]
 
     def without_turning(self):
         """Return the single-step attacks whose turning strengths are still to be found."""
-        return [name for name in self.attacks if self.kept is None and not ATTACKS[name].iterative
-                and not self.turning_path(name).is_file()]
+        return [
+            name
+            for name in self.attacks
+            if self.kept is None and not ATTACKS[name].iterative and not self.turning_path(name).is_file()
+        ]

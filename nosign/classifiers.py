@@ -32,11 +32,14 @@ class Backbone:
     paper_correct: int
 
 
-BACKBONES = {backbone.name: backbone for backbone in (
-    Backbone("VGG16", 32, 71.3, 90.1, 14_747_715, 830),
-    Backbone("InceptionV3", 75, 77.9, 93.7, 21_934_307, 811),
-    Backbone("DenseNet201", 32, 77.3, 93.6, 18_452_803, 871),
-)}
+BACKBONES = {
+    backbone.name: backbone
+    for backbone in (
+        Backbone("VGG16", 32, 71.3, 90.1, 14_747_715, 830),
+        Backbone("InceptionV3", 75, 77.9, 93.7, 21_934_307, 811),
+        Backbone("DenseNet201", 32, 77.3, 93.6, 18_452_803, 871),
+    )
+}
 PAPER_TEST_FILMS = 900
 HEAD_UNITS = 64
 PREPROCESSING = ("paper", "imagenet", "standardise")
@@ -88,8 +91,10 @@ def check_buildable(name, size, weights):
     """Raise `UserError` if films are too small for a backbone or its weights are not in the folder; needs no Keras."""
     smallest = BACKBONES[name].minimum_size
     if size < smallest:
-        raise UserError(f"{name} needs films of at least {smallest} px, these have {size} px; "
-                        f"prepare them with --image-size {smallest} or more")
+        raise UserError(
+            f"{name} needs films of at least {smallest} px, these have {size} px; "
+            f"prepare them with --image-size {smallest} or more"
+        )
     if weights not in ("imagenet", "none"):
         weights_file(name, weights)
 
@@ -100,11 +105,14 @@ def load_backbone(name, size, weights):
 
     if weights == "imagenet":
         try:
-            return getattr(keras.applications, name)(include_top=False, weights="imagenet", input_shape=(size, size, 3),
-                                                     name=name)
+            return getattr(keras.applications, name)(
+                include_top=False, weights="imagenet", input_shape=(size, size, 3), name=name
+            )
         except Exception as error:
-            raise UserError(f"ImageNet weights for {name} could not be downloaded ({error}); put {WEIGHT_FILES[name]} into "
-                            "a folder and give --weights FOLDER, or train from scratch with --weights none") from None
+            raise UserError(
+                f"ImageNet weights for {name} could not be downloaded ({error}); put {WEIGHT_FILES[name]} into "
+                "a folder and give --weights FOLDER, or train from scratch with --weights none"
+            ) from None
     path = None if weights == "none" else weights_file(name, weights)
     base = getattr(keras.applications, name)(include_top=False, weights=None, input_shape=(size, size, 3), name=name)
     if path is None:
@@ -120,8 +128,9 @@ def weights_file(name, folder):
     """Return the path of a backbone's ImageNet weights in a folder, or raise `UserError` if they are not there."""
     path = Path(folder) / WEIGHT_FILES[name]
     if not path.is_file():
-        raise UserError(f"{path}: not found; --weights takes imagenet, none, or a folder that holds "
-                        f"{', '.join(WEIGHT_FILES.values())}")
+        raise UserError(
+            f"{path}: not found; --weights takes imagenet, none, or a folder that holds {', '.join(WEIGHT_FILES.values())}"
+        )
     return path
 
 
@@ -187,8 +196,7 @@ def preprocess(films, name, preprocessing):
     if name == "InceptionV3":
         return keras.layers.Rescaling(2.0, -1.0, name="imagenet")(films)
     mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return keras.layers.Rescaling([1 / d for d in deviation], [-m / d for m, d in zip(mean, deviation)],
-                                  name="imagenet")(films)
+    return keras.layers.Rescaling([1 / d for d in deviation], [-m / d for m, d in zip(mean, deviation)], name="imagenet")(films)
 
 
 def head_layers():
@@ -199,11 +207,14 @@ def head_layers():
     """
     from keras import layers
 
-    return [layers.GlobalAveragePooling2D(name="average_pooling"), layers.Flatten(name="flatten"),
-            layers.BatchNormalization(name=HEAD_BATCH_NORM),
-            layers.Dense(HEAD_UNITS, activation="relu", name="hidden"),
-            layers.Dense(len(CLASSES), name=LOGITS),
-            layers.Activation("softmax", dtype="float32", name="probabilities")]
+    return [
+        layers.GlobalAveragePooling2D(name="average_pooling"),
+        layers.Flatten(name="flatten"),
+        layers.BatchNormalization(name=HEAD_BATCH_NORM),
+        layers.Dense(HEAD_UNITS, activation="relu", name="hidden"),
+        layers.Dense(len(CLASSES), name=LOGITS),
+        layers.Activation("softmax", dtype="float32", name="probabilities"),
+    ]
 
 
 def save(model, path):
@@ -234,12 +245,16 @@ def load(path, size=None):
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be loaded as a Keras model ({error}); train it again") from None
     if model.output_shape[-1] != len(CLASSES):
-        raise UserError(f"{path}: has {model.output_shape[-1]} outputs, expected one for each of {len(CLASSES)} classes "
-                        f"({', '.join(CLASSES)}); train it with train_finetune.py")
+        raise UserError(
+            f"{path}: has {model.output_shape[-1]} outputs, expected one for each of {len(CLASSES)} classes "
+            f"({', '.join(CLASSES)}); train it with train_finetune.py"
+        )
     expected = model.input_shape[1]
     if size is not None and expected not in (None, size):
-        raise UserError(f"{path}: was trained on films of {expected} px, these have {size} px; "
-                        f"prepare the films with --image-size {expected} or train again")
+        raise UserError(
+            f"{path}: was trained on films of {expected} px, these have {size} px; "
+            f"prepare the films with --image-size {expected} or train again"
+        )
     return model
 
 

@@ -62,8 +62,10 @@ class FilmSet:
 
     def head(self, films):
         """Return the set of the first `films` films (all of them if None)."""
-        return FilmSet(self.images, *(values[:films] for values in (
-            self.rows, self.labels, self.files, self.collections, self.patients, self.groups)))
+        return FilmSet(
+            self.images,
+            *(values[:films] for values in (self.rows, self.labels, self.files, self.collections, self.patients, self.groups)),
+        )
 
 
 def whole_batches(films, batch):
@@ -96,8 +98,7 @@ def read_index(folder):
     """
     path = Path(folder) / INDEX
     if not path.is_file():
-        raise UserError(f"{path}: not found; run python -m data_processing.prepare first or name the folder with "
-                        "--data")
+        raise UserError(f"{path}: not found; run python -m data_processing.prepare first or name the folder with --data")
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -110,9 +111,11 @@ def read_index(folder):
         raise UserError(f"{path}: expected a table with the columns {', '.join(INDEX_COLUMNS)}; prepare the data again")
     for number, row in enumerate(rows):
         if row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in LABELS or not row["group"]:
-            raise UserError(f"{path} line {number + 2}: expected row {number}, a split of {', '.join(SPLITS)}, a label of "
-                            f"{', '.join(LABELS)} and a group, found {', '.join(map(str, list(row.values())[:3]))}, "
-                            f"group {row['group'] or 'none'}; prepare the data again")
+            raise UserError(
+                f"{path} line {number + 2}: expected row {number}, a split of {', '.join(SPLITS)}, a label of "
+                f"{', '.join(LABELS)} and a group, found {', '.join(map(str, list(row.values())[:3]))}, "
+                f"group {row['group'] or 'none'}; prepare the data again"
+            )
     return [{column: row[column] for column in INDEX_COLUMNS} for row in rows]
 
 
@@ -145,9 +148,15 @@ def open_split(folder, split):
     rows = np.array([number for number, row in enumerate(index) if row["split"] == split])
     if not len(rows):
         raise UserError(f"{folder}: no {split} films; prepare more films a class (--per-class)")
-    return FilmSet(images, rows, np.array([int(index[row]["label"]) for row in rows]),
-                   [index[row]["file"] for row in rows], [index[row]["collection"] for row in rows],
-                   patients[rows], groups[rows])
+    return FilmSet(
+        images,
+        rows,
+        np.array([int(index[row]["label"]) for row in rows]),
+        [index[row]["file"] for row in rows],
+        [index[row]["collection"] for row in rows],
+        patients[rows],
+        groups[rows],
+    )
 
 
 def open_images(folder, films):
@@ -165,6 +174,8 @@ def open_images(folder, films):
         raise UserError(f"{path}: not a complete array file; run python -m data_processing.prepare again") from None
     shape = images.shape
     if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or shape[0] != films:
-        raise UserError(f"{path}: holds {images.dtype} {shape}, but {INDEX} describes uint8 ({films}, size, size, 3); "
-                        "run python -m data_processing.prepare again")
+        raise UserError(
+            f"{path}: holds {images.dtype} {shape}, but {INDEX} describes uint8 ({films}, size, size, 3); "
+            "run python -m data_processing.prepare again"
+        )
     return images

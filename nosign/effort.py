@@ -10,15 +10,31 @@ from matplotlib.figure import Figure
 from nosign.attacks import ATTACKS
 from nosign.cells import ordered
 from nosign.dataset import CLASSES
-from nosign.figures import (CHANCE_LINE, CLEAN_LINE, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, clearer_place,
-                            draw_band, draw_level, finish_panel, scale_strengths)
+from nosign.figures import (
+    CHANCE_LINE,
+    CLEAN_LINE,
+    SMALL_POINTS,
+    STYLE,
+    WIDTH,
+    add_legend,
+    attack_style,
+    clearer_place,
+    draw_band,
+    draw_level,
+    finish_panel,
+    scale_strengths,
+)
 from nosign.statistics import joined
 from nosign.sweeps import twins
 from nosign.tables import MISSING, percent, plain_table, starred
 
 SPENT = {"linf": "L-inf", "l2": "L2"}  # measures of which mean and largest are told
-EFFORT_PANELS = (("strength", "strength"), ("l2_mean", "mean L2 norm"), ("linf_mean", "mean L-inf norm"),
-                 ("dissimilarity", "1 − mean SSIM"))
+EFFORT_PANELS = (
+    ("strength", "strength"),
+    ("l2_mean", "mean L2 norm"),
+    ("linf_mean", "mean L-inf norm"),
+    ("dissimilarity", "1 − mean SSIM"),
+)
 
 
 def measure_effort(sweep):
@@ -33,16 +49,30 @@ def measure_effort(sweep):
     count, among = sweep.counted
     rows = []
     for (attack, strength), cell in sweep.cells.items():
-        row = {"source": sweep.source, "condition": sweep.condition, "attack": attack, "strength": strength,
-               "films": len(cell), among: len(sweep.hits(sweep.labels))}
-        row |= {f"{count}_{target}": sweep.hits(cell[target]).sum() if target in cell else math.nan
-                for target in sweep.targets}
-        row |= {f"{column}_{how}": value for column in SPENT
-                for how, value in (("mean", cell[column].mean()), ("largest", cell[column].max()))}
+        row = {
+            "source": sweep.source,
+            "condition": sweep.condition,
+            "attack": attack,
+            "strength": strength,
+            "films": len(cell),
+            among: len(sweep.hits(sweep.labels)),
+        }
+        row |= {f"{count}_{target}": sweep.hits(cell[target]).sum() if target in cell else math.nan for target in sweep.targets}
+        row |= {
+            f"{column}_{how}": value
+            for column in SPENT
+            for how, value in (("mean", cell[column].mean()), ("largest", cell[column].max()))
+        }
         psnr = cell["psnr"] if "psnr" in cell else pd.Series(dtype=float)
         changed = psnr[np.isfinite(psnr)]
-        rows.append({**row, "ssim_mean": cell["ssim"].mean(), "psnr_mean": changed.mean(),
-                     "films_changed": int((cell["linf"] > 0).sum())})
+        rows.append(
+            {
+                **row,
+                "ssim_mean": cell["ssim"].mean(),
+                "psnr_mean": changed.mean(),
+                "films_changed": int((cell["linf"] > 0).sum()),
+            }
+        )
     frame = pd.DataFrame(rows)
     for target in sweep.targets:
         frame = sweep.with_percent(frame, f"_{target}")
@@ -51,17 +81,30 @@ def measure_effort(sweep):
 
 def effort_table(sweep, effort):
     """Build the table of what every cell spends beside what it does."""
-    rows = [[ATTACKS[row["attack"]].title, f"{row['strength']:g}",
-             *(percent(row[f"{sweep.effect}_percent_{target}"]) for target in sweep.targets),
-             *(f"{row[f'{column}_{how}']:.3g}" for column in SPENT for how in ("mean", "largest")),
-             f"{row['ssim_mean']:.4f}", MISSING if math.isnan(row["psnr_mean"]) else f"{row['psnr_mean']:.1f}"]
-            for row in effort.to_dict("records")]
-    columns = [("", "Attack"), ("", "Strength"),
-               *((f"{sweep.effect.title()} (%)", starred(target, sweep.source)) for target in sweep.targets),
-               *((name, how) for name in SPENT.values() for how in ("mean", "largest")), ("", "SSIM"), ("", "PSNR (dB)")]
-    caption = (f"What each attack spends: mean and largest L-inf and L2 norm of the perturbation (pixels in [0, 1]), mean "
-               f"SSIM, and mean PSNR over the films that changed; {sweep.described} (*: white-box). Counts and Wilson 95 % "
-               "intervals stand in the CSV file.")
+    rows = [
+        [
+            ATTACKS[row["attack"]].title,
+            f"{row['strength']:g}",
+            *(percent(row[f"{sweep.effect}_percent_{target}"]) for target in sweep.targets),
+            *(f"{row[f'{column}_{how}']:.3g}" for column in SPENT for how in ("mean", "largest")),
+            f"{row['ssim_mean']:.4f}",
+            MISSING if math.isnan(row["psnr_mean"]) else f"{row['psnr_mean']:.1f}",
+        ]
+        for row in effort.to_dict("records")
+    ]
+    columns = [
+        ("", "Attack"),
+        ("", "Strength"),
+        *((f"{sweep.effect.title()} (%)", starred(target, sweep.source)) for target in sweep.targets),
+        *((name, how) for name in SPENT.values() for how in ("mean", "largest")),
+        ("", "SSIM"),
+        ("", "PSNR (dB)"),
+    ]
+    caption = (
+        f"What each attack spends: mean and largest L-inf and L2 norm of the perturbation (pixels in [0, 1]), mean "
+        f"SSIM, and mean PSNR over the films that changed; {sweep.described} (*: white-box). Counts and Wilson 95 % "
+        "intervals stand in the CSV file."
+    )
     return plain_table("effort" + sweep.suffix, "Equal terms", caption, effort, rows, columns)
 
 
@@ -107,8 +150,13 @@ def draw_levels(axes, sweep, lines):
         return
     clean = sweep.effect_percent(sweep.clean[sweep.source])
     for level, text, linestyle in ((clean, "clean", CLEAN_LINE), (100 / len(CLASSES), "chance", CHANCE_LINE)):
-        draw_level(axes, level, text if lines is not None else "", linestyle,
-                   *(clearer_place(lines, level) if lines is not None else ()))
+        draw_level(
+            axes,
+            level,
+            text if lines is not None else "",
+            linestyle,
+            *(clearer_place(lines, level) if lines is not None else ()),
+        )
 
 
 def spent_sentences(sweep):
@@ -119,9 +167,12 @@ def spent_sentences(sweep):
         for column in SPENT:
             ratio = sweep.cells[no_sign][column][moved] / sweep.cells[sign][column][moved]
             ratios.setdefault((sign[0], no_sign[0]), {}).setdefault(column, []).append(ratio)
-    told = [f"{ATTACKS[no_sign].title} has {np.median(np.concatenate(found['l2'])):.2f} times the L2 and "
-            f"{np.median(np.concatenate(found['linf'])):.2f} times the L-inf norm of {ATTACKS[sign].title}"
-            for (sign, no_sign), found in ratios.items() if sum(map(len, found["l2"]))]
+    told = [
+        f"{ATTACKS[no_sign].title} has {np.median(np.concatenate(found['l2'])):.2f} times the L2 and "
+        f"{np.median(np.concatenate(found['linf'])):.2f} times the L-inf norm of {ATTACKS[sign].title}"
+        for (sign, no_sign), found in ratios.items()
+        if sum(map(len, found["l2"]))
+    ]
     return [f"{sweep.heading}: at equal strength {joined(told)} (medians over films and strengths)."] if told else []
 
 
@@ -129,7 +180,4 @@ def describe_effort(sweep):
     """Return what one sweep spends: (list of `Table`, dict from name to figure, list of sentences)."""
     effort = measure_effort(sweep)
     figure = draw_effort(sweep, effort)
-    return ([effort_table(sweep, effort)], {} if figure is None else {"figure5" + sweep.suffix: figure},
-            spent_sentences(sweep))
-
-
+    return ([effort_table(sweep, effort)], {} if figure is None else {"figure5" + sweep.suffix: figure}, spent_sentences(sweep))

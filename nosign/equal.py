@@ -17,12 +17,30 @@ from nosign.statistics import ALPHA, VERDICTS, joined, plural, with_verdicts
 from nosign.tables import p_value, pair_title, percent, plain_table, signed, span
 
 # What is held equal, in words, and its value in a cell.
-MEASURES = {"strength": lambda strength, cell: strength, "L2": lambda strength, cell: cell["l2"].mean(),
-            "L-inf": lambda strength, cell: cell["linf"].mean(), "SSIM": lambda strength, cell: 1 - cell["ssim"].mean()}
+MEASURES = {
+    "strength": lambda strength, cell: strength,
+    "L2": lambda strength, cell: cell["l2"].mean(),
+    "L-inf": lambda strength, cell: cell["linf"].mean(),
+    "SSIM": lambda strength, cell: 1 - cell["ssim"].mean(),
+}
 NO_RANGE = "no range in common"
 PAIR_MARKS = ("o", "s", "^", "D")
-COLUMNS = ("source", "condition", "sign_attack", "no_sign_attack", "measure", "lowest", "highest", "films", "sign_percent",
-           "no_sign_percent", "difference_points", "ci_low_points", "ci_high_points", "p")
+COLUMNS = (
+    "source",
+    "condition",
+    "sign_attack",
+    "no_sign_attack",
+    "measure",
+    "lowest",
+    "highest",
+    "films",
+    "sign_percent",
+    "no_sign_percent",
+    "difference_points",
+    "ci_low_points",
+    "ci_high_points",
+    "p",
+)
 
 
 def mean_weights(places, low, high):
@@ -49,8 +67,11 @@ def line_of(sweep, attack, measure):
     """
     cells = {strength: cell for (name, strength), cell in sweep.cells.items() if name == attack and sweep.source in cell}
     found = sorted((MEASURES[measure](strength, cell), strength) for strength, cell in cells.items())
-    found = [(value, strength) for place, (value, strength) in enumerate(found)
-             if value > 0 and (place == 0 or value > found[place - 1][0])]
+    found = [
+        (value, strength)
+        for place, (value, strength) in enumerate(found)
+        if value > 0 and (place == 0 or value > found[place - 1][0])
+    ]
     hits = [sweep.hits(cells[strength][sweep.source]) for _, strength in found]
     return np.log([value for value, _ in found]), np.array(hits)
 
@@ -89,8 +110,25 @@ def compare_pair(sweep, pair, measure):
         return None
     sign, no_sign = (100 * mean_weights(places, low, high) @ hits for places, hits in lines)
     mean, *interval, p = mean_of_films(no_sign - sign)
-    return dict(zip(COLUMNS, (sweep.source, sweep.condition, *pair, measure, np.exp(low), np.exp(high), len(sign), sign.mean(),
-                              no_sign.mean(), mean, *interval, p)))
+    return dict(
+        zip(
+            COLUMNS,
+            (
+                sweep.source,
+                sweep.condition,
+                *pair,
+                measure,
+                np.exp(low),
+                np.exp(high),
+                len(sign),
+                sign.mean(),
+                no_sign.mean(),
+                mean,
+                *interval,
+                p,
+            ),
+        )
+    )
 
 
 def compare_equal(sweep):
@@ -108,17 +146,38 @@ def compare_equal(sweep):
 
 def equal_table(sweep, equal):
     """Build the table of sign against no-sign at equal effort; what has no range in common is left out."""
-    rows = [[pair_title(row), row.measure, f"{row.lowest:.2g}\N{EN DASH}{row.highest:.2g}", percent(row.sign_percent),
-             percent(row.no_sign_percent), signed(row.difference_points),
-             span(row.ci_low_points, row.ci_high_points), p_value(row.holm_p), row.verdict]
-            for row in equal.itertuples()]
+    rows = [
+        [
+            pair_title(row),
+            row.measure,
+            f"{row.lowest:.2g}\N{EN DASH}{row.highest:.2g}",
+            percent(row.sign_percent),
+            percent(row.no_sign_percent),
+            signed(row.difference_points),
+            span(row.ci_low_points, row.ci_high_points),
+            p_value(row.holm_p),
+            row.verdict,
+        ]
+        for row in equal.itertuples()
+    ]
     effect = f"{sweep.effect.title()} (%)"
-    columns = [("", "Pair"), ("", "Measure"), ("", "Range"), (effect, "sign"), (effect, "no-sign"), ("", "Difference"),
-               ("", "95 % interval"), ("", "Holm p"), ("", "Verdict")]
-    caption = (f"Sign against no-sign at equal effort, white-box: mean {sweep.effect} over the range of each measure that both "
-               f"attacks cover (SSIM: 1 \N{MINUS SIGN} SSIM), linear in its logarithm between the strengths that were run; "
-               "difference in points, no-sign minus sign, with Student's 95 % interval over films, and p after Holm's "
-               f"correction over {plural(len(equal), 'comparison')}; {sweep.described}.")
+    columns = [
+        ("", "Pair"),
+        ("", "Measure"),
+        ("", "Range"),
+        (effect, "sign"),
+        (effect, "no-sign"),
+        ("", "Difference"),
+        ("", "95 % interval"),
+        ("", "Holm p"),
+        ("", "Verdict"),
+    ]
+    caption = (
+        f"Sign against no-sign at equal effort, white-box: mean {sweep.effect} over the range of each measure that both "
+        f"attacks cover (SSIM: 1 \N{MINUS SIGN} SSIM), linear in its logarithm between the strengths that were run; "
+        "difference in points, no-sign minus sign, with Student's 95 % interval over films, and p after Holm's "
+        f"correction over {plural(len(equal), 'comparison')}; {sweep.described}."
+    )
     table = plain_table("equal" + sweep.suffix, "Equal effort", caption, equal, rows, columns)
     table.bold[:, -1] = equal["verdict"] != VERDICTS[0]
     return table
@@ -139,29 +198,65 @@ def draw_equal(sweep, equal):
         height, marker = height_of(row.measure, row.sign_attack), PAIR_MARKS[pairs.index(row.sign_attack)]
         colour = colours[row.verdict]
         axes.plot([row.ci_low_points, row.ci_high_points], [height] * 2, color=colour, linewidth=1.2)
-        axes.plot(row.difference_points, height, color=colour, marker=marker, markersize=4.5,
-                  markerfacecolor=colour if row.verdict != VERDICTS[0] else "white")
+        axes.plot(
+            row.difference_points,
+            height,
+            color=colour,
+            marker=marker,
+            markersize=4.5,
+            markerfacecolor=colour if row.verdict != VERDICTS[0] else "white",
+        )
     axes.axvline(0, color=GREY, linewidth=0.8)
     there = set(zip(equal["measure"], equal["sign_attack"]))
     for measure, sign in ((measure, sign) for measure in measures for sign in pairs if (measure, sign) not in there):
-        axes.annotate(NO_RANGE, (0, height_of(measure, sign)), xytext=(4, 0), textcoords="offset points", va="center",
-                      fontsize=SMALL_POINTS, color=GREY)
+        axes.annotate(
+            NO_RANGE,
+            (0, height_of(measure, sign)),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL_POINTS,
+            color=GREY,
+        )
     for border in np.arange(len(measures) - 1) + 0.5:
         axes.axhline(border, color="#DDDDDD", linewidth=0.5)
     reach = 1.1 * max(1, equal[["ci_low_points", "ci_high_points"]].abs().to_numpy().max())
-    axes.set(xlim=(-reach, reach), ylim=(len(measures) - 0.5, -0.5),
-             xlabel=f"difference in {sweep.effect}, no-sign minus sign (points)")
+    axes.set(
+        xlim=(-reach, reach),
+        ylim=(len(measures) - 0.5, -0.5),
+        xlabel=f"difference in {sweep.effect}, no-sign minus sign (points)",
+    )
     axes.set_yticks(range(len(measures)), [f"at equal {measure}" for measure in measures])
     sides = ("no-sign is stronger", "sign is stronger")
     for side, text, place in zip(("left", "right"), reversed(sides) if sweep.aim else sides, (0, 1)):
-        axes.annotate(text, (place, 1), xycoords="axes fraction", xytext=(0, 3), textcoords="offset points", ha=side,
-                      va="bottom", fontsize=SMALL_POINTS, color=GREY)
+        axes.annotate(
+            text,
+            (place, 1),
+            xycoords="axes fraction",
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha=side,
+            va="bottom",
+            fontsize=SMALL_POINTS,
+            color=GREY,
+        )
     finish_panel(axes, "x")
-    marks = [Line2D([], [], linestyle="none", marker=PAIR_MARKS[place], markersize=4.5, color=GREY,
-                    label=pair_title(equal[equal["sign_attack"] == sign].iloc[0])) for place, sign in enumerate(pairs)]
+    marks = [
+        Line2D(
+            [],
+            [],
+            linestyle="none",
+            marker=PAIR_MARKS[place],
+            markersize=4.5,
+            color=GREY,
+            label=pair_title(equal[equal["sign_attack"] == sign].iloc[0]),
+        )
+        for place, sign in enumerate(pairs)
+    ]
     figure.legend(handles=marks, loc="outside upper center", ncols=len(marks), frameon=False, handletextpad=0.3)
-    figure.supxlabel(f"{sweep.described}; bars: 95 % intervals; filled: told apart after Holm's correction",
-                     fontsize=SMALL_POINTS)
+    figure.supxlabel(
+        f"{sweep.described}; bars: 95 % intervals; filled: told apart after Holm's correction", fontsize=SMALL_POINTS
+    )
     return figure
 
 
@@ -173,12 +268,17 @@ def equal_sentences(sweep, equal):
         own = equal[equal["sign_attack"] == sign]
         apart = [measure for measure in ordered(equal["measure"], MEASURES) if measure not in set(own["measure"])]
         left_out = f", {NO_RANGE} at equal {joined(apart)}" if apart else ""
-        told = [f"{abs(row.difference_points):.1f} points {'more' if row.difference_points > 0 else 'fewer'} at equal "
-                f"{row.measure} ({row.verdict})" for row in own.itertuples()]
+        told = [
+            f"{abs(row.difference_points):.1f} points {'more' if row.difference_points > 0 else 'fewer'} at equal "
+            f"{row.measure} ({row.verdict})"
+            for row in own.itertuples()
+        ]
         if told:
-            sentences.append(f"{sweep.heading}, white-box: of the films {ATTACKS[no_sign].title} {does}, against "
-                             f"{ATTACKS[sign].title}, {joined(told)}; means over the range that both cover{left_out} "
-                             f"(Student's t over films, Holm over {plural(len(equal), 'comparison')}).")
+            sentences.append(
+                f"{sweep.heading}, white-box: of the films {ATTACKS[no_sign].title} {does}, against "
+                f"{ATTACKS[sign].title}, {joined(told)}; means over the range that both cover{left_out} "
+                f"(Student's t over films, Holm over {plural(len(equal), 'comparison')})."
+            )
     return sentences
 
 

@@ -54,8 +54,7 @@ def run(main, argv=None):
         return 128 + signal.SIGPIPE
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        message = (f"{error.strerror or error}{where}: check the path, its permissions and the free space, then run "
-                   "again")
+        message = f"{error.strerror or error}{where}: check the path, its permissions and the free space, then run again"
     except KeyboardInterrupt:
         print("\nstopped: run the same command again to go on", file=sys.stderr)
         return 130

@@ -101,8 +101,7 @@ class Result:
 class Sweep:
     """Attacks the films of one set with gradients from one model and tests them on several."""
 
-    def __init__(self, films, source, targets, *, condition=Condition(), steps=10, seed=0, batch=64, workers=2,
-                 folder=None):
+    def __init__(self, films, source, targets, *, condition=Condition(), steps=10, seed=0, batch=64, workers=2, folder=None):
         """Compile the models for one batch shape.
 
         Args:
@@ -138,8 +137,10 @@ class Sweep:
 
     def batches(self):
         """Yield (start, stop, films, one-hot labels to attack) of `whole_batches`; the next is read while this one is used."""
-        return prefetched((start, stop, self.films.pixels(positions), self.attacked_labels(positions))
-                          for start, stop, positions in whole_batches(len(self.films), self.batch))
+        return prefetched(
+            (start, stop, self.films.pixels(positions), self.attacked_labels(positions))
+            for start, stop, positions in whole_batches(len(self.films), self.batch)
+        )
 
     def attacked_labels(self, positions):
         """Return the labels whose loss the attacks follow, float32 one-hot [n, classes]: the films' own or the target."""
@@ -160,10 +161,15 @@ class Sweep:
         """Return the frame of `clean.csv`: one row per film, what is known of it, and each target's logits."""
         parts = []
         for start, stop, films, _ in self.batches():
-            parts.append(logit_frame(self.predict(films))[:stop - start])
+            parts.append(logit_frame(self.predict(films))[: stop - start])
             advance((stop - start) * len(self.logits))
-        known = pd.DataFrame({"collection": self.films.collections, "patient": pd.Series(self.films.patients, dtype="Int64"),
-                              "group": self.films.groups})
+        known = pd.DataFrame(
+            {
+                "collection": self.films.collections,
+                "patient": pd.Series(self.films.patients, dtype="Int64"),
+                "group": self.films.groups,
+            }
+        )
         known.loc[known["patient"] < 0, "patient"] = pd.NA
         return pd.concat([self.identity(), known, pd.concat(parts, ignore_index=True)], axis=1)
 
@@ -197,8 +203,9 @@ class Sweep:
         self.clean_logits = np.empty((len(self.films), len(CLASSES)), np.float32)
         found = {"films_with_zero_gradient": 0, "films_with_nan_or_infinite_gradient": 0}
         for start, stop, films, labels in self.batches():
-            gradients, logits = (to_numpy(tensor)[:stop - start]
-                                 for tensor in self.attacker.gradient_and_logits(films, labels, self.targeted))
+            gradients, logits = (
+                to_numpy(tensor)[: stop - start] for tensor in self.attacker.gradient_and_logits(films, labels, self.targeted)
+            )
             self.gradients.write(start, gradients)
             self.clean_logits[start:stop] = logits
             largest = np.abs(gradients).max(axis=(1, 2, 3))
@@ -214,8 +221,9 @@ class Sweep:
 
     def perturb(self, attack, films, labels, strength, **options):
         """Attack a batch under the sweep's condition; returns a backend tensor. See `Attacker.perturb`."""
-        return self.attacker.perturb(attack, films, labels, strength, targeted=self.targeted, steps=self.steps,
-                                     **self.geometry, **options)
+        return self.attacker.perturb(
+            attack, films, labels, strength, targeted=self.targeted, steps=self.steps, **self.geometry, **options
+        )
 
     @property
     def geometry(self):
@@ -244,7 +252,7 @@ class Sweep:
         if attack.needs_gradient and self.gradients:
             gradient = np.concatenate([self.gradients.read(position, 1) for position in positions])
         elif attack.needs_gradient:
-            gradient = to_numpy(self.attacker.gradient_at(films, labels, self.targeted))[:len(positions)]
+            gradient = to_numpy(self.attacker.gradient_at(films, labels, self.targeted))[: len(positions)]
         if attack.control:
             gradient = control_field(attack.control, self.seed, self.films.rows[positions], films.shape[1:], gradient)
         return padded(gradient, len(films))
@@ -269,29 +277,35 @@ class Sweep:
                 changed = padded(kept[start:stop], len(films))
             pixels = to_numpy(changed)
             if keep is not None:
-                keep[start:stop] = pixels[:stop - start]
+                keep[start:stop] = pixels[: stop - start]
             measures += [self.pool.submit(self.measure, start + i, films[i], pixels[i]) for i in range(stop - start)]
             logits = self.predict(changed)
             shown.add(start, stop, films, pixels, logits)
             rounded = self.after_rounding(films, pixels, self.clean_part(clean, start, stop))
             outputs = {**logits, **{name + ROUNDED: of_rounded for name, of_rounded in rounded.items()}}
-            rows.append(logit_frame(outputs)[:stop - start])
+            rows.append(logit_frame(outputs)[: stop - start])
             if seen_steps:
                 steps.append(self.step_rows(start, stop, labels, seen_steps, logits[self.source]))
             if storages:
                 stored += self.stored_rows(start, stop, pixels, rounded, storages)
             advance((stop - start) * cell_cost(cell, self.steps, len(self.logits), kept is None, len(storages)))
         measured = pd.DataFrame([future.result() for future in measures], columns=(*MEASURES, *ROUNDED_MEASURES))
-        return Result(pd.concat([self.identity(), pd.concat(rows, ignore_index=True), measured], axis=1),
-                      in_order(steps, "step"), in_order(stored, "storage", list(perceptibility.STORAGES)),
-                      None if kept is not None else shown.arrays())
+        return Result(
+            pd.concat([self.identity(), pd.concat(rows, ignore_index=True), measured], axis=1),
+            in_order(steps, "step"),
+            in_order(stored, "storage", list(perceptibility.STORAGES)),
+            None if kept is not None else shown.arrays(),
+        )
 
     def measure(self, position, original, changed):
         """Return the measures of a film's perturbation, in the order of `MEASURES` and `ROUNDED_MEASURES`."""
         sizes = tuple(getattr(perceptibility, name)(original, changed) for name in MEASURES[:4])
         rounded = perceptibility.STORAGES["8 bits"](changed)
-        return (*sizes, *perceptibility.visibility(changed - original, self.limits_of(position, original)),
-                *(getattr(perceptibility, name)(original, rounded) for name in MEASURES[:3]))
+        return (
+            *sizes,
+            *perceptibility.visibility(changed - original, self.limits_of(position, original)),
+            *(getattr(perceptibility, name)(original, rounded) for name in MEASURES[:3]),
+        )
 
     def limits_of(self, position, film):
         """Return `perceptibility.thresholds` of a film of the set, computed once."""
@@ -313,8 +327,9 @@ class Sweep:
 
     def step_rows(self, start, stop, labels, steps, last_logits):
         """Return the frame of a batch's steps; see `Result`."""
-        logits = [padded(self.clean_logits[start:stop], len(labels)) if before is None else to_numpy(before)
-                  for _, before in steps]
+        logits = [
+            padded(self.clean_logits[start:stop], len(labels)) if before is None else to_numpy(before) for _, before in steps
+        ]
         side = -1 if self.targeted else 1  # what targeted attacks climb is minus the loss
         odds = [log_odds_against(labels, outputs) for outputs in (*logits, last_logits)]
         losses = [np.logaddexp(0, m) for m in odds]  # cross-entropy
@@ -323,20 +338,32 @@ class Sweep:
         parts = []
         for number, ((cosine, product), _) in enumerate(steps):
             predicted = known * to_numpy(product).astype(np.float64)
-            parts.append(pd.DataFrame({
-                "film": padded(self.films.rows[start:stop], len(labels)), "step": number + 1, "cosine": to_numpy(cosine),
-                "predicted": expit(odds[number]) * predicted, "gained": side * (losses[number + 1] - losses[number]),
-                "predicted_log_odds": predicted, "gained_log_odds": side * (odds[number + 1] - odds[number])})[:stop - start])
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "film": padded(self.films.rows[start:stop], len(labels)),
+                        "step": number + 1,
+                        "cosine": to_numpy(cosine),
+                        "predicted": expit(odds[number]) * predicted,
+                        "gained": side * (losses[number + 1] - losses[number]),
+                        "predicted_log_odds": predicted,
+                        "gained_log_odds": side * (odds[number + 1] - odds[number]),
+                    }
+                )[: stop - start]
+            )
         return pd.concat(parts, ignore_index=True)
 
     def stored_rows(self, start, stop, pixels, rounded, storages):
         """Return the frames of a batch's predictions after storing, one per way of storing; `rounded` are logits at 8 bits."""
         rounded = {name: logits.argmax(-1) for name, logits in rounded.items()}
-        found = {name: rounded if name == "8 bits" else self.classes(perceptibility.STORAGES[name](pixels))
-                 for name in storages}
+        found = {
+            name: rounded if name == "8 bits" else self.classes(perceptibility.STORAGES[name](pixels)) for name in storages
+        }
         identity = self.identity()[start:stop].reset_index(drop=True)
-        return [pd.concat([identity.assign(storage=name), pd.DataFrame(seen)[:stop - start]], axis=1)
-                for name, seen in found.items()]
+        return [
+            pd.concat([identity.assign(storage=name), pd.DataFrame(seen)[: stop - start]], axis=1)
+            for name, seen in found.items()
+        ]
 
     def find_boundaries(self, name, advance):
         """Find the strength at which a single-step attack becomes visible on each film; needs `first_gradients`.
@@ -345,6 +372,7 @@ class Sweep:
             Frame of a `boundary.csv`: a row a film and criterion, the largest invisible strength, each target's prediction
             at it.
         """
+
         def read():
             for start, stop, films, _ in self.batches():
                 gradients = self.followed(ATTACKS[name], np.arange(start, stop), films, None)
@@ -361,7 +389,7 @@ class Sweep:
             identity = self.identity()[start:stop].reset_index(drop=True)
             for criterion in perceptibility.CRITERIA:
                 strengths = padded(found[criterion].to_numpy(np.float32), len(films)).reshape(-1, 1, 1, 1)
-                seen = pd.DataFrame(self.classes(np.clip(films + strengths * units, 0, 1)))[:stop - start]
+                seen = pd.DataFrame(self.classes(np.clip(films + strengths * units, 0, 1)))[: stop - start]
                 parts.append(pd.concat([identity.assign(criterion=criterion, strength=found[criterion]), seen], axis=1))
             advance((stop - start) * boundary_cost(len(self.logits)))
         return in_order(parts, "criterion", list(perceptibility.CRITERIA))
@@ -393,7 +421,7 @@ class Sweep:
             units = to_numpy(self.attacker.unit_step(attack, followed, **self.geometry))
             for target in self.logits:
                 found = self.search_turning(attack, target, batch, films, units, clean.iloc[batch])
-                parts.append(found.assign(cosine=sign_cosine(followed, self.condition.grey))[:stop - start])
+                parts.append(found.assign(cosine=sign_cosine(followed, self.condition.grey))[: stop - start])
                 advance((stop - start) * turning.PASSES)
         return in_order(parts, "target", list(self.logits))[TURNING_COLUMNS]
 
@@ -410,19 +438,25 @@ class Sweep:
             return stepped(attack, films, units, strengths, self.condition.protocol)
 
         takes_part = ~turns(seen) if aim is None else ~turns(seen) & (labels != CLASSES.index(aim))
+
         def turned_at(strengths):
             logits = to_numpy(self.logits[target](changed(strengths)))
             return turns(logits.argmax(-1)) & np.isfinite(logits).all(-1)
 
         found = turning.search(turned_at, takes_part)
         pairs = zip(films, changed(np.nan_to_num(found.strength)))
-        sizes = pd.DataFrame(self.pool.map(lambda pair: [getattr(perceptibility, name)(*pair) for name in MEASURES[:3]], pairs),
-                             columns=MEASURES[:3])
+        sizes = pd.DataFrame(
+            self.pool.map(lambda pair: [getattr(perceptibility, name)(*pair) for name in MEASURES[:3]], pairs),
+            columns=MEASURES[:3],
+        )
         sizes[~takes_part] = np.nan
         identity = self.identity().iloc[batch].reset_index(drop=True)
-        grid = ["".join("rt"[turns] for turns in row.astype(int)) if part else "" for row, part in zip(found.turned, takes_part)]
+        grid = [
+            "".join("rt"[turns] for turns in row.astype(int)) if part else "" for row, part in zip(found.turned, takes_part)
+        ]
         return pd.concat([identity, sizes], axis=1).assign(
-            target=target, strength=found.strength, status=found.status, right_again=found.right_again, grid=grid)
+            target=target, strength=found.strength, status=found.status, right_again=found.right_again, grid=grid
+        )
 
     def unbounded_accuracy(self):
         """Return the source model's accuracy on the first films after an attack without bounds.
@@ -432,7 +466,7 @@ class Sweep:
         right = []
         for start, stop, films, labels in self.batches():
             changed = self.attacker.perturb(ATTACKS["bim"], films, labels, 0.5, targeted=self.targeted, steps=3)
-            seen = to_numpy(self.logits[self.source](changed)).argmax(-1)[:stop - start]
+            seen = to_numpy(self.logits[self.source](changed)).argmax(-1)[: stop - start]
             right += list(seen == self.films.labels[start:stop])
             if len(right) >= UNBOUNDED_FILMS:
                 break
@@ -461,7 +495,7 @@ class Sweep:
             found = {name: [] for name in self.logits}
             for start, stop, rows in whole_batches(len(positions), self.batch):
                 for name, logits in self.predict(self.films.pixels(np.array(positions)[rows])).items():
-                    found[name] += list(softmax(logits[:stop - start].astype(np.float64), -1))
+                    found[name] += list(softmax(logits[: stop - start].astype(np.float64), -1))
             self.shown_clean = positions, list(found.values())
         return self.shown_clean[1]
 
@@ -508,8 +542,9 @@ def in_order(parts, column, order=None):
     if not parts:
         return None
     place = order.index if order else int
-    return pd.concat(parts, ignore_index=True).sort_values(column, key=lambda names: names.map(place), kind="stable",
-                                                           ignore_index=True)
+    return pd.concat(parts, ignore_index=True).sort_values(
+        column, key=lambda names: names.map(place), kind="stable", ignore_index=True
+    )
 
 
 class Shown:
@@ -535,10 +570,15 @@ class Shown:
     def arrays(self):
         """Return the arrays for `numpy.savez`: a few films [k, ...], models [m], probabilities [m, k, classes]."""
         sweep, rows = self.sweep, self.sweep.films.rows[self.positions]
-        return {"films": rows, "labels": sweep.films.labels[self.positions], "original": sweep.films.images[rows],
-                "change": np.stack(self.changes), "models": np.array(list(sweep.logits)),
-                "probabilities": np.float32(self.probabilities).swapaxes(0, 1),
-                "clean_probabilities": np.float32(sweep.clean_probabilities(tuple(self.positions)))}
+        return {
+            "films": rows,
+            "labels": sweep.films.labels[self.positions],
+            "original": sweep.films.images[rows],
+            "change": np.stack(self.changes),
+            "models": np.array(list(sweep.logits)),
+            "probabilities": np.float32(self.probabilities).swapaxes(0, 1),
+            "clean_probabilities": np.float32(sweep.clean_probabilities(tuple(self.positions))),
+        }
 
 
 # So many films, or a batch more, show whether an attack without bounds reaches chance.
@@ -595,23 +635,31 @@ def health_report(found, job, clean):
         for strength in strengths:
             frame, _ = read_cell(job.path(Cell(attack, strength)), clean)
             right.append(int((frame[source] == frame["label"]).sum()))
-        rises += [{"attack": attack, "from": low, "to": high, "films": after - before}
-                  for low, high, before, after in zip(strengths, strengths[1:], right, right[1:]) if after > before]
+        rises += [
+            {"attack": attack, "from": low, "to": high, "films": after - before}
+            for low, high, before, after in zip(strengths, strengths[1:], right, right[1:])
+            if after > before
+        ]
     warnings = []
     for what in ("films_with_zero_gradient", "films_with_nan_or_infinite_gradient"):
         if found[what]:
-            warnings.append(f"{found[what]} of {len(clean)} {what.replace('_', ' ')}: no attack moves them; is {source} "
-                            "saturated?")
+            warnings.append(
+                f"{found[what]} of {len(clean)} {what.replace('_', ' ')}: no attack moves them; is {source} saturated?"
+            )
     # Two standard errors of a count, at most sqrt(n) / 2 each.
     noise = np.sqrt(len(clean))
     for rise in rises:
         if rise["films"] > noise and job.condition.target is None:
-            warnings.append(f"{ATTACKS[rise['attack']].title}: {rise['films']} more films right at {rise['to']:g} than at "
-                            f"{rise['from']:g}; a stronger attack should not do less")
+            warnings.append(
+                f"{ATTACKS[rise['attack']].title}: {rise['films']} more films right at {rise['to']:g} than at "
+                f"{rise['from']:g}; a stronger attack should not do less"
+            )
     error = np.sqrt(chance * (1 - chance) / min(UNBOUNDED_FILMS, len(clean)))
     if found["unbounded_accuracy"] > chance + 2 * error and job.condition.target is None:
-        warnings.append(f"an attack without bounds leaves {100 * found['unbounded_accuracy']:.0f} % right, more than chance: "
-                        f"the gradients of {source} mislead")
+        warnings.append(
+            f"an attack without bounds leaves {100 * found['unbounded_accuracy']:.0f} % right, more than chance: "
+            f"the gradients of {source} mislead"
+        )
     return {**found, "films_wrong_before_the_attack": wrong, "accuracy_rises_with_strength": rises, "warnings": warnings}
 
 
@@ -647,6 +695,12 @@ def describe_example(sweep, source, attack, position, strengths, small):
     """Return an example's arrays; see `find_example`."""
     films = [sweep.films.pixels([position])[0], small, sweep.attack_film(Cell(attack, strengths[1]), position)]
     probabilities = sweep.probabilities(source, films)
-    return {"original": films[0], "adversarial": np.stack(films[1:]), "strengths": np.array(strengths),
-            "label": sweep.films.labels[position], "predictions": probabilities.argmax(-1),
-            "confidences": probabilities.max(-1).astype(np.float32), "film": sweep.films.rows[position]}
+    return {
+        "original": films[0],
+        "adversarial": np.stack(films[1:]),
+        "strengths": np.array(strengths),
+        "label": sweep.films.labels[position],
+        "predictions": probabilities.argmax(-1),
+        "confidences": probabilities.max(-1).astype(np.float32),
+        "film": sweep.films.rows[position],
+    }

@@ -30,31 +30,56 @@ DPI = 300
 FONT_POINTS = 8
 SMALL_POINTS = 7
 NOISE_GAIN = 1000  # the paper shows the noise a thousand times larger
-STYLE = {"font.size": FONT_POINTS, "axes.titlesize": FONT_POINTS, "axes.labelsize": FONT_POINTS,
-         "xtick.labelsize": SMALL_POINTS, "ytick.labelsize": SMALL_POINTS, "legend.fontsize": FONT_POINTS,
-         "font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "axes.linewidth": 0.6, "pdf.fonttype": 42}
+STYLE = {
+    "font.size": FONT_POINTS,
+    "axes.titlesize": FONT_POINTS,
+    "axes.labelsize": FONT_POINTS,
+    "xtick.labelsize": SMALL_POINTS,
+    "ytick.labelsize": SMALL_POINTS,
+    "legend.fontsize": FONT_POINTS,
+    "font.family": "DejaVu Sans",
+    "mathtext.fontset": "dejavusans",
+    "axes.linewidth": 0.6,
+    "pdf.fonttype": 42,
+}
 
 # Colours of Okabe and Ito (2008), distinct under every common colour blindness and in greyscale.
 DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00"}
 DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
 PALE = "#EAF3F9"
-ATTACK_MARKS = {"fgsm": ("o", "-"), "fgnm": ("s", "--"), "bim": ("o", "-"), "binm": ("s", "--"),
-                "pgd": ("^", "-."), "pgdnm": ("D", ":"), "mifgsm": ("v", (0, (8, 2))),
-                "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1))), "noise-sign": ("x", "-"), "noise": ("+", "--"),
-                "shuffled": ("1", ":")}
+ATTACK_MARKS = {
+    "fgsm": ("o", "-"),
+    "fgnm": ("s", "--"),
+    "bim": ("o", "-"),
+    "binm": ("s", "--"),
+    "pgd": ("^", "-."),
+    "pgdnm": ("D", ":"),
+    "mifgsm": ("v", (0, (8, 2))),
+    "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1))),
+    "noise-sign": ("x", "-"),
+    "noise": ("+", "--"),
+    "shuffled": ("1", ":"),
+}
 BAND_ALPHA = 0.15
 LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
 # How levels are drawn: accuracy on clean films, and that of guessing.
 CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
 EXAMPLE_FIGURES = {"fgnm": "figure2", "pgdnm": "figure3"}
 FIGURE_CAPTIONS = {
-    "figure1": "The workflow, from films to tables", "figure2": f"One film under {ATTACKS['fgnm'].title}",
-    "figure3": f"One film under {ATTACKS['pgdnm'].title}", "figure4": "Accuracy against strength, sign and no-sign",
-    "transfer": "All sources against all targets", "confusion": "Confusion matrices, clean and attacked",
-    "seeds": "Accuracy against strength over several runs", "figure5": "Accuracy against four measures of effort",
-    "equal": "Sign against no-sign at equal effort", "theory": "Steps and the gradient",
+    "figure1": "The workflow, from films to tables",
+    "figure2": f"One film under {ATTACKS['fgnm'].title}",
+    "figure3": f"One film under {ATTACKS['pgdnm'].title}",
+    "figure4": "Accuracy against strength, sign and no-sign",
+    "transfer": "All sources against all targets",
+    "confusion": "Confusion matrices, clean and attacked",
+    "seeds": "Accuracy against strength over several runs",
+    "figure5": "Accuracy against four measures of effort",
+    "equal": "Sign against no-sign at equal effort",
+    "theory": "Steps and the gradient",
     "boundary": "Where attacks become visible",
-    "storing": "What storing leaves of the attacks", "grey": "Coloured and grey perturbations"}
+    "storing": "What storing leaves of the attacks",
+    "grey": "Coloured and grey perturbations",
+}
 GREY = "#555555"
 
 
@@ -95,20 +120,33 @@ def read_example(results, attack):
     path = example_path(results, attack)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            example = Example(attack, int(arrays["film"]), int(arrays["label"]), arrays["original"],
-                              arrays["adversarial"], *(arrays[name].ravel() for name in
-                                                       ("strengths", "predictions", "confidences")))
+            example = Example(
+                attack,
+                int(arrays["film"]),
+                int(arrays["label"]),
+                arrays["original"],
+                arrays["adversarial"],
+                *(arrays[name].ravel() for name in ("strengths", "predictions", "confidences")),
+            )
     except FileNotFoundError:
         return None
     except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         raise UserError(f"{path}: not a complete example; remove it and run attack.py again") from None
     shape = example.original.shape
     classes = [example.label, *example.predictions]
-    if (len(shape) != 3 or shape[-1] != 3 or example.adversarial.shape != (2, *shape) or len(example.strengths) != 2
-            or len(example.predictions) != 3 or len(example.confidences) != 3
-            or not set(classes) <= set(range(len(CLASSES)))):
-        raise UserError(f"{path}: expected a film, two adversarial films, two strengths and three predictions; "
-                        "remove it and run attack.py again")
+    if (
+        len(shape) != 3
+        or shape[-1] != 3
+        or example.adversarial.shape != (2, *shape)
+        or len(example.strengths) != 2
+        or len(example.predictions) != 3
+        or len(example.confidences) != 3
+        or not set(classes) <= set(range(len(CLASSES)))
+    ):
+        raise UserError(
+            f"{path}: expected a film, two adversarial films, two strengths and three predictions; "
+            "remove it and run attack.py again"
+        )
     return example
 
 
@@ -146,15 +184,19 @@ def save_figures(figures, folder):
 
 def box(axes, x, y, width, height, text, colour):
     """Draw a labelled box; x and y are its lower left corner, everything in inches."""
-    axes.add_patch(FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=0.05", facecolor=colour,
-                                  edgecolor=GREY, linewidth=0.7))
+    axes.add_patch(
+        FancyBboxPatch(
+            (x, y), width, height, boxstyle="round,pad=0,rounding_size=0.05", facecolor=colour, edgecolor=GREY, linewidth=0.7
+        )
+    )
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=SMALL_POINTS, linespacing=1.25)
 
 
 def arrow(axes, start, end, width=0.8):
     """Draw an arrow between two points in inches."""
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, linewidth=width, color="black",
-                                   shrinkA=0, shrinkB=0))
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, linewidth=width, color="black", shrinkA=0, shrinkB=0)
+    )
 
 
 def workflow_stages():
@@ -167,26 +209,46 @@ def workflow_stages():
     source = PAPER_CONDITION[0]
     others = "\n".join(name for name in BACKBONES if name != source)
     return (
-        ("1  Films", "data_processing/", [
-            [("COVIDx-\nCXR2", PALE), ("Chest\nX-Ray", PALE)],
-            [("balance the classes\n" + "\n".join(CLASSES), "white")],
-            [("normalise to [0, 1]\nresize, three channels", "white")],
-            [("split into\ntrain, validation, test", "white")]]),
-        ("2  Classifiers", "train_finetune.py", [
-            [("backbones\n" + "\n".join(BACKBONES), PALE)],
-            [(f"adaptation head\naverage pooling, flatten\nbatch norm, dense {HEAD_UNITS}\ndense {len(CLASSES)}", "white")],
-            [("phase 1: base frozen\ntrain the head", "white")],
-            [("phase 2: train all\nat a lower rate", "white")]]),
-        ("3  Attacks", "attack.py", [
-            [(f"gradient of the loss\nof {source} on a test film\n" + r"$g = \partial J \,/\, \partial x$", PALE)],
-            [("sign\nstep along\nsign$(g)$", blue), ("no-sign\n$g$ scaled to\n$\\|\\mathrm{sign}(g)\\|$", amber)],
-            [(sign, blue), (no_sign, amber)],
-            [("adversarial films\nclipped to [0, 1]", "white")]]),
-        ("4  Comparison", "data_figure.py", [
-            [(f"white-box\n{source}*", PALE), (f"black-box\n{others}", PALE)],
-            [("accuracy and\nperturbation size\nfilm by film", "white")],
-            [("sign against no-sign\nat every strength", "white")],
-            [("tables and figures", "white")]]),
+        (
+            "1  Films",
+            "data_processing/",
+            [
+                [("COVIDx-\nCXR2", PALE), ("Chest\nX-Ray", PALE)],
+                [("balance the classes\n" + "\n".join(CLASSES), "white")],
+                [("normalise to [0, 1]\nresize, three channels", "white")],
+                [("split into\ntrain, validation, test", "white")],
+            ],
+        ),
+        (
+            "2  Classifiers",
+            "train_finetune.py",
+            [
+                [("backbones\n" + "\n".join(BACKBONES), PALE)],
+                [(f"adaptation head\naverage pooling, flatten\nbatch norm, dense {HEAD_UNITS}\ndense {len(CLASSES)}", "white")],
+                [("phase 1: base frozen\ntrain the head", "white")],
+                [("phase 2: train all\nat a lower rate", "white")],
+            ],
+        ),
+        (
+            "3  Attacks",
+            "attack.py",
+            [
+                [(f"gradient of the loss\nof {source} on a test film\n" + r"$g = \partial J \,/\, \partial x$", PALE)],
+                [("sign\nstep along\nsign$(g)$", blue), ("no-sign\n$g$ scaled to\n$\\|\\mathrm{sign}(g)\\|$", amber)],
+                [(sign, blue), (no_sign, amber)],
+                [("adversarial films\nclipped to [0, 1]", "white")],
+            ],
+        ),
+        (
+            "4  Comparison",
+            "data_figure.py",
+            [
+                [(f"white-box\n{source}*", PALE), (f"black-box\n{others}", PALE)],
+                [("accuracy and\nperturbation size\nfilm by film", "white")],
+                [("sign against no-sign\nat every strength", "white")],
+                [("tables and figures", "white")],
+            ],
+        ),
     )
 
 
@@ -201,11 +263,19 @@ def draw_workflow():
     column = (WIDTH - 0.04 - gap * (len(stages) - 1)) / len(stages)
     for position, (title, script, boxes) in enumerate(stages):
         left = 0.02 + position * (column + gap)
-        axes.add_patch(FancyBboxPatch((left, 0.02), column, height - 0.04, boxstyle="round,pad=0,rounding_size=0.06",
-                                      facecolor="#F6F6F6", edgecolor="#BBBBBB", linewidth=0.7))
+        axes.add_patch(
+            FancyBboxPatch(
+                (left, 0.02),
+                column,
+                height - 0.04,
+                boxstyle="round,pad=0,rounding_size=0.06",
+                facecolor="#F6F6F6",
+                edgecolor="#BBBBBB",
+                linewidth=0.7,
+            )
+        )
         axes.text(left + 0.09, height - 0.17, title, fontsize=9, fontweight="bold", va="center")
-        axes.text(left + 0.09, height - 0.33, script, fontsize=SMALL_POINTS, family="DejaVu Sans Mono", va="center",
-                  color=GREY)
+        axes.text(left + 0.09, height - 0.33, script, fontsize=SMALL_POINTS, family="DejaVu Sans Mono", va="center", color=GREY)
         draw_stage(axes, left + 0.08, column - 0.16, height - 0.45, boxes)
         if position:
             arrow(axes, (left - gap + 0.02, height / 2), (left - 0.02, height / 2), width=1.6)
@@ -267,10 +337,12 @@ def draw_example(example, films_are="test films"):
 def example_note(example, films_are):
     """Return the caption line of figure 2 or 3."""
     film = films_are.removesuffix("s")
-    return (f"{ATTACKS[example.attack].title}, {film} {example.film}. True class: {CLASSES[example.label]}; "
-            f"below each film, the source model's class and confidence.\n"
-            f"Noise is shown as 0.5 + {NOISE_GAIN} × (adversarial − original), clipped to [0, 1]: "
-            "mid-grey means unchanged.")
+    return (
+        f"{ATTACKS[example.attack].title}, {film} {example.film}. True class: {CLASSES[example.label]}; "
+        f"below each film, the source model's class and confidence.\n"
+        f"Noise is shown as 0.5 + {NOISE_GAIN} × (adversarial − original), clipped to [0, 1]: "
+        "mid-grey means unchanged."
+    )
 
 
 def draw_accuracy(cells, clean, films_are="test films"):
@@ -290,8 +362,7 @@ def draw_accuracy(cells, clean, films_are="test films"):
     value = "success_percent" if Condition.parse(condition).target else "accuracy_percent"
     shown = cells.assign(shown=cells[value], low=cells[INTERVALS[value][0]], high=cells[INTERVALS[value][1]])
     before = clean.set_index("target")["accuracy_percent"] if value == "accuracy_percent" else percent_before(cells)
-    return draw_lines(shown, before,
-                      f"{films} {films_are}; gradients from {source}; bands: Wilson 95 % intervals")
+    return draw_lines(shown, before, f"{films} {films_are}; gradients from {source}; bands: Wilson 95 % intervals")
 
 
 def draw_seeds(spread, films_are="test films"):
@@ -306,9 +377,12 @@ def draw_seeds(spread, films_are="test films"):
     whole = spread[spread["runs"] == spread["runs"].max()]
     shown = whole.rename(columns={"mean_percent": "shown", "lowest_percent": "low", "highest_percent": "high"})
     clean = shown[shown["attack"] == CLEAN].set_index("target")["shown"]
-    return draw_lines(shown[shown["attack"] != CLEAN], clean,
-                      f"mean of {plural(spread['runs'].max(), 'run')} with different seeds, {films_are}; gradients from "
-                      f"{spread['source'].iloc[0]}; bands: lowest to highest run")
+    return draw_lines(
+        shown[shown["attack"] != CLEAN],
+        clean,
+        f"mean of {plural(spread['runs'].max(), 'run')} with different seeds, {films_are}; gradients from "
+        f"{spread['source'].iloc[0]}; bands: lowest to highest run",
+    )
 
 
 @matplotlib.rc_context(STYLE)
@@ -325,8 +399,11 @@ def draw_lines(shown, clean, note):
         The figure; its axes are labelled "single-step VGG16" and the like (`get_label`).
     """
     source, targets = shown["source"].iloc[0], ordered(shown["target"], BACKBONES)
-    rows = [(kind, part) for kind, iterative in (("single-step", False), ("iterative", True))
-            if not (part := shown[shown["attack"].isin(sum(attack_pairs(iterative), ()))]).empty]
+    rows = [
+        (kind, part)
+        for kind, iterative in (("single-step", False), ("iterative", True))
+        if not (part := shown[shown["attack"].isin(sum(attack_pairs(iterative), ()))]).empty
+    ]
     figure = Figure(figsize=(WIDTH, 2.45 * len(rows)), layout="constrained")
     figure.get_layout_engine().set(wspace=0.03)
     strips = np.atleast_1d(figure.subfigures(len(rows), 1, hspace=0.04))
@@ -343,8 +420,9 @@ def draw_lines(shown, clean, note):
         scale_strengths(panels[0], part["strength"])
         panels[0].set(ylim=(-2, 108), yticks=range(0, 101, 20), ylabel=f"{kind} attacks\n{measured} (%)")
         handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
-        strip.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False,
-                     handlelength=3.2)
+        strip.legend(
+            handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False, handlelength=3.2
+        )
     figure.supxlabel(note, fontsize=SMALL_POINTS)
     return figure
 
@@ -361,9 +439,19 @@ def draw_panel(axes, shown, levels):
         marker, linestyle = ATTACK_MARKS[name]
         colour = attack_colour(name)
         draw_band(axes, line["strength"], line["low"], line["high"], name)
-        axes.plot(line["strength"], line["shown"], marker=marker, linestyle=linestyle, linewidth=1.2, color=colour,
-                  label=ATTACKS[name].title, markersize=3.6, clip_on=False, zorder=3,
-                  markerfacecolor="white" if ATTACKS[name].random_start else None)
+        axes.plot(
+            line["strength"],
+            line["shown"],
+            marker=marker,
+            linestyle=linestyle,
+            linewidth=1.2,
+            color=colour,
+            label=ATTACKS[name].title,
+            markersize=3.6,
+            clip_on=False,
+            zorder=3,
+            markerfacecolor="white" if ATTACKS[name].random_start else None,
+        )
     for text, (level, linestyle) in levels.items():
         draw_level(axes, level, text, linestyle, *clearer_place(shown, level))
     finish_panel(axes, "y")
@@ -381,9 +469,17 @@ def draw_band(axes, x, low, high, attack):
 def draw_level(axes, level, text, linestyle, side="right", above=True):
     """Draw a level in per cent with its label at one side ("left" or "right") and above or below it."""
     axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
-    axes.annotate(text, (0.015 if side == "left" else 0.985, level), xycoords=("axes fraction", "data"), color=GREY,
-                  xytext=(0, 3 if above else -3), textcoords="offset points", fontsize=SMALL_POINTS,  # clear of markers
-                  va="bottom" if above else "top", ha=side)
+    axes.annotate(
+        text,
+        (0.015 if side == "left" else 0.985, level),
+        xycoords=("axes fraction", "data"),
+        color=GREY,
+        xytext=(0, 3 if above else -3),
+        textcoords="offset points",
+        fontsize=SMALL_POINTS,  # clear of markers
+        va="bottom" if above else "top",
+        ha=side,
+    )
 
 
 def clearer_place(cells, level):
@@ -420,13 +516,20 @@ def draw_transfer(cells, films_are="test films"):
         image = axes.imshow(grid, vmin=0, vmax=100, cmap="cividis", aspect="auto")
         for (row, column), percent in np.ndenumerate(grid):
             star = "*" if sources[row] == targets[column] else ""
-            axes.text(column, row, f"{percent:.1f}{star}", ha="center", va="center", fontsize=SMALL_POINTS + 1,
-                      color="black" if percent > 55 else "white")
+            axes.text(
+                column,
+                row,
+                f"{percent:.1f}{star}",
+                ha="center",
+                va="center",
+                fontsize=SMALL_POINTS + 1,
+                color="black" if percent > 55 else "white",
+            )
         axes.set_title(f"{ATTACKS[name].title}, strength {part['strength'].iloc[0]:g}")
         axes.set_xticks(range(len(targets)), targets)
         axes.set_yticks(range(len(sources)), sources)
         axes.tick_params(length=0)
-    for axes in panels[len(attacks):]:
+    for axes in panels[len(attacks) :]:
         axes.set_visible(False)
     bar = figure.colorbar(image, ax=list(panels), aspect=30, pad=0.02)
     bar.set_label(f"taken for {aim} (%)" if aim else "accuracy (%)")
@@ -464,8 +567,11 @@ def draw_confusion(confusion, films_are="test films"):
         panels[0].set_ylabel(starred(target, source))
     films = confusion.groupby(["attack", "strength", "target"])["films"].sum().iloc[0]
     letters = ", ".join(f"{name[0]}: {name}" for name in CLASSES)
-    figure.supxlabel(f"taken for ({letters}), % of the films of each true class; below each attack its strength\n"
-                     f"{films} {films_are}; gradients from {source} (*: white-box)", fontsize=SMALL_POINTS)
+    figure.supxlabel(
+        f"taken for ({letters}), % of the films of each true class; below each attack its strength\n"
+        f"{films} {films_are}; gradients from {source} (*: white-box)",
+        fontsize=SMALL_POINTS,
+    )
     return figure
 
 
@@ -485,8 +591,15 @@ def draw_matrix(axes, part):
     axes.imshow(shares, vmin=0, vmax=100, cmap="cividis", aspect="equal")
     for (row, column), share in np.ndenumerate(shares):
         if np.isfinite(share):
-            axes.text(column, row, f"{share:.0f}", ha="center", va="center", fontsize=SMALL_POINTS,
-                      color="black" if share > 55 else "white")
+            axes.text(
+                column,
+                row,
+                f"{share:.0f}",
+                ha="center",
+                va="center",
+                fontsize=SMALL_POINTS,
+                color="black" if share > 55 else "white",
+            )
 
 
 def short_number(value, _):
@@ -521,9 +634,16 @@ def attack_style(name):
     """Return how an attack is drawn where single-step and iterative attacks share a panel: only these are filled."""
     marker, linestyle = ATTACK_MARKS[name]
     attack = ATTACKS[name]
-    return {"marker": marker, "linestyle": linestyle, "color": attack_colour(name), "label": attack.title,
-            "linewidth": 1.1, "markersize": 3.8, "zorder": 3,
-            "markerfacecolor": None if attack.iterative and not attack.random_start else "white"}
+    return {
+        "marker": marker,
+        "linestyle": linestyle,
+        "color": attack_colour(name),
+        "label": attack.title,
+        "linewidth": 1.1,
+        "markersize": 3.8,
+        "zorder": 3,
+        "markerfacecolor": None if attack.iterative and not attack.random_start else "white",
+    }
 
 
 def finish_panel(axes, across="both"):
@@ -536,5 +656,11 @@ def finish_panel(axes, across="both"):
 def add_legend(figure, attacks, lines=True):
     """Put one legend of some attacks above a figure's panels; with `lines`, or their markers only."""
     styles = [attack_style(name) | ({} if lines else {"linestyle": "none"}) for name in ordered(attacks, ATTACKS)]
-    figure.legend(handles=[Line2D([], [], **style) for style in styles], loc="outside upper center", ncols=len(styles),
-                  frameon=False, handlelength=3 if lines else 1, columnspacing=1.2)
+    figure.legend(
+        handles=[Line2D([], [], **style) for style in styles],
+        loc="outside upper center",
+        ncols=len(styles),
+        frameon=False,
+        handlelength=3 if lines else 1,
+        columnspacing=1.2,
+    )

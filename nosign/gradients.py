@@ -73,8 +73,14 @@ def select_device():
         torch.use_deterministic_algorithms(True, warn_only=True)
         names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"backend": backend, "device": ", ".join(names) or f"CPU, {cores} cores", "accelerator": bool(names),
-            "onednn": onednn, "precision": "float32", "precision_error": check_precision()}
+    return {
+        "backend": backend,
+        "device": ", ".join(names) or f"CPU, {cores} cores",
+        "accelerator": bool(names),
+        "onednn": onednn,
+        "precision": "float32",
+        "precision_error": check_precision(),
+    }
 
 
 def describe_device(device):
@@ -107,9 +113,11 @@ def check_precision():
     found = ops.conv(films, kernel, padding="same"), ops.matmul(films, kernel[1, 1])
     error = max(float(np.abs(to_numpy(result) - films).max()) for result in found)
     if not error < FLOAT32_ERROR:
-        raise UserError(f"this device computes with an error of {error:.0e} where float32 has 1e-7: too coarse for strengths "
-                        "near 0.0005; unset variables such as ONEDNN_DEFAULT_FPMATH_MODE, NVIDIA_TF32_OVERRIDE or "
-                        "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+        raise UserError(
+            f"this device computes with an error of {error:.0e} where float32 has 1e-7: too coarse for strengths "
+            "near 0.0005; unset variables such as ONEDNN_DEFAULT_FPMATH_MODE, NVIDIA_TF32_OVERRIDE or "
+            "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"
+        )
     return error
 
 

@@ -40,9 +40,20 @@ def compare_grey(coloured, grey):
         other = grey.cells.get((attack, strength), ())
         for target in (target for target in coloured.targets if target in cell and target in other):
             hits, grey_hits = coloured.hits(cell[target]), grey.hits(other[target])
-            rows.append({"source": coloured.source, "condition": coloured.condition, "attack": attack, "strength": strength,
-                         "target": target, "films": len(cell), among: len(hits), f"{count}_coloured": int(hits.sum()),
-                         f"{count}_grey": int(grey_hits.sum()), **compare_hits(hits, grey_hits, ("coloured", "grey"))})
+            rows.append(
+                {
+                    "source": coloured.source,
+                    "condition": coloured.condition,
+                    "attack": attack,
+                    "strength": strength,
+                    "target": target,
+                    "films": len(cell),
+                    among: len(hits),
+                    f"{count}_coloured": int(hits.sum()),
+                    f"{count}_grey": int(grey_hits.sum()),
+                    **compare_hits(hits, grey_hits, ("coloured", "grey")),
+                }
+            )
     if not rows:
         return pd.DataFrame()
     compared = pd.DataFrame(rows).assign(holm_p=lambda frame: holm(frame["p"]))
@@ -56,16 +67,32 @@ def grey_table(sweep, compared):
     rows, bold = [], []
     for (attack, strength), part in compared.groupby(["attack", "strength"], sort=False):
         found = part.set_index("target").reindex(targets)
-        rows.append([ATTACKS[attack].title, f"{strength:g}", *(text for row in found.to_dict("records") for text in (
-            *(percent(row[f"{sweep.effect}_percent_{kind}"]) for kind in ("coloured", "grey")),
-            signed(row["difference_points"])))])
+        rows.append(
+            [
+                ATTACKS[attack].title,
+                f"{strength:g}",
+                *(
+                    text
+                    for row in found.to_dict("records")
+                    for text in (
+                        *(percent(row[f"{sweep.effect}_percent_{kind}"]) for kind in ("coloured", "grey")),
+                        signed(row["difference_points"]),
+                    )
+                ),
+            ]
+        )
         bold.append([False, False, *(mark for apart in found["told_apart"].eq(True) for mark in (False, False, apart))])
-    columns = [("", "Attack"), ("", "Strength"), *((starred(target, sweep.source), heading) for target in targets
-                                                   for heading in ("coloured", "grey", "difference"))]
-    caption = (f"{sweep.effect.title()} (%) under coloured perturbations and under grey ones, equal in all channels, and the "
-               f"difference in points; {sweep.described} (*: white-box). Bold: told apart by the exact McNemar test on the "
-               f"same films (p below {ALPHA:g} after Holm's correction over {plural(len(compared), 'comparison')}). Counts "
-               "and Wilson 95 % intervals stand in the CSV file.")
+    columns = [
+        ("", "Attack"),
+        ("", "Strength"),
+        *((starred(target, sweep.source), heading) for target in targets for heading in ("coloured", "grey", "difference")),
+    ]
+    caption = (
+        f"{sweep.effect.title()} (%) under coloured perturbations and under grey ones, equal in all channels, and the "
+        f"difference in points; {sweep.described} (*: white-box). Bold: told apart by the exact McNemar test on the "
+        f"same films (p below {ALPHA:g} after Holm's correction over {plural(len(compared), 'comparison')}). Counts "
+        "and Wilson 95 % intervals stand in the CSV file."
+    )
     table = plain_table("grey" + sweep.suffix, "Grey perturbations", caption, compared, rows, columns)
     return replace(table, bold=np.array(bold))
 
@@ -78,11 +105,22 @@ def draw_grey(sweep, compared):
     for axes, target in zip(figure.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0], targets):
         for name in ordered(compared["attack"], ATTACKS):
             part = compared[(compared["attack"] == name) & (compared["target"] == target)]
-            axes.plot(part[f"{sweep.effect}_percent_coloured"], part[f"{sweep.effect}_percent_grey"], clip_on=False,
-                      **{**attack_style(name), "linestyle": "none"})
+            axes.plot(
+                part[f"{sweep.effect}_percent_coloured"],
+                part[f"{sweep.effect}_percent_grey"],
+                clip_on=False,
+                **{**attack_style(name), "linestyle": "none"},
+            )
         axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
-        axes.set(title=starred(target, sweep.source), xlabel=f"{sweep.effect} (%), coloured", aspect="equal",
-                 xlim=(0, 100), ylim=(0, 100), xticks=range(0, 101, 25), yticks=range(0, 101, 25))
+        axes.set(
+            title=starred(target, sweep.source),
+            xlabel=f"{sweep.effect} (%), coloured",
+            aspect="equal",
+            xlim=(0, 100),
+            ylim=(0, 100),
+            xticks=range(0, 101, 25),
+            yticks=range(0, 101, 25),
+        )
         finish_panel(axes)
     figure.get_axes()[0].set_ylabel(f"{sweep.effect} (%), grey")
     add_legend(figure, compared["attack"], lines=False)
@@ -95,15 +133,19 @@ def grey_sentences(sweep, compared):
     own = compared[compared["target"] == sweep.source]
     if own.empty:
         return []
-    told = [f"{part['difference_points'].mean():+.1f} under {ATTACKS[name].title}"
-            for name, part in own.groupby("attack", sort=False)]
+    told = [
+        f"{part['difference_points'].mean():+.1f} under {ATTACKS[name].title}"
+        for name, part in own.groupby("attack", sort=False)
+    ]
     # A weaker attack leaves more films right, and takes fewer to a target.
     weaker = own["told_apart"] & (own["difference_points"] * (-1 if sweep.aim else 1) > 0)
     stronger = own["told_apart"] & ~weaker
-    return [f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
-            f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey "
-            f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two "
-            f"cannot be told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."]
+    return [
+        f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
+        f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey "
+        f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two "
+        f"cannot be told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."
+    ]
 
 
 def describe_grey(coloured, grey):
@@ -111,5 +153,8 @@ def describe_grey(coloured, grey):
     compared = compare_grey(coloured, grey)
     if compared.empty:
         return [], {}, []
-    return ([grey_table(coloured, compared)], {"grey" + coloured.suffix: draw_grey(coloured, compared)},
-            grey_sentences(coloured, compared))
+    return (
+        [grey_table(coloured, compared)],
+        {"grey" + coloured.suffix: draw_grey(coloured, compared)},
+        grey_sentences(coloured, compared),
+    )

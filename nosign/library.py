@@ -18,8 +18,25 @@ LEAST_AXES_WITH_CHANNELS = 4
 
 
 @takes_modules
-def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="paper", norm="linf", targeted=False, grey=False,
-           steps=10, seed=0, batch=64, bounds=(0, 1), logits=None, finding=None, channels=None):
+def attack(
+    model,
+    images,
+    labels,
+    name="fgnm",
+    strength=0.003,
+    *,
+    protocol="paper",
+    norm="linf",
+    targeted=False,
+    grey=False,
+    steps=10,
+    seed=0,
+    batch=64,
+    bounds=(0, 1),
+    logits=None,
+    finding=None,
+    channels=None,
+):
     """Attack images with gradients from a classifier.
 
     Args:
@@ -67,18 +84,42 @@ def attack(model, images, labels, name="fgnm", strength=0.003, *, protocol="pape
         field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed, axis) if chosen.control else None
         fields = [] if field is None else [field]
         # Looked through already; a tensor is not looked through again.
-        changed = attacker.perturb(chosen, convert_to_tensor(images[rows]), labels[rows], strengths[rows], protocol=protocol,
-                                   norm=norm, targeted=targeted, grey=grey, steps=steps, noise=noise, first_gradient=field,
-                                   watch=lambda before, after, gradient, logits: fields or fields.append(to_numpy(gradient)))
-        found[start:stop] = to_numpy(changed)[:stop - start]
-        unmoved += int(without_gradient(fields[0])[:stop - start].sum())
+        changed = attacker.perturb(
+            chosen,
+            convert_to_tensor(images[rows]),
+            labels[rows],
+            strengths[rows],
+            protocol=protocol,
+            norm=norm,
+            targeted=targeted,
+            grey=grey,
+            steps=steps,
+            noise=noise,
+            first_gradient=field,
+            watch=lambda before, after, gradient, logits: fields or fields.append(to_numpy(gradient)),
+        )
+        found[start:stop] = to_numpy(changed)[: stop - start]
+        unmoved += int(without_gradient(fields[0])[: stop - start].sum())
     warn_of(unmoved, len(images))
     return found
 
 
 @takes_modules
-def turning_strength(model, images, labels, name="fgnm", *, targeted=False, grey=False, seed=0, batch=64, bounds=(0, 1),
-                     logits=None, finding=None, channels=None):
+def turning_strength(
+    model,
+    images,
+    labels,
+    name="fgnm",
+    *,
+    targeted=False,
+    grey=False,
+    seed=0,
+    batch=64,
+    bounds=(0, 1),
+    logits=None,
+    finding=None,
+    channels=None,
+):
     """Find the smallest strength of a single-step attack that turns each image, from one gradient and twenty forward passes.
 
     Args:
@@ -97,13 +138,15 @@ def turning_strength(model, images, labels, name="fgnm", *, targeted=False, grey
     """
     chosen = named_attack(name)
     if chosen.iterative:
-        raise UserError(f"name: turning strengths are those of single-step attacks, {name!r} has many steps; choose from "
-                        f"{', '.join(known for known, attack in ATTACKS.items() if not attack.iterative)}")
+        raise UserError(
+            f"name: turning strengths are those of single-step attacks, {name!r} has many steps; choose from "
+            f"{', '.join(known for known, attack in ATTACKS.items() if not attack.iterative)}"
+        )
     images, labels, attacker, axis = prepared(model, images, labels, bounds, logits, finding, channels, grey)
     parts, unmoved = [], 0
     for start, stop, rows in whole_batches(len(images), max(1, min(batch, len(images)))):
         field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed, axis)
-        unmoved += int(without_gradient(field)[:stop - start].sum())
+        unmoved += int(without_gradient(field)[: stop - start].sum())
         units = to_numpy(attacker.unit_step(chosen, field, grey=grey))
 
         def turns(strengths, rows=rows, units=units):
@@ -111,7 +154,7 @@ def turning_strength(model, images, labels, name="fgnm", *, targeted=False, grey
             return (to_numpy(attacker.logits(changed)).argmax(-1) == labels[rows].argmax(-1)) == targeted
 
         found = search(turns, ~turns(np.zeros(len(rows))))
-        parts.append([values[:stop - start] for values in (found.strength, found.status, found.turned)])
+        parts.append([values[: stop - start] for values in (found.strength, found.status, found.turned)])
     warn_of(unmoved, len(images))
     return Turning(*map(np.concatenate, zip(*parts))) if parts else search(lambda strengths: strengths > 0, np.zeros(0, bool))
 
@@ -204,12 +247,14 @@ def one_hot(labels, images, classes):
         labels = labels[:, 0]
     elif labels.shape == (images, classes):
         if not (np.isin(labels, (0, 1)).all() and (labels.sum(1) == 1).all()):
-            raise UserError("labels: expected one class for each image; soft labels have no class to be turned from: "
-                            "give their argmax")
+            raise UserError(
+                "labels: expected one class for each image; soft labels have no class to be turned from: give their argmax"
+            )
         labels = labels.argmax(1)
     if labels.shape != (images,) or not np.array_equal(labels, np.rint(labels)):
-        raise UserError(f"labels: expected {images} whole numbers, one for each image, or one-hot ({images}, {classes}), "
-                        f"{received}")
+        raise UserError(
+            f"labels: expected {images} whole numbers, one for each image, or one-hot ({images}, {classes}), {received}"
+        )
     labels = labels.astype(np.int64)
     if images and not (labels.min() >= 0 and labels.max() < classes):
         raise UserError(f"labels: expected classes from 0 to {classes - 1}, received {labels.min()} to {labels.max()}")
@@ -228,7 +273,7 @@ def without_gradient(gradient):
     """Tell which images of a batch have a gradient, NumPy [n, ...], that is zero or not finite, bool [n]."""
     flat = gradient.reshape(len(gradient), -1)
     # Some components that are not zero are enough; to look for them among all would take as long as a step.
-    some = flat[:, ::max(1, flat.shape[1] // 256)]
+    some = flat[:, :: max(1, flat.shape[1] // 256)]
     suspects = ~(some.any(1) & np.isfinite(flat.sum(1)))
     for i in np.flatnonzero(suspects):
         suspects[i] = not (flat[i].any() and np.isfinite(flat[i]).all())
@@ -238,9 +283,11 @@ def without_gradient(gradient):
 def warn_of(unmoved, images):
     """Warn if images had no gradient."""
     if unmoved:
-        warn(f"{unmoved} of {images} images have no gradient and stay where the attack began: an input that is rounded or cast "
-             "to whole numbers, a step without a derivative or a saturated output lies between them and the logits, or the "
-             "logits are not finite")
+        warn(
+            f"{unmoved} of {images} images have no gradient and stay where the attack began: an input that is rounded or cast "
+            "to whole numbers, a step without a derivative or a saturated output lies between them and the logits, or the "
+            "logits are not finite"
+        )
 
 
 def attacker_of(model, images, bounds, logits, finding, channels):
@@ -250,8 +297,9 @@ def attacker_of(model, images, bounds, logits, finding, channels):
     variables = tuple(map(id, getattr(model, "variables", ())))
     if settings in kept and kept[settings][0] == variables:
         return kept[settings][1]
-    attacker = Attacker(find_logits(model, images, logits=logits, finding=finding, bounds=bounds), bounds=bounds,
-                        channels=channels)
+    attacker = Attacker(
+        find_logits(model, images, logits=logits, finding=finding, bounds=bounds), bounds=bounds, channels=channels
+    )
     kept[settings] = tuple(map(id, getattr(model, "variables", ()))), attacker
     return attacker
 

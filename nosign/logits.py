@@ -114,8 +114,10 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
     probes = np.concatenate([images[:PROBES], random]).astype(np.float32)
     outputs = look_at(model, probes)
     if finding is not None and not 0 <= finding < outputs.count:
-        raise UserError(f"finding: expected a number from 0 to {outputs.count - 1}, one of the outputs of {outputs.name}, "
-                        f"received {finding!r}")
+        raise UserError(
+            f"finding: expected a number from 0 to {outputs.count - 1}, one of the outputs of {outputs.name}, "
+            f"received {finding!r}"
+        )
     kind, scores = UNKNOWN, partial(only_output, model)
     if isinstance(model, Followed):
         kind, scores = model.read(outputs, logits)
@@ -128,8 +130,12 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
         kind = UNKNOWN
     scores = accepted(outputs, kind, scores, partial(only_output, model), logits, finding)
     column = finding if finding is not None else 0 if outputs.count == 1 else None
-    return Logits(partial(as_classes, scores, column), outputs.count if column is None else 2,
-                  getattr(model, "variables", ()), getattr(model, "input_shape", None) if is_graph(model) else None)
+    return Logits(
+        partial(as_classes, scores, column),
+        outputs.count if column is None else 2,
+        getattr(model, "variables", ()),
+        getattr(model, "input_shape", None) if is_graph(model) else None,
+    )
 
 
 def look_at(model, probes):
@@ -142,12 +148,14 @@ def look_at(model, probes):
 
     name = getattr(model, "name", None) or getattr(model, "__name__", type(model).__name__)
     if not callable(model):
-        raise UserError("model: expected a Keras model, a PyTorch module, or a function of a batch of images, "
-                        f"received a {name}")
+        raise UserError(
+            f"model: expected a Keras model, a PyTorch module, or a function of a batch of images, received a {name}"
+        )
     inputs = len(model.inputs) if is_graph(model) else 1
     if inputs != 1:
-        raise UserError(f"{name}: has {inputs} inputs; wrap it in a function of the images alone and give logits=True or "
-                        "logits=False")
+        raise UserError(
+            f"{name}: has {inputs} inputs; wrap it in a function of the images alone and give logits=True or logits=False"
+        )
     first, second = (only_output(model, keras.ops.convert_to_tensor(probes)) for _ in range(2))
     values, again = (np.float64(to_numpy(keras.ops.cast(tensor, "float32"))) for tensor in (first, second))
     if values.ndim == 1:
@@ -156,8 +164,10 @@ def look_at(model, probes):
         raise UserError(f"{name}: {len(probes)} images give outputs of shape {values.shape}, expected ({len(probes)}, outputs)")
     random = not np.allclose(values, again, rtol=1e-3, atol=1e-6, equal_nan=True)
     if random:
-        warn(f"{name}: its outputs differ between two calls on the same images: a random model; each step follows one draw, "
-             "and its logits are not checked")
+        warn(
+            f"{name}: its outputs differ between two calls on the same images: a random model; each step follows one draw, "
+            "and its logits are not checked"
+        )
     return Outputs(name, values, coarsest_dtype(model, first), random)
 
 
@@ -168,8 +178,10 @@ def only_output(model, images):
     found = model(images, training=False) if isinstance(model, keras.Layer) else model(images)
     flat = keras.tree.flatten(found)
     if len(flat) != 1:
-        raise UserError(f"{getattr(model, 'name', model)}: has {len(flat)} outputs; attack a model of one of them, such as "
-                        "keras.Model(model.inputs, model.outputs[0])")
+        raise UserError(
+            f"{getattr(model, 'name', model)}: has {len(flat)} outputs; attack a model of one of them, such as "
+            "keras.Model(model.inputs, model.outputs[0])"
+        )
     return flat[0]
 
 
@@ -194,8 +206,10 @@ def agrees(outputs, kind, scores, probes):
         return False
     tell = (outputs.values >= LEAST_PROBABILITY) & (outputs.values <= 1 - LEAST_PROBABILITY)
     if not tell.any():
-        warn(f"{outputs.name}: sure of all images that it was tried on, so its logits could not be compared with its "
-             f"probabilities; the last {kind} of its graph decides alone")
+        warn(
+            f"{outputs.name}: sure of all images that it was tried on, so its logits could not be compared with its "
+            f"probabilities; the last {kind} of its graph decides alone"
+        )
         return True
     logs = log_softmax(found, axis=1) if kind == SOFTMAX else log_expit(found)
     error = abs(logs[tell] - np.log(outputs.values[tell]))
@@ -218,8 +232,10 @@ def accepted(outputs, kind, scores, whole, logits, finding):
         return scores
     if kind == LINEAR and not outputs.sum_to_one:
         return whole
-    warn(f"{outputs.name}: its logits were not found, so the attack follows the logarithm of its probabilities; images of "
-         "which it is sure beyond float32 have no gradient")
+    warn(
+        f"{outputs.name}: its logits were not found, so the attack follows the logarithm of its probabilities; images of "
+        "which it is sure beyond float32 have no gradient"
+    )
     return partial(log_probabilities if classes else log_odds, whole)
 
 
@@ -242,14 +258,19 @@ def refuse_unclear(outputs, kind, logits, finding, classes):
     elif kind == LINEAR and outputs.count == 1 and not logits:
         problem = "one output without a sigmoid; give logits=True if it is the log-odds of class 1"
     elif kind == UNKNOWN and independent:
-        problem = (f"{several}; if it is a multi-label model, give logits=False and {findings}; if they are logits, "
-                   "give logits=True")
+        problem = (
+            f"{several}; if it is a multi-label model, give logits=False and {findings}; if they are logits, give logits=True"
+        )
     elif kind == UNKNOWN and logits is False and not outputs.bounded:
-        problem = (f"its outputs are no probabilities, they range from {outputs.values.min():g} to {outputs.values.max():g}; "
-                   "leave logits=False out")
+        problem = (
+            f"its outputs are no probabilities, they range from {outputs.values.min():g} to {outputs.values.max():g}; "
+            "leave logits=False out"
+        )
     elif kind == UNKNOWN and logits is None and not outputs.sum_to_one:
-        problem = ("whether its outputs are logits cannot be told from its graph or its values; give logits=True if they are, "
-                   "logits=False if they are probabilities")
+        problem = (
+            "whether its outputs are logits cannot be told from its graph or its values; give logits=True if they are, "
+            "logits=False if they are probabilities"
+        )
     if problem:
         raise UserError(f"{outputs.name}: {problem}")
 
@@ -261,7 +282,7 @@ def as_classes(scores, column, images):
     found = ops.cast(scores(images), "float32")
     if column is None:
         return found
-    z = ops.reshape(found, (found.shape[0], -1))[:, column:column + 1]
+    z = ops.reshape(found, (found.shape[0], -1))[:, column : column + 1]
     return ops.concatenate([ops.zeros_like(z), z], axis=1)
 
 
@@ -287,8 +308,9 @@ def is_graph(model):
     if not isinstance(model, keras.Model):
         return False
     # A sequential model knows its tensors once it was built; a subclassed one never does.
-    return all(hasattr(tensor, "_keras_history") for name in ("inputs", "outputs")
-               for tensor in getattr(model, name, None) or [None])
+    return all(
+        hasattr(tensor, "_keras_history") for name in ("inputs", "outputs") for tensor in getattr(model, name, None) or [None]
+    )
 
 
 def read_model(model):
@@ -381,8 +403,9 @@ def read_weighted(layer, before, tensor):
     if kind in (SOFTMAX, SIGMOID):
         return Reading(kind, [before], lambda values: without_activation(layer, values[0]))
     # Of a layer of the user's own nothing is known but its name.
-    of_keras = type(layer).__module__.partition(".")[0] == "keras" or isinstance(layer, (keras.layers.Dense,
-                                                                                         keras.layers.EinsumDense))
+    of_keras = type(layer).__module__.partition(".")[0] == "keras" or isinstance(
+        layer, (keras.layers.Dense, keras.layers.EinsumDense)
+    )
     return Reading(LINEAR if of_keras and kind in (IDENTITY, LOG_SOFTMAX) else UNKNOWN, [tensor])
 
 
@@ -427,8 +450,9 @@ def summands(tensor):
 def read_sum(parts, tensor):
     """Return the `Reading` of a weighted sum; that of an ensemble, a mean of probabilities, keeps its members' logits."""
     while any(inner := [summands(part) for _, part in parts]):
-        parts = [(weight * factor, leaf) for (weight, part), split in zip(parts, inner)
-                 for factor, leaf in split or [(1.0, part)]]
+        parts = [
+            (weight * factor, leaf) for (weight, part), split in zip(parts, inner) for factor, leaf in split or [(1.0, part)]
+        ]
     members = [read(part) for _, part in parts]
     weights = np.array([weight for weight, _ in parts])
     kinds = {member.kind for member in members}
@@ -469,17 +493,24 @@ def behaviour(function, shape):
     trials = [3 * np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in (0, 1)]
     trials += [np.zeros(shape, np.float32), trials[0] + trials[1]]
     try:
-        found = [np.float64(to_numpy(keras.ops.cast(function(keras.ops.convert_to_tensor(trial)), "float32")))
-                 for trial in trials]
+        found = [
+            np.float64(to_numpy(keras.ops.cast(function(keras.ops.convert_to_tensor(trial)), "float32"))) for trial in trials
+        ]
     except Exception:  # a function of the user's own raises anything, on a shape it was not made for
         return UNKNOWN
-    known = {IDENTITY: lambda x: x, SIGMOID: expit, SOFTMAX: partial(softmax, axis=-1),
-             LOG_SOFTMAX: partial(log_softmax, axis=-1)}
+    known = {
+        IDENTITY: lambda x: x,
+        SIGMOID: expit,
+        SOFTMAX: partial(softmax, axis=-1),
+        LOG_SOFTMAX: partial(log_softmax, axis=-1),
+    }
     for kind, reference in known.items():
         expected = [reference(np.float64(trial)) for trial in trials]
         # A reshaped tensor keeps its values.
-        if all(result.size == trial.size and np.allclose(result.ravel(), trial.ravel(), rtol=1e-2, atol=1e-2)
-               for trial, result in zip(expected, found)):
+        if all(
+            result.size == trial.size and np.allclose(result.ravel(), trial.ravel(), rtol=1e-2, atol=1e-2)
+            for trial, result in zip(expected, found)
+        ):
             return kind
     zero = found[2]
     return AFFINE if np.allclose(found[0] + found[1], found[3] + zero, rtol=1e-2, atol=1e-2) else UNKNOWN

@@ -14,10 +14,11 @@ SSIM_INVISIBLE = 0.99
 MOST_PIXELS = 0.99  # of "JND 99 %"
 CRITERIA = {
     "local mean": f"the mean absolute perturbation in every window of {LOCAL_WINDOW} x {LOCAL_WINDOW} pixels is at most "
-                  f"{100 * LOCAL_SHARE:g} % of the mean grey level there (or half of one grey level of 255)",
+    f"{100 * LOCAL_SHARE:g} % of the mean grey level there (or half of one grey level of 255)",
     "JND": "at every pixel the luminance changes by at most the just noticeable difference of Chou and Li (1995)",
     "JND 99 %": "the same at 99 % of the pixels, so that single ones do not decide",
-    "SSIM": f"the structural similarity is at least {SSIM_INVISIBLE:g}"}
+    "SSIM": f"the structural similarity is at least {SSIM_INVISIBLE:g}",
+}
 # Rec. ITU-R BT.601, as Pillow converts to grey.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 STRONGEST = 1.0  # no strength beyond reaches more of [0, 1]
@@ -59,8 +60,10 @@ def through_jpeg(quality, films):
     return back
 
 
-STORAGES = {**{f"{bits} bits": partial(rounded, bits) for bits in (8, 10, 12, 16)},
-            **{f"JPEG {quality}": partial(through_jpeg, quality) for quality in (95, 90, 75)}}
+STORAGES = {
+    **{f"{bits} bits": partial(rounded, bits) for bits in (8, 10, 12, 16)},
+    **{f"JPEG {quality}": partial(through_jpeg, quality) for quality in (95, 90, 75)},
+}
 
 
 def linf(original, changed):
@@ -140,9 +143,11 @@ def just_noticeable_difference(luminance):
 
 
 # A perturbation, float32 [height, width, 3], over what `thresholds` returned for its film: above 1 it is visible.
-RATIOS = {"local mean": lambda change, limits: (local_mean(np.abs(change)) / limits[0]).max(),
-          "JND": lambda change, limits: (np.abs(change @ LUMINANCE) / limits[1]).max(),
-          "JND 99 %": lambda change, limits: np.quantile(np.abs(change @ LUMINANCE) / limits[1], MOST_PIXELS)}
+RATIOS = {
+    "local mean": lambda change, limits: (local_mean(np.abs(change)) / limits[0]).max(),
+    "JND": lambda change, limits: (np.abs(change @ LUMINANCE) / limits[1]).max(),
+    "JND 99 %": lambda change, limits: np.quantile(np.abs(change @ LUMINANCE) / limits[1], MOST_PIXELS),
+}
 
 
 def visibility(change, limits):

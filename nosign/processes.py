@@ -23,8 +23,11 @@ def process_map(workers, *, chunksize=1, start=None, initializer=None):
     try:
         pool = ProcessPoolExecutor(workers, multiprocessing.get_context(start), initializer=initializer)
     except (OSError, ImportError, NotImplementedError) as error:
-        print(f"warning: worker processes cannot be had here ({error}; is /dev/shm missing?): working in one process, which "
-              "takes longer", file=sys.stderr)
+        print(
+            f"warning: worker processes cannot be had here ({error}; is /dev/shm missing?): working in one process, which "
+            "takes longer",
+            file=sys.stderr,
+        )
         yield map
         return
     with pool:

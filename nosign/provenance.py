@@ -25,8 +25,20 @@ except ImportError:  # Unix alone has it
     fcntl = None
 
 MANIFEST = "manifest.json"
-PACKAGES = ("keras", "tensorflow", "jax", "torch", "numpy", "pillow", "scikit-learn", "scikit-image", "statsmodels",
-            "scipy", "pandas", "matplotlib")
+PACKAGES = (
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "scikit-image",
+    "statsmodels",
+    "scipy",
+    "pandas",
+    "matplotlib",
+)
 CHUNK_BYTES = 1 << 20
 # What a file system answers that has no locks, or cannot reserve space.
 NOT_SUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
@@ -110,13 +122,14 @@ def sha256_of_model(path):
         with zipfile.ZipFile(path) as archive:
             return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such model file; run train_finetune.py first or name the folder with "
-                        "--models") from None
+        raise UserError(f"{path}: no such model file; run train_finetune.py first or name the folder with --models") from None
     except (zipfile.BadZipFile, KeyError):
         raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
 
 
-def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, begun=None, adds=False, **facts):
+def write_manifest(
+    folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, begun=None, adds=False, **facts
+):
     """Write `folder/manifest.json` atomically.
 
     Its `commands` are all that made the folder, in order: the command line, when it began, how long it took and the commit.
@@ -136,8 +149,11 @@ def write_manifest(folder, *, stage, settings, inputs=(), outputs=(), known_hash
     known_hashes, git = known_hashes or {}, git_state()
     begun, now = started if begun is None else begun, time.time()
     command = {"argv": sys.argv[1:], "started": utc(begun), "seconds": round(now - begun, 1), "git": git}
-    earlier = [other for other in commands_of(read_manifest(folder) or {}) if adds and
-               (other["argv"], other["started"]) != (command["argv"], command["started"])]
+    earlier = [
+        other
+        for other in commands_of(read_manifest(folder) or {})
+        if adds and (other["argv"], other["started"]) != (command["argv"], command["started"])
+    ]
     manifest = {
         "stage": stage,
         "commands": [*earlier, command],
@@ -159,8 +175,11 @@ def commands_of(manifest):
     """Return the commands that a manifest lists; one that was written before there was a list names its last in `argv`."""
     if "commands" in manifest:
         return manifest["commands"]
-    return [{"argv": manifest["argv"], **{name: manifest.get(name) for name in ("started", "seconds", "git")}}
-            ] if "argv" in manifest else []
+    return (
+        [{"argv": manifest["argv"], **{name: manifest.get(name) for name in ("started", "seconds", "git")}}]
+        if "argv" in manifest
+        else []
+    )
 
 
 def utc(seconds):
@@ -259,8 +278,11 @@ def check_settings(folder, settings, advice):
 def describe_differences(found, wanted):
     """Name the settings that differ: "seed 0 (now 1), ..."; an empty text if none does."""
     wanted = json.loads(json.dumps(wanted))
-    return ", ".join(f"{key} {short(found.get(key))} (now {short(wanted.get(key))})"
-                     for key in {**found, **wanted} if found.get(key) != wanted.get(key))
+    return ", ".join(
+        f"{key} {short(found.get(key))} (now {short(wanted.get(key))})"
+        for key in {**found, **wanted}
+        if found.get(key) != wanted.get(key)
+    )
 
 
 def short(value, limit=60):

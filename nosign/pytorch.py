@@ -25,6 +25,7 @@ def takes_modules(function):
     For a module `channels` is 1 unless it is given; where the images are a tensor and the result an array, the result becomes
     a float32 tensor on the images' device.
     """
+
     @functools.wraps(function)
     def call(model, images, labels, *words, **settings):
         if not is_module(model):
@@ -35,8 +36,13 @@ def takes_modules(function):
         if settings.get("channels") is None:
             settings["channels"] = CHANNELS
         with left_as_it_was(model, images):
-            found = function(followed(model), in_numpy(images), in_numpy(labels), *map(in_numpy, words),
-                             **{name: in_numpy(value) for name, value in settings.items()})
+            found = function(
+                followed(model),
+                in_numpy(images),
+                in_numpy(labels),
+                *map(in_numpy, words),
+                **{name: in_numpy(value) for name, value in settings.items()},
+            )
         tensor = isinstance(images, torch.Tensor) and isinstance(found, np.ndarray)
         return torch.from_numpy(found).to(images.device) if tensor else found
 
@@ -62,8 +68,10 @@ def use_keras_on_torch(module):
     import keras
 
     if keras.backend.backend() != "torch":
-        raise UserError(f"{name_of(module)}: a PyTorch module needs Keras on PyTorch, and Keras was imported on "
-                        f"{keras.backend.backend()}: set KERAS_BACKEND=torch before Keras is imported, or start a new process")
+        raise UserError(
+            f"{name_of(module)}: a PyTorch module needs Keras on PyTorch, and Keras was imported on "
+            f"{keras.backend.backend()}: set KERAS_BACKEND=torch before Keras is imported, or start a new process"
+        )
 
 
 def in_numpy(value):
@@ -86,8 +94,12 @@ def left_as_it_was(module, images):
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
     # Flag by flag: `eval` and `train` may be a module's own and do more, such as merging weights.
     training = [part for part in module.modules() if getattr(part, "training", False)]
-    with (keras.device(str(device)), torch.inference_mode(False), torch.no_grad(),
-          torch.random.fork_rng([device.index] if device.type == "cuda" else [])):
+    with (
+        keras.device(str(device)),
+        torch.inference_mode(False),
+        torch.no_grad(),
+        torch.random.fork_rng([device.index] if device.type == "cuda" else []),
+    ):
         try:
             for part in training:
                 part.training = False
@@ -133,7 +145,9 @@ class Followed:
 
     def before_activation(self, images):
         """Return what a sequential module's last layer is given."""
-        return self.run(lambda images: functools.reduce(lambda x, layer: layer(x), layers_of(self.module())[:-1], images), images)
+        return self.run(
+            lambda images: functools.reduce(lambda x, layer: layer(x), layers_of(self.module())[:-1], images), images
+        )
 
     def run(self, function, images):
         """Return a function's only output for images, float32, which are cast to the module's type.
@@ -155,8 +169,10 @@ class Followed:
             raise
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise UserError(f"{self.name}: fails on images of shape {tuple(images.shape)} ({reason}); images come in the module's "
-                            "own layout, mostly [n, channels, height, width], and the module takes them alone") from error
+            raise UserError(
+                f"{self.name}: fails on images of shape {tuple(images.shape)} ({reason}); images come in the module's "
+                "own layout, mostly [n, channels, height, width], and the module takes them alone"
+            ) from error
         return self.only_tensor(output)
 
     def allows_channels_last(self, function, images):
@@ -182,8 +198,10 @@ class Followed:
         values = [value for value in values if value is not None]
         if len(values) != 1 or not isinstance(values[0], torch.Tensor):
             kinds = ", ".join(type(value).__name__ for value in values)
-            raise UserError(f"{self.name}: gives {type(output).__name__} of ({kinds}), expected one tensor; attack a module that "
-                            "returns the logits alone")
+            raise UserError(
+                f"{self.name}: gives {type(output).__name__} of ({kinds}), expected one tensor; attack a module that "
+                "returns the logits alone"
+            )
         return values[0]
 
     def read(self, outputs, logits):
@@ -203,8 +221,10 @@ class Followed:
         if kind and len(layers) > 1 and not logits:
             return kind, self.before_activation
         if outputs.sum_to_one and logits is not False:
-            raise UserError(f"{self.name}: its outputs lie in [0, 1] and sum to 1 on every image: probabilities, not logits; "
-                            "give logits=False")
+            raise UserError(
+                f"{self.name}: its outputs lie in [0, 1] and sum to 1 on every image: probabilities, not logits; "
+                "give logits=False"
+            )
         taken = logits or logits is None and not outputs.bounded
         return LINEAR if taken else UNKNOWN, self
 
@@ -223,8 +243,10 @@ def dtype_of(module):
     import torch
 
     known = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-    return next((tensor.dtype for tensor in itertools.chain(module.parameters(), module.buffers()) if tensor.dtype in known),
-                torch.float32)
+    return next(
+        (tensor.dtype for tensor in itertools.chain(module.parameters(), module.buffers()) if tensor.dtype in known),
+        torch.float32,
+    )
 
 
 def lies_on_cpu(images):
@@ -238,5 +260,8 @@ def lays_out(module):
     """Tell whether a module may be given another layout: one that is compiled would be compiled anew."""
     import torch
 
-    return not (isinstance(module, torch.jit.ScriptModule) or hasattr(module, "_orig_mod")
-                or getattr(module, "_compiled_call_impl", None))
+    return not (
+        isinstance(module, torch.jit.ScriptModule)
+        or hasattr(module, "_orig_mod")
+        or getattr(module, "_compiled_call_impl", None)
+    )

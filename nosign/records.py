@@ -10,8 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nosign.cells import (CLEAN_ROWS, IDENTITY, MEASURES, ROUNDED, ROUNDED_MEASURES, ROWS, find_files, logit_columns,
-                          ordered, sweep_folder)
+from nosign.cells import (
+    CLEAN_ROWS,
+    IDENTITY,
+    MEASURES,
+    ROUNDED,
+    ROUNDED_MEASURES,
+    ROWS,
+    find_files,
+    logit_columns,
+    ordered,
+    sweep_folder,
+)
 from nosign.classifiers import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
@@ -106,8 +116,10 @@ def check_classes(path, frame, columns, advice):
     for column in columns:
         wrong = frame.loc[~frame[column].isin(range(len(CLASSES))), column]
         if not wrong.empty:
-            raise UserError(f"{path}: line {wrong.index[0] + 2}: {column} is {wrong.iloc[0]:g}, expected a class from "
-                            f"0 to {len(CLASSES) - 1}; {advice}")
+            raise UserError(
+                f"{path}: line {wrong.index[0] + 2}: {column} is {wrong.iloc[0]:g}, expected a class from "
+                f"0 to {len(CLASSES) - 1}; {advice}"
+            )
 
 
 def read_clean(results):
@@ -202,8 +214,9 @@ def read_films(results, clean):
     """
     found = find_files(results, ROWS)
     if not found:
-        raise UserError(f"{Path(results) / 'attacks'}: no finished cells; run attack.py, or name its output folder with "
-                        "--results")
+        raise UserError(
+            f"{Path(results) / 'attacks'}: no finished cells; run attack.py, or name its output folder with --results"
+        )
     read = []
     for *cell, path in found:
         films, targets = read_cell(path, clean)
@@ -257,8 +270,7 @@ def read_models(folder):
     counts = numeric[["parameters", "correct", "films"]]
     whole = (counts % 1 == 0).all(axis=1)
     if not (whole & (counts["films"] >= 1) & counts["correct"].between(0, counts["films"])).all():
-        raise UserError(f"{path}: parameters, correct and films should be whole numbers, correct at most films; "
-                        f"{advice}")
+        raise UserError(f"{path}: parameters, correct and films should be whole numbers, correct at most films; {advice}")
     if frame["model"].duplicated().any():
         raise UserError(f"{path}: names a model twice; {advice}")
     frame = pd.concat([frame["model"].astype(str), counts.astype(int), numeric.drop(columns=counts.columns)], axis=1)

@@ -40,19 +40,19 @@ WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
 PICTURE_BYTES = 8_200_000
 FIGURE_BYTES = 2_500_000
 MOST_PICTURES = 1000  # a change is 300 kB in memory; where there are more cells, fewer films are shown
-SAMPLE = 12           # pictures that are encoded to choose a rung of a ladder
+SAMPLE = 12  # pictures that are encoded to choose a rung of a ladder
 # From good to small. Of changes: every how many pixels, and how coarse; of figures: width in pixels and WebP's quality.
 CHANGE_LADDER = ((1, 0.5), (1, 1.0), (1, 1.5), (1, 1.9), (1, 2.4), (1, 3.0), (2, 1.5), (2, 2.4), (4, 2.4))
 FIGURE_LADDER = ((1432, 88), (1432, 70), (1074, 60), (716, 50), (716, 20))
 LOSSLESS_BYTES = 120_000  # of a figure: one of lines only is smaller and crisper without loss
-ENCODERS = 2          # threads; Pillow encodes outside the interpreter's lock
+ENCODERS = 2  # threads; Pillow encodes outside the interpreter's lock
 
 # A change is stored as levels: 0, and on either side one level between each two of these multiples of the first bound.
 # They are even where most components are, and then a third apart, so that rare large ones keep their size.
 LEVEL_BOUNDS = np.array([1, 3, 5, 7, 9, 12, 16, 21, 28, 37, 49, 65, 86, 114, 152], np.float32)
 ZERO_BYTE, LEVEL_BYTES = 128, 8  # of a picture of levels; the script rounds, should a browser shift bytes a little
 GAIN_STEPS = (1, 2, 5)
-GAIN_SHARE = 0.99     # of a change's components stay within the grey range at the gain that is chosen for it
+GAIN_SHARE = 0.99  # of a change's components stay within the grey range at the gain that is chosen for it
 
 
 @dataclass(frozen=True)
@@ -105,10 +105,19 @@ def write_report(path, runs, tables, figures, sentences):
     style, script = ((PARTS / f"report.{ending}").read_text(encoding="utf-8") for ending in ("css", "js"))
     viewer = make_viewer(results)
     page = template().render(
-        style=style, style_hash=content_hash(style), script=script, script_hash=content_hash(script),
+        style=style,
+        style_hash=content_hash(style),
+        script=script,
+        script_hash=content_hash(script),
         synthetic=any((read_manifest(folder) or {}).get("synthetic") for folder in results.values()),
-        overview=run_overview(results), details=run_details(runs), warnings=run_warnings(results),
-        groups=sentences, tables=table_parts(tables), figures=figure_parts(figures), viewer=viewer)
+        overview=run_overview(results),
+        details=run_details(runs),
+        warnings=run_warnings(results),
+        groups=sentences,
+        tables=table_parts(tables),
+        figures=figure_parts(figures),
+        viewer=viewer,
+    )
     write_text(path, page)
     return path
 
@@ -117,8 +126,9 @@ def template():
     """Return the page's template; everything that it fills in is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    environment = Environment(loader=FileSystemLoader(PARTS), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)
+    environment = Environment(
+        loader=FileSystemLoader(PARTS), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     return environment.get_template("report.html.jinja")
 
 
@@ -147,12 +157,21 @@ def run_overview(results):
     rows = []
     for run, source, condition, manifest in sweep_manifests(results):
         settings, health = part(manifest, "settings"), part(manifest, "health")
-        rows.append({"Run": run, "Gradients from": source, "Condition": condition, "Films": plain(settings.get("films")),
-                     "Steps": plain(settings.get("steps")), "Seed": plain(settings.get("seed")),
-                     "Begun (UTC)": plain(manifest.get("started")).replace("T", " ").removesuffix("Z"),
-                     "Took": duration(manifest.get("seconds")),
-                     "State": "finished" if manifest.get("finished") else "unfinished",
-                     "Warnings": str(len(health.get("warnings") or [])), "Meaning": condition_meaning(condition)})
+        rows.append(
+            {
+                "Run": run,
+                "Gradients from": source,
+                "Condition": condition,
+                "Films": plain(settings.get("films")),
+                "Steps": plain(settings.get("steps")),
+                "Seed": plain(settings.get("seed")),
+                "Begun (UTC)": plain(manifest.get("started")).replace("T", " ").removesuffix("Z"),
+                "Took": duration(manifest.get("seconds")),
+                "State": "finished" if manifest.get("finished") else "unfinished",
+                "Warnings": str(len(health.get("warnings") or [])),
+                "Meaning": condition_meaning(condition),
+            }
+        )
     return [{name: text for name, text in row.items() if name != "Run" or any(row["Run"] for row in rows)} for row in rows]
 
 
@@ -166,20 +185,23 @@ def condition_meaning(name):
 
 def run_details(runs):
     """Return (title, list of (name, text)) of every manifest: the classifiers', the runs' and the sweeps'."""
-    found = [(f"Training of the classifiers {run}".strip(), read_manifest(folder))
-             for run, (_, folder) in runs.items()]
+    found = [(f"Training of the classifiers {run}".strip(), read_manifest(folder)) for run, (_, folder) in runs.items()]
     results = {run: folder for run, (folder, _) in runs.items()}
     for run, folder in results.items():
         found.append((f"Attacks {run}".strip(), read_manifest(folder)))
-    found += [(f"{run} {source}, {condition}".strip(), manifest)
-              for run, source, condition, manifest in sweep_manifests(results)]
+    found += [
+        (f"{run} {source}, {condition}".strip(), manifest) for run, source, condition, manifest in sweep_manifests(results)
+    ]
     return [(title, manifest_facts(manifest)) for title, manifest in found if manifest]
 
 
 def run_warnings(results):
     """Return the health reports' warnings, each with the sweep that it is about."""
-    return [f"{run} {source}, {condition}: {warning}".strip() for run, source, condition, manifest in sweep_manifests(results)
-            for warning in part(manifest, "health").get("warnings") or []]
+    return [
+        f"{run} {source}, {condition}: {warning}".strip()
+        for run, source, condition, manifest in sweep_manifests(results)
+        for warning in part(manifest, "health").get("warnings") or []
+    ]
 
 
 def manifest_facts(manifest):
@@ -188,15 +210,21 @@ def manifest_facts(manifest):
     stage, commands = plain(manifest.get("stage")), commands_of(manifest)
     lines = [shlex.join(["python", stage, *map(str, command["argv"])]) for command in commands] or [f"python {stage}"]
     changed = " with local changes" if git.get("dirty") else ""
-    facts = [*(("Command" if len(lines) == 1 else f"Command {number}", line) for number, line in enumerate(lines, 1)),
-             ("Begun (UTC)", plain(manifest.get("started"))), ("Took", duration(manifest.get("seconds"))),
-             ("Device", ", ".join(f"{name.replace('_', ' ')} {plain(value)}" for name, value in device.items())),
-             ("Git commit", f"{git['commit']}{changed}" if git.get("commit") else ""),
-             ("Python", f"{plain(manifest.get('python'))} on {plain(manifest.get('platform'))}"),
-             ("Packages", ", ".join(f"{name} {plain(version)}" for name, version in packages.items()))]
+    facts = [
+        *(("Command" if len(lines) == 1 else f"Command {number}", line) for number, line in enumerate(lines, 1)),
+        ("Begun (UTC)", plain(manifest.get("started"))),
+        ("Took", duration(manifest.get("seconds"))),
+        ("Device", ", ".join(f"{name.replace('_', ' ')} {plain(value)}" for name, value in device.items())),
+        ("Git commit", f"{git['commit']}{changed}" if git.get("commit") else ""),
+        ("Python", f"{plain(manifest.get('python'))} on {plain(manifest.get('platform'))}"),
+        ("Packages", ", ".join(f"{name} {plain(version)}" for name, version in packages.items())),
+    ]
     facts += [(f"Setting: {name}", plain(value)) for name, value in part(manifest, "settings").items()]
-    facts += [(f"Health: {name.replace('_', ' ')}", plain(value))
-              for name, value in part(manifest, "health").items() if name != "warnings"]
+    facts += [
+        (f"Health: {name.replace('_', ' ')}", plain(value))
+        for name, value in part(manifest, "health").items()
+        if name != "warnings"
+    ]
     return [(name, text) for name, text in facts if text]
 
 
@@ -236,10 +264,20 @@ def table_parts(tables):
         headings, classes = [heading for _, heading in table.shown.columns], column_classes(table)
         rows = [list(zip(texts, classes, marks)) for texts, marks in zip(table.shown.to_numpy().tolist(), table.bold.tolist())]
         longest = [max(map(len, column)) for column in zip(headings, *table.shown.to_numpy().tolist())]
-        parts.append({"name": table.name, "title": table.title, "caption": table.caption, "main": table.name in MAIN_TABLES,
-                      "link": table.title if titles.count(table.title) == 1 else f"{table.title} ({table.name})",
-                      "groups": groups if any(group for group, _ in groups) else [], "headings": headings,
-                      "classes": classes, "rows": rows, "wide": sum(longest) + 2 * len(longest) > WIDE_CHARACTERS})
+        parts.append(
+            {
+                "name": table.name,
+                "title": table.title,
+                "caption": table.caption,
+                "main": table.name in MAIN_TABLES,
+                "link": table.title if titles.count(table.title) == 1 else f"{table.title} ({table.name})",
+                "groups": groups if any(group for group, _ in groups) else [],
+                "headings": headings,
+                "classes": classes,
+                "rows": rows,
+                "wide": sum(longest) + 2 * len(longest) > WIDE_CHARACTERS,
+            }
+        )
     return parts
 
 
@@ -255,9 +293,18 @@ def figure_parts(figures):
     with ThreadPoolExecutor(ENCODERS) as pool:
         pictures = list(pool.map(open_figure, [path for _, _, path in figures]))
     encoded = encode_within(pictures, encode_figure, FIGURE_LADDER, FIGURE_BYTES)
-    return [{"name": name, "title": figure_title(name), "caption": caption, "alt": caption.split(". ")[0],
-             "picture": data_uri(data), "width": width, "height": height}
-            for (name, caption, _), (data, (width, height)) in zip(figures, encoded)]
+    return [
+        {
+            "name": name,
+            "title": figure_title(name),
+            "caption": caption,
+            "alt": caption.split(". ")[0],
+            "picture": data_uri(data),
+            "width": width,
+            "height": height,
+        }
+        for (name, caption, _), (data, (width, height)) in zip(figures, encoded)
+    ]
 
 
 def figure_title(name):
@@ -303,7 +350,7 @@ def encode_within(items, encode, ladder, allowance):
         List of what `encode` returned.
     """
     places = range(len(items))
-    sample = places[::max(1, len(items) // SAMPLE)]
+    sample = places[:: max(1, len(items) // SAMPLE)]
     with ThreadPoolExecutor(ENCODERS) as pool:
         for rung in ladder:
             at_rung = partial(encode, rung=rung)
@@ -342,15 +389,34 @@ def read_shown(attack, strength, path, most=None):
     except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"{path}: not a complete archive of films to show ({error}); {advice}") from None
     scores = (len(models) if models.ndim == 1 else 0, len(films) if films.ndim == 1 else 0, len(CLASSES))
-    fits = (min(scores) >= 1 and labels.shape == films.shape and films.dtype.kind == labels.dtype.kind == "i"
-            and models.dtype.kind == "U" and after.shape == before.shape == scores
-            and original.dtype == np.uint8 and original.shape == change.shape == (scores[1], *change.shape[1:3], 3)
-            and min(change.shape) >= 1 and set(labels.tolist()) <= set(range(len(CLASSES))))
+    fits = (
+        min(scores) >= 1
+        and labels.shape == films.shape
+        and films.dtype.kind == labels.dtype.kind == "i"
+        and models.dtype.kind == "U"
+        and after.shape == before.shape == scores
+        and original.dtype == np.uint8
+        and original.shape == change.shape == (scores[1], *change.shape[1:3], 3)
+        and min(change.shape) >= 1
+        and set(labels.tolist()) <= set(range(len(CLASSES)))
+    )
     if not fits or not all(np.isfinite(array).all() for array in (after, before, change)):
-        raise UserError(f"{path}: its arrays are not k films with labels, [k, height, width, 3] pixels and changes, and "
-                        f"[models, k, {len(CLASSES)}] probabilities; {advice}")
-    return Shown(path, attack, strength, films.tolist()[:most], labels.tolist()[:most], models.tolist(), after[:, :most],
-                 before[:, :most], original[:most], change[:most].copy())
+        raise UserError(
+            f"{path}: its arrays are not k films with labels, [k, height, width, 3] pixels and changes, and "
+            f"[models, k, {len(CLASSES)}] probabilities; {advice}"
+        )
+    return Shown(
+        path,
+        attack,
+        strength,
+        films.tolist()[:most],
+        labels.tolist()[:most],
+        models.tolist(),
+        after[:, :most],
+        before[:, :most],
+        original[:most],
+        change[:most].copy(),
+    )
 
 
 def make_viewer(results):
@@ -367,11 +433,19 @@ def make_viewer(results):
     most = max(1, MOST_PICTURES // len(found))
     sweeps = {place: [cell[2:] for cell in cells] for place, cells in groupby(found, key=lambda cell: cell[:2])}
     pictures = Pictures()
-    index = {"classes": CLASSES, "gain": NOISE_GAIN, "zeroByte": ZERO_BYTE, "levelBytes": LEVEL_BYTES,
-             "sweeps": [sweep_index(*key, cells, most, pictures) for key, cells in sweeps.items()]}
+    index = {
+        "classes": CLASSES,
+        "gain": NOISE_GAIN,
+        "zeroByte": ZERO_BYTE,
+        "levelBytes": LEVEL_BYTES,
+        "sweeps": [sweep_index(*key, cells, most, pictures) for key, cells in sweeps.items()],
+    }
     films, changes, index["levels"] = pictures.encoded()
-    named = [(f"{kind}-{number}", base64.b64encode(data).decode()) for kind, pictures in (("film", films), ("change", changes))
-             for number, data in enumerate(pictures)]
+    named = [
+        (f"{kind}-{number}", base64.b64encode(data).decode())
+        for kind, pictures in (("film", films), ("change", changes))
+        for number, data in enumerate(pictures)
+    ]
     return {"run": run, "index": script_json(index), "pictures": named}
 
 
@@ -456,18 +530,34 @@ def sweep_index(source, condition, cells, most, pictures):
     for attack, strength, path in cells:
         shown = read_shown(attack, strength, path, most)
         if models not in (None, shown.models):
-            raise UserError(f"{path}: its models are {', '.join(shown.models)}, those of other cells {', '.join(models)}; "
-                            "remove it and run attack.py again")
+            raise UserError(
+                f"{path}: its models are {', '.join(shown.models)}, those of other cells {', '.join(models)}; "
+                "remove it and run attack.py again"
+            )
         models = shown.models
         for place, film in enumerate(shown.films):
-            films.setdefault(film, {"film": film, "label": shown.labels[place],
-                                    "picture": pictures.add_film(shown.original[place]),
-                                    "probabilities": rounded(shown.clean_probabilities[:, place])})
+            films.setdefault(
+                film,
+                {
+                    "film": film,
+                    "label": shown.labels[place],
+                    "picture": pictures.add_film(shown.original[place]),
+                    "probabilities": rounded(shown.clean_probabilities[:, place]),
+                },
+            )
         attacks.setdefault(attack, []).append(cell_index(shown, pictures))
-    return {"source": source, "condition": condition, "meaning": condition_meaning(condition),
-            "models": models, "headings": [starred(model, source) for model in models], "films": list(films.values()),
-            "attacks": [{"name": name, "title": ATTACKS[name].title, "direction": ATTACKS[name].direction, "cells": found}
-                        for name, found in attacks.items()]}
+    return {
+        "source": source,
+        "condition": condition,
+        "meaning": condition_meaning(condition),
+        "models": models,
+        "headings": [starred(model, source) for model in models],
+        "films": list(films.values()),
+        "attacks": [
+            {"name": name, "title": ATTACKS[name].title, "direction": ATTACKS[name].direction, "cells": found}
+            for name, found in attacks.items()
+        ],
+    }
 
 
 def cell_index(shown, pictures):
@@ -476,9 +566,12 @@ def cell_index(shown, pictures):
     entries = {}
     for place, film in enumerate(shown.films):
         change = shown.change[place].astype(np.float32)
-        entries[film] = {"picture": pictures.add_change(shown.change[place]), "gain": fitting_gain(change),
-                         "measures": describe_change(change, measures.get(film, {})),
-                         "probabilities": rounded(shown.probabilities[:, place])}
+        entries[film] = {
+            "picture": pictures.add_change(shown.change[place]),
+            "gain": fitting_gain(change),
+            "measures": describe_change(change, measures.get(film, {})),
+            "probabilities": rounded(shown.probabilities[:, place]),
+        }
     return {"strength": f"{shown.strength:g}", "films": entries}
 
 
@@ -505,8 +598,10 @@ def read_measures(shown):
     if "film" not in frame:
         return {}
     frame = frame[frame["film"].isin(shown.films)].apply(pd.to_numeric, errors="coerce")
-    return {int(row.pop("film")): {name: value for name, value in row.items() if not np.isnan(value)}
-            for row in frame.to_dict("records")}
+    return {
+        int(row.pop("film")): {name: value for name, value in row.items() if not np.isnan(value)}
+        for row in frame.to_dict("records")
+    }
 
 
 def describe_change(change, measures):
@@ -517,12 +612,17 @@ def describe_change(change, measures):
         measures: dict that may have psnr (dB) and `CRITERION_COLUMNS`, of which all but ssim say "visible" above 1.
     """
     largest = float(np.abs(change).max())
-    words = [f"largest change {largest:.4f} ({255 * largest:.1f} of 255 grey levels)",
-             f"L2 {np.sqrt(np.square(change).sum(dtype=np.float64)):.3g}"]
+    words = [
+        f"largest change {largest:.4f} ({255 * largest:.1f} of 255 grey levels)",
+        f"L2 {np.sqrt(np.square(change).sum(dtype=np.float64)):.3g}",
+    ]
     if np.isfinite(measures.get("psnr", np.inf)):
         words.append(f"PSNR {measures['psnr']:.1f} dB")
-    seen = [(f"{name} ({measures[key]:.2g} of its bound)", measures[key] > 1)
-            for name, key in CRITERION_COLUMNS.items() if key in measures and key != "ssim"]
+    seen = [
+        (f"{name} ({measures[key]:.2g} of its bound)", measures[key] > 1)
+        for name, key in CRITERION_COLUMNS.items()
+        if key in measures and key != "ssim"
+    ]
     if "ssim" in measures:
         seen.append((f"SSIM ({measures['ssim']:.4f})", measures["ssim"] < SSIM_INVISIBLE))
     for word, which in (("visible", True), ("invisible", False)):

@@ -14,11 +14,40 @@ VERDICTS = {1: "no-sign better", -1: "sign better", 0: "not told apart"}
 CLEAN = "clean"  # stands for the attack where there is none
 ASKED_CLASS = "COVID-19"  # what does it turn into?
 FAMILY = ["source", "condition", "attacks"]  # one of Tables II and III: Holm's correction runs over it
-COMPARISON_COLUMNS = (*FAMILY, "sign_attack", "no_sign_attack", "strength", "target", "white_box", "counted", "films",
-                      "sign_films", "no_sign_films", "only_sign", "only_no_sign", "difference_points", "ci_low_points",
-                      "ci_high_points", "p")
-SUMMARY_COLUMNS = (*FAMILY, "white_box", "targets", "pairs", "strengths", "models", "comparisons", "no_sign_better",
-                   "sign_better", "not_told_apart", "films", "holm_over", "counted", "sentence")
+COMPARISON_COLUMNS = (
+    *FAMILY,
+    "sign_attack",
+    "no_sign_attack",
+    "strength",
+    "target",
+    "white_box",
+    "counted",
+    "films",
+    "sign_films",
+    "no_sign_films",
+    "only_sign",
+    "only_no_sign",
+    "difference_points",
+    "ci_low_points",
+    "ci_high_points",
+    "p",
+)
+SUMMARY_COLUMNS = (
+    *FAMILY,
+    "white_box",
+    "targets",
+    "pairs",
+    "strengths",
+    "models",
+    "comparisons",
+    "no_sign_better",
+    "sign_better",
+    "not_told_apart",
+    "films",
+    "holm_over",
+    "counted",
+    "sentence",
+)
 
 
 def wilson_percent(counts, totals):
@@ -81,9 +110,13 @@ def compare_hits(first, second, names):
     """
     films, only = len(first), (int((first & ~second).sum()), int((second & ~first).sum()))
     low, high = paired_interval(*only, films) if films else (np.nan, np.nan)
-    return {**{f"only_{name}": count for name, count in zip(names, only)},
-            "difference_points": 100 * (only[1] - only[0]) / films if films else np.nan, "ci_low_points": low,
-            "ci_high_points": high, "p": mcnemar_p(*only)}
+    return {
+        **{f"only_{name}": count for name, count in zip(names, only)},
+        "difference_points": 100 * (only[1] - only[0]) / films if films else np.nan,
+        "ci_low_points": low,
+        "ci_high_points": high,
+        "p": mcnemar_p(*only),
+    }
 
 
 def holm(p):
@@ -167,11 +200,21 @@ def compare_films(sign, no_sign, target):
     labels = sign.films["label"].to_numpy()
     wanted, among = (labels, slice(None)) if aim is None else (CLASSES.index(aim), labels != CLASSES.index(aim))
     ours, theirs = ((cell.films[target].to_numpy() == wanted)[among] for cell in (sign, no_sign))
-    return {"source": sign.source, "condition": sign.condition, "attacks": kind(sign.attack), "sign_attack": sign.attack,
-            "no_sign_attack": no_sign.attack, "strength": sign.strength, "target": target,
-            "white_box": target == sign.source, "counted": "right" if aim is None else f"taken for {aim}", "films": len(ours),
-            "sign_films": int(ours.sum()), "no_sign_films": int(theirs.sum()),
-            **compare_hits(ours, theirs, ("sign", "no_sign"))}
+    return {
+        "source": sign.source,
+        "condition": sign.condition,
+        "attacks": kind(sign.attack),
+        "sign_attack": sign.attack,
+        "no_sign_attack": no_sign.attack,
+        "strength": sign.strength,
+        "target": target,
+        "white_box": target == sign.source,
+        "counted": "right" if aim is None else f"taken for {aim}",
+        "films": len(ours),
+        "sign_films": int(ours.sum()),
+        "no_sign_films": int(theirs.sum()),
+        **compare_hits(ours, theirs, ("sign", "no_sign")),
+    }
 
 
 def summarise(comparison):
@@ -197,11 +240,20 @@ def summarise(comparison):
 
 def count_verdicts(part):
     """Return the counts of a row of `summarise` from its rows of `compare_directions`."""
-    verdicts = {verdict.replace("-", "_").replace(" ", "_"): int((part["verdict"] == verdict).sum())
-                for verdict in VERDICTS.values()}
-    return {"targets": " ".join(part["target"].unique()), "pairs": part["sign_attack"].nunique(),
-            "strengths": part["strength"].nunique(), "models": part["target"].nunique(), "comparisons": len(part), **verdicts,
-            "films": part["films"].iloc[0], "holm_over": part["comparisons"].iloc[0], "counted": part["counted"].iloc[0]}
+    verdicts = {
+        verdict.replace("-", "_").replace(" ", "_"): int((part["verdict"] == verdict).sum()) for verdict in VERDICTS.values()
+    }
+    return {
+        "targets": " ".join(part["target"].unique()),
+        "pairs": part["sign_attack"].nunique(),
+        "strengths": part["strength"].nunique(),
+        "models": part["target"].nunique(),
+        "comparisons": len(part),
+        **verdicts,
+        "films": part["films"].iloc[0],
+        "holm_over": part["comparisons"].iloc[0],
+        "counted": part["counted"].iloc[0],
+    }
 
 
 def strengths_in_words(part):
@@ -211,7 +263,7 @@ def strengths_in_words(part):
     if not better or len(set(run)) < len(run):
         return ""
     first = run.index(better[0])
-    if len(better) > 2 and better == run[first:first + len(better)]:
+    if len(better) > 2 and better == run[first : first + len(better)]:
         return f" ({better[0]:g} to {better[-1]:g})"
     return f" ({', '.join(f'{strength:g}' for strength in better)})"
 
@@ -227,15 +279,21 @@ def comparison_sentence(row, named):
     box = f"white-box ({row['source']})" if row["white_box"] else f"transfer from {row['source']} to {joined(targets)}"
     of = plural(row["comparisons"], "strength")
     if row["strengths"] < row["comparisons"]:
-        parts = [plural(row[name], word) for name, word in
-                 (("pairs", "pair"), ("strengths", "strength"), ("models", "model")) if row[name] > 1]
+        parts = [
+            plural(row[name], word)
+            for name, word in (("pairs", "pair"), ("strengths", "strength"), ("models", "model"))
+            if row[name] > 1
+        ]
         of = f"{plural(row['comparisons'], 'comparison')} ({joined(parts)})"
-    more, less = (("left fewer films right", "more") if row["counted"] == "right"
-                  else (f"had more films {row['counted']}", "fewer"))
-    return (f"Condition '{row['condition']}', {row['attacks']} attacks, {box}: of {of} no-sign {more} at "
-            f"{row['no_sign_better']}{named}, {less} at {row['sign_better']}, and at {row['not_told_apart']} the two "
-            f"cannot be told apart (exact McNemar, Holm over {plural(row['holm_over'], 'comparison')}, "
-            f"{plural(row['films'], 'film')}).")
+    more, less = (
+        ("left fewer films right", "more") if row["counted"] == "right" else (f"had more films {row['counted']}", "fewer")
+    )
+    return (
+        f"Condition '{row['condition']}', {row['attacks']} attacks, {box}: of {of} no-sign {more} at "
+        f"{row['no_sign_better']}{named}, {less} at {row['sign_better']}, and at {row['not_told_apart']} the two "
+        f"cannot be told apart (exact McNemar, Holm over {plural(row['holm_over'], 'comparison')}, "
+        f"{plural(row['films'], 'film')})."
+    )
 
 
 def plural(number, word):
@@ -270,8 +328,10 @@ def count_confusion(sweep, clean):
     keys = pd.DataFrame([key for key, _ in parts], columns=["source", "condition", "attack", "strength", "target"])
     frame = keys.assign(white_box=keys["source"] == keys["target"]).loc[keys.index.repeat(size * size)]
     return frame.reset_index(drop=True).assign(
-        true_class=np.tile(np.repeat(CLASSES, size), len(parts)), predicted_class=np.tile(CLASSES, size * len(parts)),
-        films=np.concatenate(counts))
+        true_class=np.tile(np.repeat(CLASSES, size), len(parts)),
+        predicted_class=np.tile(CLASSES, size * len(parts)),
+        films=np.concatenate(counts),
+    )
 
 
 def at_largest_strength(confusion):
@@ -300,7 +360,8 @@ def turned_sentences(confusion):
         sentences.append(
             f"Condition '{condition}', {ATTACKS[attack].title} at {strength:g}, white-box: of "
             f"{plural(seen.sum(), f'{ASKED_CLASS} film')} {source} recognises {before[source, condition]} before the attack "
-            f"and {seen[ASKED_CLASS]} after it; it then takes {others}.")
+            f"and {seen[ASKED_CLASS]} after it; it then takes {others}."
+        )
     return sentences
 
 
@@ -319,11 +380,24 @@ def spread_over_runs(runs):
     for cells, clean in runs:
         parts.append(with_measure(cells))
         for source, condition in cells[~aimed_rows(cells)].groupby(["source", "condition"], sort=False).groups:
-            parts.append(clean.assign(source=source, condition=condition, attack=CLEAN, strength=0.0, measure="accuracy",
-                                      white_box=clean["target"] == source, percent=clean["accuracy_percent"]))
+            parts.append(
+                clean.assign(
+                    source=source,
+                    condition=condition,
+                    attack=CLEAN,
+                    strength=0.0,
+                    measure="accuracy",
+                    white_box=clean["target"] == source,
+                    percent=clean["accuracy_percent"],
+                )
+            )
     keys = ["source", "condition", "attack", "strength", "target", "white_box", "measure"]
-    spread = pd.concat(parts)[[*keys, "percent"]].groupby(keys, sort=False)["percent"].agg(
-        runs="count", mean_percent="mean", sd_points="std", lowest_percent="min", highest_percent="max").reset_index()
+    spread = (
+        pd.concat(parts)[[*keys, "percent"]]
+        .groupby(keys, sort=False)["percent"]
+        .agg(runs="count", mean_percent="mean", sd_points="std", lowest_percent="min", highest_percent="max")
+        .reset_index()
+    )
     place = {name: number for number, name in enumerate([CLEAN, *ATTACKS])}
     first = {name: number for number, name in enumerate(spread[["source", "condition"]].drop_duplicates().agg(tuple, axis=1))}
     order = [(first[row.source, row.condition], place[row.attack], row.strength) for row in spread.itertuples()]
@@ -333,8 +407,10 @@ def spread_over_runs(runs):
 def with_measure(cells):
     """Return `count_cells` with measure, "accuracy" or "success" where attacks aim at a class, and its percent."""
     aimed = aimed_rows(cells)
-    return cells.assign(measure=np.where(aimed, "success", "accuracy"),
-                        percent=np.where(aimed, cells["success_percent"], cells["accuracy_percent"]))
+    return cells.assign(
+        measure=np.where(aimed, "success", "accuracy"),
+        percent=np.where(aimed, cells["success_percent"], cells["accuracy_percent"]),
+    )
 
 
 def directions_over_runs(runs):
@@ -353,18 +429,30 @@ def directions_over_runs(runs):
         frame = with_measure(cells[cells["strength"] > 0]).assign(run=run)
         signs = frame[frame["attack"].isin(no_sign_of)].assign(no_sign_attack=lambda rows: rows["attack"].map(no_sign_of))
         same = ["run", "source", "condition", "strength", "target", "white_box", "measure"]
-        parts.append(signs.merge(frame, left_on=[*same, "no_sign_attack"], right_on=[*same, "attack"],
-                                 suffixes=("_sign", "_no_sign")))
+        parts.append(
+            signs.merge(frame, left_on=[*same, "no_sign_attack"], right_on=[*same, "attack"], suffixes=("_sign", "_no_sign"))
+        )
     pairs = pd.concat(parts, ignore_index=True).rename(columns={"attack_sign": "sign_attack"})
     points = pairs["percent_no_sign"] - pairs["percent_sign"]
     gain = gain_of(points, aimed_rows(pairs))
-    pairs = pairs.assign(points=points, no_sign_better=gain > 0, sign_better=gain < 0, equal=gain == 0,
-                         attacks=pairs["sign_attack"].map(kind))
+    pairs = pairs.assign(
+        points=points, no_sign_better=gain > 0, sign_better=gain < 0, equal=gain == 0, attacks=pairs["sign_attack"].map(kind)
+    )
     keys = [*FAMILY, "sign_attack", "no_sign_attack", "strength", "target", "white_box", "measure"]
-    found = pairs.groupby(keys, sort=False).agg(
-        runs=("points", "count"), no_sign_better=("no_sign_better", "sum"), sign_better=("sign_better", "sum"),
-        equal=("equal", "sum"), mean_points=("points", "mean"), sd_points=("points", "std"),
-        lowest_points=("points", "min"), highest_points=("points", "max")).reset_index()
+    found = (
+        pairs.groupby(keys, sort=False)
+        .agg(
+            runs=("points", "count"),
+            no_sign_better=("no_sign_better", "sum"),
+            sign_better=("sign_better", "sum"),
+            equal=("equal", "sum"),
+            mean_points=("points", "mean"),
+            sd_points=("points", "std"),
+            lowest_points=("points", "min"),
+            highest_points=("points", "max"),
+        )
+        .reset_index()
+    )
     return found[found["runs"] > 1].reset_index(drop=True)
 
 
@@ -386,5 +474,6 @@ def directions_sentences(directions):
                 f"Condition '{condition}', {attacks} attacks, {box}, over {own['runs'].max()} runs: of "
                 f"{plural(len(own), 'comparison')} no-sign is better in every run at {counts[0]}, sign in every run at "
                 f"{counts[1]}; no-sign minus sign is {own['mean_points'].mean():+.1f} points of {own['measure'].iloc[0]} on "
-                f"average, and varies from run to run by {own['sd_points'].mean():.1f} points (mean SD).")
+                f"average, and varies from run to run by {own['sd_points'].mean():.1f} points (mean SD)."
+            )
     return sentences

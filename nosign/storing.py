@@ -35,8 +35,11 @@ def count_stored(sweep):
     Raises:
         UserError: a file of predictions after storing is malformed.
     """
-    found = {cell: read_by_word(path.with_suffix(STORED), "storage", (), sweep.clean)
-             for cell, path in sweep.paths.items() if path.with_suffix(STORED).exists()}
+    found = {
+        cell: read_by_word(path.with_suffix(STORED), "storage", (), sweep.clean)
+        for cell, path in sweep.paths.items()
+        if path.with_suffix(STORED).exists()
+    }
     twin_of = dict(pair[::step] for pair in twins(found) for step in (1, -1))
     rows, (count, among) = [], sweep.counted
     for (attack, strength), storages in found.items():
@@ -46,12 +49,23 @@ def count_stored(sweep):
                 turned = sweep.turned(target, cell[target])
                 surviving = turned & sweep.turned(target, stored[target])
                 both = turned & sweep.turned(target, twin[target]) if target in twin else None
-                rows.append({"source": sweep.source, "condition": sweep.condition, "attack": attack, "strength": strength,
-                             "storage": storage, "target": target, "films": len(stored),
-                             among: len(sweep.hits(stored[target])), count: int(sweep.hits(stored[target]).sum()),
-                             "turned": int(turned.sum()), "surviving": int(surviving.sum()),
-                             "turned_by_both": np.nan if both is None else int(both.sum()),
-                             "surviving_of_both": np.nan if both is None else int((both & surviving).sum())})
+                rows.append(
+                    {
+                        "source": sweep.source,
+                        "condition": sweep.condition,
+                        "attack": attack,
+                        "strength": strength,
+                        "storage": storage,
+                        "target": target,
+                        "films": len(stored),
+                        among: len(sweep.hits(stored[target])),
+                        count: int(sweep.hits(stored[target]).sum()),
+                        "turned": int(turned.sum()),
+                        "surviving": int(surviving.sum()),
+                        "turned_by_both": np.nan if both is None else int(both.sum()),
+                        "surviving_of_both": np.nan if both is None else int((both & surviving).sum()),
+                    }
+                )
     if not rows:
         return pd.DataFrame()
     return with_share(sweep.with_percent(pd.DataFrame(rows)), "surviving", "turned", "share_percent", SHARE_INTERVAL)
@@ -78,8 +92,16 @@ def count_stored_clean(results, clean):
     for storage, stored in read_by_word(path, "storage", (), clean).items():
         for target in models_in(stored.columns, clean):
             before, after = clean[target] == clean["label"], stored[target] == clean["label"]
-            rows.append({"target": target, "storage": storage, "films": len(clean), "right_before": int(before.sum()),
-                         "correct": int(after.sum()), "fallen": int((before & ~after).sum())})
+            rows.append(
+                {
+                    "target": target,
+                    "storage": storage,
+                    "films": len(clean),
+                    "right_before": int(before.sum()),
+                    "correct": int(after.sum()),
+                    "fallen": int((before & ~after).sum()),
+                }
+            )
     return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
 
 
@@ -91,9 +113,11 @@ def stored_clean_table(stored, films_are="test films"):
         found = part.set_index("storage").loc[storages, ["correct", "fallen"]].to_numpy().ravel()
         rows.append([target, str(part["right_before"].iloc[0]), *map(str, found)])
     columns = [("", "Model"), ("", "Right before"), *((storage, name) for storage in storages for name in ("right", "fallen"))]
-    caption = (f"What storing alone does to the {stored['films'].iloc[0]} {films_are}: films that a model gets right before and "
-               "after storing, and how many of the former it gets wrong then. The control for what storing leaves of the "
-               "attacks.")
+    caption = (
+        f"What storing alone does to the {stored['films'].iloc[0]} {films_are}: films that a model gets right before and "
+        "after storing, and how many of the former it gets wrong then. The control for what storing leaves of the "
+        "attacks."
+    )
     return plain_table("storing-clean", "Storing clean films", caption, stored, rows, columns)
 
 
@@ -104,14 +128,21 @@ def storing_table(sweep, stored):
     rows = []
     for (attack, strength), part in own.groupby(["attack", "strength"], sort=False):
         found = part.set_index("storage")
-        rows.append([ATTACKS[attack].title, f"{strength:g}", str(part["turned"].iloc[0]),
-                     *(percent(found["share_percent"].get(storage)) for storage in storages)])
-    columns = [("", "Attack"), ("", "Strength"), ("", "Turned"),
-               *(("Still turned (%) after", storage) for storage in storages)]
+        rows.append(
+            [
+                ATTACKS[attack].title,
+                f"{strength:g}",
+                str(part["turned"].iloc[0]),
+                *(percent(found["share_percent"].get(storage)) for storage in storages),
+            ]
+        )
+    columns = [("", "Attack"), ("", "Strength"), ("", "Turned"), *(("Still turned (%) after", storage) for storage in storages)]
     turned = f"newly taken for {sweep.aim}" if sweep.aim else "right before it, wrong after it"
-    caption = (f"What storing leaves of the attacks: the films that an attack turned for {sweep.source} ({turned}), and the "
-               f"share of them that is still turned after the film was stored; {sweep.described}. Wilson 95 % intervals "
-               "stand in the CSV file.")
+    caption = (
+        f"What storing leaves of the attacks: the films that an attack turned for {sweep.source} ({turned}), and the "
+        f"share of them that is still turned after the film was stored; {sweep.described}. Wilson 95 % intervals "
+        "stand in the CSV file."
+    )
     return plain_table("storing" + sweep.suffix, "Storing", caption, stored, rows, columns)
 
 
@@ -140,9 +171,9 @@ def draw_storing(sweep, stored):
         axes.set_title(f"strength {strength:g}")
         axes.set_xticks(range(len(storages)), storages, rotation=40, ha="right", rotation_mode="anchor")
         finish_panel(axes)
-    for axes in panels[len(strengths):]:
+    for axes in panels[len(strengths) :]:
         axes.set_visible(False)
-    for axes in panels[max(0, len(strengths) - columns):len(strengths)]:
+    for axes in panels[max(0, len(strengths) - columns) : len(strengths)]:
         axes.tick_params(labelbottom=True)  # also where the row below is not full
     panels[0].set(ylim=(0, 105), yticks=range(0, 101, 20))
     add_legend(figure, stored["attack"])
@@ -158,15 +189,23 @@ def storing_sentences(sweep, stored):
     if not pairs:
         return []
     counts = ["turned", "turned_by_both", "surviving", "surviving_of_both"]
-    sums = {storage: [own[own["storage"] == storage].loc[[pair[place] for pair in pairs], counts].sum().astype(int)
-                      for place in (0, 1)] for storage in storages_in(own)}
-    left = {storage: " and ".join(" / ".join(str(found[count]) for found in both) for count in counts[2:])
-            for storage, both in sums.items()}
+    sums = {
+        storage: [
+            own[own["storage"] == storage].loc[[pair[place] for pair in pairs], counts].sum().astype(int) for place in (0, 1)
+        ]
+        for storage in storages_in(own)
+    }
+    left = {
+        storage: " and ".join(" / ".join(str(found[count]) for found in both) for count in counts[2:])
+        for storage, both in sums.items()
+    }
     told = [f"{words} after {joined(list(storages))}" for words, storages in groupby(left, key=left.get)]
     sign, no_sign = sums[next(iter(sums))]
-    return [f"{sweep.heading}: of the {sign['turned']} / {no_sign['turned']} films that sign / no-sign attacks turned, and of "
-            f"the {sign['turned_by_both']} that both turned, so many are still turned after storing: {joined(told)} (all stored "
-            "strengths at which both ran, added up)."]
+    return [
+        f"{sweep.heading}: of the {sign['turned']} / {no_sign['turned']} films that sign / no-sign attacks turned, and of "
+        f"the {sign['turned_by_both']} that both turned, so many are still turned after storing: {joined(told)} (all stored "
+        "strengths at which both ran, added up)."
+    ]
 
 
 def describe_storing(sweep):
@@ -174,5 +213,8 @@ def describe_storing(sweep):
     stored = count_stored(sweep)
     if stored.empty or not (stored["target"] == sweep.source).any():
         return [], {}, []
-    return ([storing_table(sweep, stored)], {"storing" + sweep.suffix: draw_storing(sweep, stored)},
-            storing_sentences(sweep, stored))
+    return (
+        [storing_table(sweep, stored)],
+        {"storing" + sweep.suffix: draw_storing(sweep, stored)},
+        storing_sentences(sweep, stored),
+    )

@@ -104,8 +104,13 @@ class FinishedSweep:
             ending: of the names of all columns but that of the films that could.
         """
         count, among = self.counted
-        return with_share(frame, count + ending, among, f"{self.effect}_percent{ending}",
-                          (f"ci_low_percent{ending}", f"ci_high_percent{ending}"))
+        return with_share(
+            frame,
+            count + ending,
+            among,
+            f"{self.effect}_percent{ending}",
+            (f"ci_low_percent{ending}", f"ci_high_percent{ending}"),
+        )
 
     def turned(self, target, predicted):
         """Return, a bool a film, which ones the attack turned: right before and wrong now, or newly taken for the aim."""

@@ -26,25 +26,60 @@ PAPER_BEST = (("fgsm", 7.67, 0.01), ("fgnm", 7.33, 0.02), ("pgdnm", 6.89, None))
 PAPER_GAP = ("fgsm", "fgnm", 30, 0.001, 0.005)  # sign, no-sign, points apart, strengths strictly between
 
 # Each share and the ends of its interval.
-INTERVALS = {"accuracy_percent": ("ci_low_percent", "ci_high_percent"),
-             "accuracy_8bit_percent": ("ci_low_8bit_percent", "ci_high_8bit_percent"),
-             "success_percent": ("ci_low_success_percent", "ci_high_success_percent")}
-CELL_COLUMNS = ("source", "condition", "attack", "strength", "target", "white_box",
-                "correct", "films", "accuracy_percent", *INTERVALS["accuracy_percent"],
-                "correct_8bit", "accuracy_8bit_percent", *INTERVALS["accuracy_8bit_percent"],
-                *(f"{column}_mean" for column in NEEDED_MEASURES), "wrong_after", "wrong_after_percent",
-                "right_before", "turned_of_right", "turned_of_right_percent",
-                "succeeded", "succeeded_before", "attackable", "success_percent", *INTERVALS["success_percent"])
-PROTOCOL_NOTES = {"paper": "each step as long as the strength",
-                  "budget": "every attack kept within the strength of the film"}
+INTERVALS = {
+    "accuracy_percent": ("ci_low_percent", "ci_high_percent"),
+    "accuracy_8bit_percent": ("ci_low_8bit_percent", "ci_high_8bit_percent"),
+    "success_percent": ("ci_low_success_percent", "ci_high_success_percent"),
+}
+CELL_COLUMNS = (
+    "source",
+    "condition",
+    "attack",
+    "strength",
+    "target",
+    "white_box",
+    "correct",
+    "films",
+    "accuracy_percent",
+    *INTERVALS["accuracy_percent"],
+    "correct_8bit",
+    "accuracy_8bit_percent",
+    *INTERVALS["accuracy_8bit_percent"],
+    *(f"{column}_mean" for column in NEEDED_MEASURES),
+    "wrong_after",
+    "wrong_after_percent",
+    "right_before",
+    "turned_of_right",
+    "turned_of_right_percent",
+    "succeeded",
+    "succeeded_before",
+    "attackable",
+    "success_percent",
+    *INTERVALS["success_percent"],
+)
+PROTOCOL_NOTES = {"paper": "each step as long as the strength", "budget": "every attack kept within the strength of the film"}
 NORM_NOTES = {"linf": "", "l2": " (in L2: a change by it in every component)"}
 GREY_NOTES = {False: "", True: "; perturbations equal in all channels"}
-LOSS_NOTES = {"cross-entropy": "", "softmax": "; a mistake made on purpose: the softmax taken for logits",
-              "probabilities": "; a mistake made on purpose: cross-entropy on clipped probabilities"}
+LOSS_NOTES = {
+    "cross-entropy": "",
+    "softmax": "; a mistake made on purpose: the softmax taken for logits",
+    "probabilities": "; a mistake made on purpose: cross-entropy on clipped probabilities",
+}
 MISSING = "\N{EM DASH}"
-LATEX_SPECIALS = str.maketrans({"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-                                MISSING: "---", "\N{EN DASH}": "--", "\N{MINUS SIGN}": "$-$", "\N{PLUS-MINUS SIGN}": r"$\pm$",
-                                "<": "$<$", ">": "$>$", **{sign: f"\\{sign}" for sign in "&%$#_{}"}})
+LATEX_SPECIALS = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        MISSING: "---",
+        "\N{EN DASH}": "--",
+        "\N{MINUS SIGN}": "$-$",
+        "\N{PLUS-MINUS SIGN}": r"$\pm$",
+        "<": "$<$",
+        ">": "$>$",
+        **{sign: f"\\{sign}" for sign in "&%$#_{}"},
+    }
+)
 LATEX_ROWS = 40  # of a float in \footnotesize; a longer one would not fit on a page with its caption
 
 
@@ -92,8 +127,10 @@ def clean_accuracy(clean):
         Frame with columns target, correct, films, accuracy_percent and its Wilson 95 % interval, ci_low_percent and
         ci_high_percent.
     """
-    rows = [{"target": model, "correct": int((clean[model] == clean["label"]).sum()), "films": len(clean)}
-            for model in clean.columns.drop(["film", "label"])]
+    rows = [
+        {"target": model, "correct": int((clean[model] == clean["label"]).sum()), "films": len(clean)}
+        for model in clean.columns.drop(["film", "label"])
+    ]
     return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
 
 
@@ -125,8 +162,11 @@ def count_cells(sweep, clean):
         the class aimed at without any attack. `INTERVALS` names the columns of the Wilson intervals.
     """
     frame = pd.DataFrame([count_cell(cell, target, clean) for cell in sweep for target in cell.targets])
-    for count, total, percent in (("correct", "films", "accuracy_percent"), ("correct_8bit", "films", "accuracy_8bit_percent"),
-                                  ("succeeded", "attackable", "success_percent")):
+    for count, total, percent in (
+        ("correct", "films", "accuracy_percent"),
+        ("correct_8bit", "films", "accuracy_8bit_percent"),
+        ("succeeded", "attackable", "success_percent"),
+    ):
         frame = with_share(frame, count, total, percent, INTERVALS[percent])
     frame["wrong_after_percent"] = 100 * frame["wrong_after"] / frame["films"]
     frame["turned_of_right_percent"] = 100 * frame["turned_of_right"] / frame["right_before"]
@@ -137,14 +177,24 @@ def count_cell(cell, target, clean):
     """Return the counts and means of a row of `count_cells`."""
     labels, before, after = clean["label"], clean[target], cell.films[target]
     succeeded, attackable = count_success(after, before, labels, cell.condition)
-    return {"source": cell.source, "condition": cell.condition, "attack": cell.attack, "strength": cell.strength,
-            "target": target, "white_box": target == cell.source, "films": len(labels),
-            "correct": int((after == labels).sum()), "correct_8bit": int((cell.films[target + ROUNDED] == labels).sum()),
-            **{f"{column}_mean": cell.films[column].mean() for column in NEEDED_MEASURES},
-            "wrong_after": int((after != labels).sum()), "right_before": int((before == labels).sum()),
-            "turned_of_right": int(((before == labels) & (after != labels)).sum()),
-            "succeeded": succeeded, "succeeded_before": count_success(before, before, labels, cell.condition)[0],
-            "attackable": attackable}
+    return {
+        "source": cell.source,
+        "condition": cell.condition,
+        "attack": cell.attack,
+        "strength": cell.strength,
+        "target": target,
+        "white_box": target == cell.source,
+        "films": len(labels),
+        "correct": int((after == labels).sum()),
+        "correct_8bit": int((cell.films[target + ROUNDED] == labels).sum()),
+        **{f"{column}_mean": cell.films[column].mean() for column in NEEDED_MEASURES},
+        "wrong_after": int((after != labels).sum()),
+        "right_before": int((before == labels).sum()),
+        "turned_of_right": int(((before == labels) & (after != labels)).sum()),
+        "succeeded": succeeded,
+        "succeeded_before": count_success(before, before, labels, cell.condition)[0],
+        "attackable": attackable,
+    }
 
 
 def count_success(predicted, before, labels, condition):
@@ -211,18 +261,34 @@ def models_table(models):
     tidy = with_share(models, "correct", "films", "accuracy_percent").assign(
         paper_parameters=pd.array([backbone and backbone.paper_parameters for backbone in paper], dtype="Int64"),
         paper_correct=pd.array([backbone and backbone.paper_correct for backbone in paper], dtype="Int64"),
-        paper_films=PAPER_TEST_FILMS)
-    shown = [(row.model, f"{row.parameters:,}", counted(row.correct, row.films),
-              interval(row.ci_low_percent, row.ci_high_percent),
-              *(MISSING if pd.isna(top) else f"{top:.1f}" for top in (row.imagenet_top1, row.imagenet_top5)),
-              f"{backbone.paper_parameters:,}" if backbone else MISSING,
-              counted(backbone.paper_correct, PAPER_TEST_FILMS) if backbone else MISSING)
-             for row, backbone in zip(tidy.itertuples(), paper)]
-    columns = [("", "Model"), ("Measured", "Parameters"), ("Measured", "Clean accuracy (%)"), ("Measured", "95 % interval"),
-               ("ImageNet (%)", "Top-1"), ("ImageNet (%)", "Top-5"),
-               ("Paper", "Parameters"), ("Paper", "Clean accuracy (%)")]
-    caption = ("The classifiers: parameters of backbone and adaptation head together, accuracy on the clean test films "
-               "with counts and Wilson intervals, and the backbones' published ImageNet accuracy.")
+        paper_films=PAPER_TEST_FILMS,
+    )
+    shown = [
+        (
+            row.model,
+            f"{row.parameters:,}",
+            counted(row.correct, row.films),
+            interval(row.ci_low_percent, row.ci_high_percent),
+            *(MISSING if pd.isna(top) else f"{top:.1f}" for top in (row.imagenet_top1, row.imagenet_top5)),
+            f"{backbone.paper_parameters:,}" if backbone else MISSING,
+            counted(backbone.paper_correct, PAPER_TEST_FILMS) if backbone else MISSING,
+        )
+        for row, backbone in zip(tidy.itertuples(), paper)
+    ]
+    columns = [
+        ("", "Model"),
+        ("Measured", "Parameters"),
+        ("Measured", "Clean accuracy (%)"),
+        ("Measured", "95 % interval"),
+        ("ImageNet (%)", "Top-1"),
+        ("ImageNet (%)", "Top-5"),
+        ("Paper", "Parameters"),
+        ("Paper", "Clean accuracy (%)"),
+    ]
+    caption = (
+        "The classifiers: parameters of backbone and adaptation head together, accuracy on the clean test films "
+        "with counts and Wilson intervals, and the backbones' published ImageNet accuracy."
+    )
     return plain_table("table1", "Table I", caption, tidy, shown, columns)
 
 
@@ -239,11 +305,14 @@ def clean_table(clean, films_are="test films"):
         clean: what `clean_accuracy` returned.
         films_are: what `nosign.records.recorded_films` returned.
     """
-    shown = [(row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent))
-             for row in clean.itertuples()]
+    shown = [
+        (row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent))
+        for row in clean.itertuples()
+    ]
     caption = f"Accuracy on the {films_are} that were attacked, before the attacks, with counts and Wilson 95 % intervals."
-    return plain_table("clean", "Before the attacks", caption, clean, shown,
-                       [("", "Model"), ("", "Accuracy (%)"), ("", "95 % interval")])
+    return plain_table(
+        "clean", "Before the attacks", caption, clean, shown, [("", "Model"), ("", "Accuracy (%)"), ("", "95 % interval")]
+    )
 
 
 def accuracy_grid(cells, pairs, value):
@@ -306,13 +375,22 @@ def attack_table(cells, clean, iterative, steps, comparison, films_are="test fil
     rows += [[f"{strength:g}", *map(percent, values)] for strength, values in zip(grid.index, grid.to_numpy())]
     columns = [("", "Strength"), *((starred(target, source), ATTACKS[attack].title) for target, attack in grid.columns)]
     bold = np.zeros((len(rows), len(columns)), dtype=bool)
-    comparison = comparison[(comparison["source"] == source) & (comparison["condition"] == condition)
-                            & comparison["sign_attack"].isin([sign for sign, _ in pairs])]
-    bold[len(rows) - len(grid):, 1:] = better_of_pair(grid, comparison)
+    comparison = comparison[
+        (comparison["source"] == source)
+        & (comparison["condition"] == condition)
+        & comparison["sign_attack"].isin([sign for sign, _ in pairs])
+    ]
+    bold[len(rows) - len(grid) :, 1:] = better_of_pair(grid, comparison)
     name = ("table3" if iterative else "table2") + condition_suffix(source, condition)
     caption = attack_caption(tidy, pairs, steps if iterative else 1, len(comparison), films_are)
-    return Table(name, "Table III" if iterative else "Table II", caption, tidy,
-                 pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)), bold)
+    return Table(
+        name,
+        "Table III" if iterative else "Table II",
+        caption,
+        tidy,
+        pd.DataFrame(rows, columns=pd.MultiIndex.from_tuples(columns)),
+        bold,
+    )
 
 
 def percent_before(cells):
@@ -339,12 +417,17 @@ def attack_caption(tidy, pairs, steps, comparisons, films_are):
         measured = f"Success (% of the films of other classes that are taken for {settings.target})"
         ends, better = INTERVALS["success_percent"], "succeeds more often"
     widest = (tidy[ends[1]] - tidy[ends[0]]).max() / 2
-    tested = (f"Bold: the attack of a sign/no-sign pair that {better}, where the exact McNemar test on the same films tells "
-              f"the two apart (p below {ALPHA:g} after Holm's correction over {plural(comparisons, 'comparison')})."
-              if comparisons else "No sign/no-sign pair is complete, so none is tested.")
-    return (f"{measured} on {films} {films_are} under {versus}. Gradients from {source} (*: white-box; the others: "
-            f"black-box), T = {steps}, condition '{condition}': {condition_note(settings)}. {tested} Wilson 95 % intervals "
-            f"stand in the CSV file; the widest is \N{PLUS-MINUS SIGN}{widest:.1f} points.")
+    tested = (
+        f"Bold: the attack of a sign/no-sign pair that {better}, where the exact McNemar test on the same films tells "
+        f"the two apart (p below {ALPHA:g} after Holm's correction over {plural(comparisons, 'comparison')})."
+        if comparisons
+        else "No sign/no-sign pair is complete, so none is tested."
+    )
+    return (
+        f"{measured} on {films} {films_are} under {versus}. Gradients from {source} (*: white-box; the others: "
+        f"black-box), T = {steps}, condition '{condition}': {condition_note(settings)}. {tested} Wilson 95 % intervals "
+        f"stand in the CSV file; the widest is \N{PLUS-MINUS SIGN}{widest:.1f} points."
+    )
 
 
 def condition_note(settings):
@@ -371,14 +454,31 @@ def success_table(cells, films_are="test films"):
         found = part.set_index("target").reindex(targets)
         shares = found[["wrong_after_percent", "turned_of_right_percent"]].to_numpy().ravel()
         shown.append([ATTACKS[attack].title, f"{strength:g}", *map(percent, shares)])
-    columns = [("", "Attack"), ("", "Strength"), *((starred(target, source), heading) for target in targets
-                                                   for heading in ("wrong, of all", "turned, of right"))]
-    caption = (f"What the attacks succeed in, in per cent: films that a model gets wrong after the attack, of all {films} "
-               f"{films_are}, and films that it got right before and gets wrong after, of those right before. Gradients from "
-               f"{source} (*: white-box), condition '{condition}'. Counts and intervals stand in the CSV files of Tables II "
-               "and III.")
-    keys = ["source", "condition", "attack", "strength", "target", "white_box", "films", "wrong_after", "wrong_after_percent",
-            "right_before", "turned_of_right", "turned_of_right_percent"]
+    columns = [
+        ("", "Attack"),
+        ("", "Strength"),
+        *((starred(target, source), heading) for target in targets for heading in ("wrong, of all", "turned, of right")),
+    ]
+    caption = (
+        f"What the attacks succeed in, in per cent: films that a model gets wrong after the attack, of all {films} "
+        f"{films_are}, and films that it got right before and gets wrong after, of those right before. Gradients from "
+        f"{source} (*: white-box), condition '{condition}'. Counts and intervals stand in the CSV files of Tables II "
+        "and III."
+    )
+    keys = [
+        "source",
+        "condition",
+        "attack",
+        "strength",
+        "target",
+        "white_box",
+        "films",
+        "wrong_after",
+        "wrong_after_percent",
+        "right_before",
+        "turned_of_right",
+        "turned_of_right_percent",
+    ]
     return plain_table("success" + condition_suffix(source, condition), "Success", caption, cells[keys], shown, columns)
 
 
@@ -395,24 +495,54 @@ def comparison_table(comparison, films_are="test films"):
     if comparison.empty:
         return None
     source, condition, counted_films = comparison[["source", "condition", "counted"]].iloc[0]
-    shown = [[pair_title(row), f"{row.strength:g}",
-              starred(row.target, source), f"{row.films}", f"{row.sign_films}", f"{row.no_sign_films}", f"{row.only_sign}",
-              f"{row.only_no_sign}", signed(row.difference_points), span(row.ci_low_points, row.ci_high_points),
-              p_value(row.p), p_value(row.holm_p), row.verdict]
-             for row in comparison.itertuples()]
+    shown = [
+        [
+            pair_title(row),
+            f"{row.strength:g}",
+            starred(row.target, source),
+            f"{row.films}",
+            f"{row.sign_films}",
+            f"{row.no_sign_films}",
+            f"{row.only_sign}",
+            f"{row.only_no_sign}",
+            signed(row.difference_points),
+            span(row.ci_low_points, row.ci_high_points),
+            p_value(row.p),
+            p_value(row.holm_p),
+            row.verdict,
+        ]
+        for row in comparison.itertuples()
+    ]
     group = f"Films {counted_films} under"
-    columns = [("", "Pair"), ("", "Strength"), ("", "Target"), ("", "Films"), (group, "sign"), (group, "no-sign"),
-               (group, "only sign"), (group, "only no-sign"), ("", "Difference"),
-               ("", "95 % interval"), ("", "p"), ("", "Holm p"), ("", "Verdict")]
-    families = " and ".join(f"{plural(size, 'comparison')} of {attacks} attacks"
-                            for attacks, size in comparison.groupby("attacks", sort=False).size().items())
+    columns = [
+        ("", "Pair"),
+        ("", "Strength"),
+        ("", "Target"),
+        ("", "Films"),
+        (group, "sign"),
+        (group, "no-sign"),
+        (group, "only sign"),
+        (group, "only no-sign"),
+        ("", "Difference"),
+        ("", "95 % interval"),
+        ("", "p"),
+        ("", "Holm p"),
+        ("", "Verdict"),
+    ]
+    families = " and ".join(
+        f"{plural(size, 'comparison')} of {attacks} attacks"
+        for attacks, size in comparison.groupby("attacks", sort=False).size().items()
+    )
     among = "films" if counted_films == "right" else "films of other classes"
-    caption = (f"Paired on the same {films_are}, gradients from {source} (*: white-box), condition "
-               f"'{condition}': {among} {counted_films} under each and under one of the two only; difference in points, "
-               "no-sign minus sign, with the interval of Agresti and Min; p of the exact McNemar test, and after Holm's "
-               f"correction over {families}. Told apart: Holm p below {ALPHA:g}.")
-    table = plain_table("comparison" + condition_suffix(source, condition), "Sign against no-sign", caption, comparison, shown,
-                        columns)
+    caption = (
+        f"Paired on the same {films_are}, gradients from {source} (*: white-box), condition "
+        f"'{condition}': {among} {counted_films} under each and under one of the two only; difference in points, "
+        "no-sign minus sign, with the interval of Agresti and Min; p of the exact McNemar test, and after Holm's "
+        f"correction over {families}. Told apart: Holm p below {ALPHA:g}."
+    )
+    table = plain_table(
+        "comparison" + condition_suffix(source, condition), "Sign against no-sign", caption, comparison, shown, columns
+    )
     table.bold[:, -1] = comparison["verdict"] != VERDICTS[0]
     return table
 
@@ -456,11 +586,14 @@ def confusion_table(confusion, films_are="test films"):
         title, strength = (attack, MISSING) if attack == CLEAN else (ATTACKS[attack].title, f"{strength:g}")
         shown.append([title, strength, true, *map(str, part.set_index("predicted_class")["films"].loc[list(CLASSES)])])
     columns = [("", "Attack"), ("", "Strength"), ("", "True class"), *(("Taken for", name) for name in CLASSES)]
-    caption = (f"What {source} takes the {films_are} for: counts before the attacks and under each at the largest strength "
-               f"run, gradients from {source} (white-box), condition '{condition}'. The CSV file holds all strengths and "
-               "targets.")
-    return plain_table("confusion" + condition_suffix(source, condition), "Confusion matrices", caption, confusion, shown,
-                       columns)
+    caption = (
+        f"What {source} takes the {films_are} for: counts before the attacks and under each at the largest strength "
+        f"run, gradients from {source} (white-box), condition '{condition}'. The CSV file holds all strengths and "
+        "targets."
+    )
+    return plain_table(
+        "confusion" + condition_suffix(source, condition), "Confusion matrices", caption, confusion, shown, columns
+    )
 
 
 def seeds_table(spread, films_are="test films"):
@@ -475,14 +608,26 @@ def seeds_table(spread, films_are="test films"):
     shown = []
     for (attack, strength), part in spread.groupby(["attack", "strength"], sort=False):
         cells = {row.target: row for row in part.itertuples()}
-        shown.append([attack if attack == CLEAN else ATTACKS[attack].title, MISSING if attack == CLEAN else f"{strength:g}",
-                      str(part["runs"].max()), *(text for target in targets for text in spread_words(cells.get(target)))])
+        shown.append(
+            [
+                attack if attack == CLEAN else ATTACKS[attack].title,
+                MISSING if attack == CLEAN else f"{strength:g}",
+                str(part["runs"].max()),
+                *(text for target in targets for text in spread_words(cells.get(target))),
+            ]
+        )
     headings = ("mean \N{PLUS-MINUS SIGN} SD", "range")
-    columns = [("", "Attack"), ("", "Strength"), ("", "Runs"),
-               *((starred(target, source), heading) for target in targets for heading in headings)]
-    caption = (f"{measure.capitalize()} (%) on {films_are} over {plural(spread['runs'].max(), 'run')} with different seeds "
-               "(split, training and random starts): mean and standard deviation (n - 1) over the runs, lowest to highest. "
-               f"Gradients from {source} (*: white-box), condition '{condition}'.")
+    columns = [
+        ("", "Attack"),
+        ("", "Strength"),
+        ("", "Runs"),
+        *((starred(target, source), heading) for target in targets for heading in headings),
+    ]
+    caption = (
+        f"{measure.capitalize()} (%) on {films_are} over {plural(spread['runs'].max(), 'run')} with different seeds "
+        "(split, training and random starts): mean and standard deviation (n - 1) over the runs, lowest to highest. "
+        f"Gradients from {source} (*: white-box), condition '{condition}'."
+    )
     return plain_table("seeds" + condition_suffix(source, condition), "Spread over runs", caption, spread, shown, columns)
 
 
@@ -494,16 +639,37 @@ def runs_table(directions, films_are="test films"):
         films_are: what `nosign.records.recorded_films` returned.
     """
     source, condition, measure = directions[["source", "condition", "measure"]].iloc[0]
-    shown = [[pair_title(row), f"{row.strength:g}", starred(row.target, source), str(row.runs), str(row.no_sign_better),
-              str(row.sign_better), f"{signed(row.mean_points)} \N{PLUS-MINUS SIGN} {row.sd_points:.2f}",
-              span(row.lowest_points, row.highest_points)] for row in directions.itertuples()]
-    columns = [("", "Pair"), ("", "Strength"), ("", "Target"), ("", "Runs"), ("Better in runs", "no-sign"),
-               ("Better in runs", "sign"), ("Difference", "mean \N{PLUS-MINUS SIGN} SD"), ("Difference", "range")]
-    caption = (f"No-sign minus sign within each of {plural(directions['runs'].max(), 'run')} with different seeds, {measure} "
-               f"on {films_are} in points: mean and standard deviation (n - 1) over the runs, lowest to highest. Gradients "
-               f"from {source} (*: white-box), condition '{condition}'.")
-    return plain_table("runs" + condition_suffix(source, condition), "Sign against no-sign over runs", caption, directions,
-                       shown, columns)
+    shown = [
+        [
+            pair_title(row),
+            f"{row.strength:g}",
+            starred(row.target, source),
+            str(row.runs),
+            str(row.no_sign_better),
+            str(row.sign_better),
+            f"{signed(row.mean_points)} \N{PLUS-MINUS SIGN} {row.sd_points:.2f}",
+            span(row.lowest_points, row.highest_points),
+        ]
+        for row in directions.itertuples()
+    ]
+    columns = [
+        ("", "Pair"),
+        ("", "Strength"),
+        ("", "Target"),
+        ("", "Runs"),
+        ("Better in runs", "no-sign"),
+        ("Better in runs", "sign"),
+        ("Difference", "mean \N{PLUS-MINUS SIGN} SD"),
+        ("Difference", "range"),
+    ]
+    caption = (
+        f"No-sign minus sign within each of {plural(directions['runs'].max(), 'run')} with different seeds, {measure} "
+        f"on {films_are} in points: mean and standard deviation (n - 1) over the runs, lowest to highest. Gradients "
+        f"from {source} (*: white-box), condition '{condition}'."
+    )
+    return plain_table(
+        "runs" + condition_suffix(source, condition), "Sign against no-sign over runs", caption, directions, shown, columns
+    )
 
 
 def spread_words(row):
@@ -529,18 +695,27 @@ def transfer_table(cells, films_are="test films"):
         return None
     condition, films = tidy[["condition", "films"]].iloc[0]
     aimed = Condition.parse(condition).target is not None
-    grid = tidy.pivot(index=["attack", "strength", "source"], columns="target",
-                      values="success_percent" if aimed else "accuracy_percent")
+    grid = tidy.pivot(
+        index=["attack", "strength", "source"], columns="target", values="success_percent" if aimed else "accuracy_percent"
+    )
     targets = ordered(tidy["target"], BACKBONES)
     keys = tidy[["attack", "strength", "source"]].drop_duplicates()
-    rows = [[ATTACKS[attack].title, f"{strength:g}", source,
-             *(percent(grid.loc[(attack, strength, source), target]) + "*" * (source == target) for target in targets)]
-            for attack, strength, source in keys.itertuples(index=False)]
+    rows = [
+        [
+            ATTACKS[attack].title,
+            f"{strength:g}",
+            source,
+            *(percent(grid.loc[(attack, strength, source), target]) + "*" * (source == target) for target in targets),
+        ]
+        for attack, strength, source in keys.itertuples(index=False)
+    ]
     columns = [("", "Attack"), ("", "Strength"), ("", "Source"), *(("Target", target) for target in targets)]
     measured = "Success (%)" if aimed else "Accuracy (%)"
-    caption = (f"{measured} on {films} {films_are} of each target model under attacks with gradients from each source "
-               f"model (*: white-box), at the largest strength that was run for all sources, condition '{condition}'. Wilson "
-               "95 % intervals stand in the CSV file.")
+    caption = (
+        f"{measured} on {films} {films_are} of each target model under attacks with gradients from each source "
+        f"model (*: white-box), at the largest strength that was run for all sources, condition '{condition}'. Wilson "
+        "95 % intervals stand in the CSV file."
+    )
     return plain_table("transfer" + condition_suffix(PAPER_CONDITION[0], condition), "Transfer", caption, tidy, rows, columns)
 
 
@@ -568,8 +743,12 @@ def best_comparison(cells, attack, paper_percent, paper_strength):
     paper_note = f"{round(paper_percent / 100 * PAPER_TEST_FILMS)}/{PAPER_TEST_FILMS}"
     if paper_strength is not None:
         paper_note += f" at {paper_strength:g}"
-    row = {"quantity": f"{ATTACKS[attack].title}, lowest white-box accuracy", "unit": "%", "paper": paper_percent,
-           "paper_note": paper_note}
+    row = {
+        "quantity": f"{ATTACKS[attack].title}, lowest white-box accuracy",
+        "unit": "%",
+        "paper": paper_percent,
+        "paper_note": paper_note,
+    }
     if found.empty:
         return {**row, "measured": math.nan, "measured_note": "not run"}
     best = found.loc[found["correct"].idxmin()]
@@ -583,9 +762,14 @@ def gap_comparison(cells):
     accuracy = [white_box_cells(cells, attack).set_index("strength")["accuracy_percent"] for attack in (sign, no_sign)]
     gaps = (accuracy[0] - accuracy[1]).dropna()
     inside = gaps[(gaps.index > low) & (gaps.index < high)]
-    return {"quantity": f"{ATTACKS[no_sign].title} below {ATTACKS[sign].title} within ({low}, {high})",
-            "unit": "points", "paper": points, "paper_note": "about", "measured": inside.mean(),
-            "measured_note": f"mean of {len(inside)} strengths" if len(inside) else "not run"}
+    return {
+        "quantity": f"{ATTACKS[no_sign].title} below {ATTACKS[sign].title} within ({low}, {high})",
+        "unit": "points",
+        "paper": points,
+        "paper_note": "about",
+        "measured": inside.mean(),
+        "measured_note": f"mean of {len(inside)} strengths" if len(inside) else "not run",
+    }
 
 
 def model_comparisons(models):
@@ -594,15 +778,27 @@ def model_comparisons(models):
     parameters, accuracies = [], []
     for name, backbone in BACKBONES.items():
         own = measured.get(name)
-        parameters.append({
-            "quantity": f"{name} parameters", "unit": "", "paper": backbone.paper_parameters, "paper_note": "",
-            "measured": own.parameters if own else math.nan, "measured_note": "" if own else "not trained"})
-        accuracies.append({
-            "quantity": f"{name} clean accuracy", "unit": "%", "paper": 100 * backbone.paper_correct / PAPER_TEST_FILMS,
-            "paper_note": f"{backbone.paper_correct}/{PAPER_TEST_FILMS}",
-            "measured": 100 * own.correct / own.films if own else math.nan,
-            "measured_note": f"{own.correct}/{own.films}" if own else "not trained",
-            **(dict(zip(INTERVALS["accuracy_percent"], wilson_percent(own.correct, own.films))) if own else {})})
+        parameters.append(
+            {
+                "quantity": f"{name} parameters",
+                "unit": "",
+                "paper": backbone.paper_parameters,
+                "paper_note": "",
+                "measured": own.parameters if own else math.nan,
+                "measured_note": "" if own else "not trained",
+            }
+        )
+        accuracies.append(
+            {
+                "quantity": f"{name} clean accuracy",
+                "unit": "%",
+                "paper": 100 * backbone.paper_correct / PAPER_TEST_FILMS,
+                "paper_note": f"{backbone.paper_correct}/{PAPER_TEST_FILMS}",
+                "measured": 100 * own.correct / own.films if own else math.nan,
+                "measured_note": f"{own.correct}/{own.films}" if own else "not trained",
+                **(dict(zip(INTERVALS["accuracy_percent"], wilson_percent(own.correct, own.films))) if own else {}),
+            }
+        )
     return parameters + accuracies
 
 
@@ -614,11 +810,21 @@ def paper_table(models, cells):
         cells: what `count_cells` returned; only the paper's own condition is compared.
     """
     rows = [*model_comparisons(models), *(best_comparison(cells, *best) for best in PAPER_BEST), gap_comparison(cells)]
-    shown = [(row["quantity"], quantity(row["paper"], row["unit"]), row["paper_note"],
-              quantity(row["measured"], row["unit"]), row["measured_note"]) for row in rows]
+    shown = [
+        (
+            row["quantity"],
+            quantity(row["paper"], row["unit"]),
+            row["paper_note"],
+            quantity(row["measured"], row["unit"]),
+            row["measured_note"],
+        )
+        for row in rows
+    ]
     columns = [("", "Quantity"), ("Paper", "Value"), ("Paper", "Note"), ("Measured", "Value"), ("Measured", "Note")]
-    caption = (f"The numbers that the paper states, beside the same quantities measured here (gradients from "
-               f"{PAPER_CONDITION[0]}, condition '{PAPER_CONDITION[1]}').")
+    caption = (
+        f"The numbers that the paper states, beside the same quantities measured here (gradients from "
+        f"{PAPER_CONDITION[0]}, condition '{PAPER_CONDITION[1]}')."
+    )
     return plain_table("paper", "Comparison with the paper", caption, pd.DataFrame(rows), shown, columns)
 
 
@@ -633,8 +839,10 @@ def quantity(value, unit):
 def to_markdown(table):
     """Return a table as GitHub-flavoured Markdown, its title and caption above it."""
     headings = [" ".join(filter(None, column)) for column in table.shown.columns]
-    rows = [[f"**{text}**" if marked else text for text, marked in zip(texts, marks)]
-            for texts, marks in zip(table.shown.to_numpy(), table.bold)]
+    rows = [
+        [f"**{text}**" if marked else text for text, marked in zip(texts, marks)]
+        for texts, marks in zip(table.shown.to_numpy(), table.bold)
+    ]
     grid = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=alignments(table))
     return f"**{table.title}.** {table.caption}\n\n{grid}\n"
 
@@ -671,10 +879,18 @@ def to_latex(table):
         style = shown.iloc[rows].style.hide(axis="index").apply(lambda _: marks, axis=None)
         style.set_table_styles([{"selector": "footnotesize", "props": ":;"}])  # Table III is too wide at 10 pt
         part = f" Part {number} of {len(parts)}." if len(parts) > 1 else ""
-        floats.append(style.to_latex(
-            environment="table*", position="t", position_float="centering", hrules=True, multicol_align="c",
-            column_format="".join(side[0] for side in alignments(table)), caption=escape_latex(table.caption + part),
-            label=f"tab:{table.name}" + (f"-{number}" if number > 1 else "")))
+        floats.append(
+            style.to_latex(
+                environment="table*",
+                position="t",
+                position_float="centering",
+                hrules=True,
+                multicol_align="c",
+                column_format="".join(side[0] for side in alignments(table)),
+                caption=escape_latex(table.caption + part),
+                label=f"tab:{table.name}" + (f"-{number}" if number > 1 else ""),
+            )
+        )
     return "\n".join(floats)
 
 

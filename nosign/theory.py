@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from nosign.attacks import ATTACKS, Condition
 from nosign.cells import STEPS, ordered
 from nosign.errors import UserError
-from nosign.figures import (CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band,
-                            finish_panel)
+from nosign.figures import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
 from nosign.records import ADVICE, read_fields
 from nosign.statistics import plural
 from nosign.sweeps import twins
@@ -42,8 +41,10 @@ def read_steps(sweep):
             continue
         frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=(*STEP_MEASURES, *LOG_ODDS_MEASURES))
         films = frame.groupby("step")["film"]
-        if not (films.nunique().eq(len(sweep.clean)) & films.count().eq(len(sweep.clean))).all() or not frame["film"].isin(
-                sweep.clean["film"]).all():
+        if (
+            not (films.nunique().eq(len(sweep.clean)) & films.count().eq(len(sweep.clean))).all()
+            or not frame["film"].isin(sweep.clean["film"]).all()
+        ):
             raise UserError(f"{path}: expected each of the {len(sweep.clean)} films of clean.csv once a step; {ADVICE}")
         means = frame.groupby("step")[list(STEP_MEASURES)].mean().add_suffix("_mean").reset_index()
         means.insert(0, "strength", strength)
@@ -69,27 +70,51 @@ def whole_attacks(steps):
         Frame with columns attack, strength, steps, cosine_mean, cosine_first, cosine_last, predicted, gained, share_percent.
     """
     cells = steps.groupby(["attack", "strength"], sort=False)
-    found = cells.agg(steps=("step", "size"), cosine_mean=("cosine_mean", "mean"), predicted=("predicted_mean", "sum"),
-                      gained=("gained_mean", "sum"))
+    found = cells.agg(
+        steps=("step", "size"),
+        cosine_mean=("cosine_mean", "mean"),
+        predicted=("predicted_mean", "sum"),
+        gained=("gained_mean", "sum"),
+    )
     found["cosine_first"], found["cosine_last"] = (cells["cosine_mean"].nth(place).to_numpy() for place in (0, -1))
     return found.assign(share_percent=share_of(found["gained"], found["predicted"])).reset_index()
 
 
 def theory_table(sweep, steps):
     """Build the table of the theory measured; tidy by step, shown by cell."""
-    rows = [[ATTACKS[row["attack"]].title, f"{row['strength']:g}", str(row["steps"]),
-             *(MISSING if math.isnan(row[column]) else f"{row[column]:.3f}" for column in
-               ("cosine_mean", "cosine_first", "cosine_last")),
-             f"{row['predicted']:.3g}", f"{row['gained']:.3g}", percent(row["share_percent"])]
-            for row in whole_attacks(steps).to_dict("records")]
-    columns = [("", "Attack"), ("", "Strength"), ("", "Steps"), ("Cosine", "mean"), ("Cosine", "first step"),
-               ("Cosine", "last step"), ("Gain in loss", "predicted"), ("Gain in loss", "happened"),
-               ("Gain in loss", "share (%)")]
+    rows = [
+        [
+            ATTACKS[row["attack"]].title,
+            f"{row['strength']:g}",
+            str(row["steps"]),
+            *(
+                MISSING if math.isnan(row[column]) else f"{row[column]:.3f}"
+                for column in ("cosine_mean", "cosine_first", "cosine_last")
+            ),
+            f"{row['predicted']:.3g}",
+            f"{row['gained']:.3g}",
+            percent(row["share_percent"]),
+        ]
+        for row in whole_attacks(steps).to_dict("records")
+    ]
+    columns = [
+        ("", "Attack"),
+        ("", "Strength"),
+        ("", "Steps"),
+        ("Cosine", "mean"),
+        ("Cosine", "first step"),
+        ("Cosine", "last step"),
+        ("Gain in loss", "predicted"),
+        ("Gain in loss", "happened"),
+        ("Gain in loss", "share (%)"),
+    ]
     grey = " (of colours, although steps are grey)" if Condition.parse(sweep.condition).grey else ""
     gain = f"fall of {sweep.source}'s loss for {sweep.aim}" if sweep.aim else f"gain in {sweep.source}'s loss"
-    caption = (f"The theory measured: cosine between the step taken, after projection and clipping, and the gradient{grey} "
-               f"where it began; {gain} a film, all steps together, that the gradient predicts to first order, and what "
-               f"happened; means over {sweep.described}.")
+    caption = (
+        f"The theory measured: cosine between the step taken, after projection and clipping, and the gradient{grey} "
+        f"where it began; {gain} a film, all steps together, that the gradient predicts to first order, and what "
+        f"happened; means over {sweep.described}."
+    )
     return plain_table("theory" + sweep.suffix, "Theory", caption, steps, rows, columns)
 
 
@@ -104,8 +129,12 @@ def draw_theory(sweep, steps):
         cosine = shown[shown["attack"] == name].groupby("step")["cosine_mean"].agg(["mean", "min", "max"])
         left.plot(cosine.index, cosine["mean"], **attack_style(name))
         draw_band(left, cosine.index, cosine["min"], cosine["max"], name)
-    left.set(xlabel="(a) step", ylabel="cosine between step and gradient", xticks=sorted(shown["step"].unique()),
-             ylim=(min(0, shown["cosine_mean"].min()), 1.03))
+    left.set(
+        xlabel="(a) step",
+        ylabel="cosine between step and gradient",
+        xticks=sorted(shown["step"].unique()),
+        ylim=(min(0, shown["cosine_mean"].min()), 1.03),
+    )
     gains = whole_attacks(steps)
     drawable = gains[(gains["predicted"] > 0) & (gains["gained"] > 0)]
     for name in ordered(drawable["attack"], ATTACKS):
@@ -142,9 +171,11 @@ def theory_sentences(sweep, steps):
     found = [cells.loc[[pair[place] for pair in pairs]] for place in (0, 1)]
     cosines = [part["cosine_mean"].mean() for part in found]
     shares = [whole_percent(part["share_percent"].median()) for part in found]
-    return [f"{sweep.heading}: the mean cosine between step and gradient is {cosines[0]:.3f} under sign and {cosines[1]:.3f} "
-            f"under no-sign attacks; of the gain in loss that the gradient predicts, {shares[0]} and {shares[1]} happened "
-            f"(medians over {plural(len(pairs), 'pair')} of cells)."]
+    return [
+        f"{sweep.heading}: the mean cosine between step and gradient is {cosines[0]:.3f} under sign and {cosines[1]:.3f} "
+        f"under no-sign attacks; of the gain in loss that the gradient predicts, {shares[0]} and {shares[1]} happened "
+        f"(medians over {plural(len(pairs), 'pair')} of cells)."
+    ]
 
 
 def whole_percent(share):
@@ -157,5 +188,4 @@ def describe_theory(sweep):
     steps = read_steps(sweep)
     if steps.empty:
         return [], {}, []
-    return ([theory_table(sweep, steps)], {"theory" + sweep.suffix: draw_theory(sweep, steps)},
-            theory_sentences(sweep, steps))
+    return ([theory_table(sweep, steps)], {"theory" + sweep.suffix: draw_theory(sweep, steps)}, theory_sentences(sweep, steps))

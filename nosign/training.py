@@ -45,7 +45,7 @@ class Batches:
         """Yield an epoch's batches: float32 films or features, float32 one-hot labels [batch, classes]."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.labels))
         for start in range(0, len(self) * self.batch, self.batch):
-            chosen = order[start:start + self.batch]
+            chosen = order[start : start + self.batch]
             yield take(self.source, chosen), self.labels[chosen]
 
 
@@ -66,7 +66,7 @@ def predict(model, source, batch, progress=None):
     batch = min(batch, len(source))
     films = prefetched(take(source, positions) for _, _, positions in whole_batches(len(source), batch))
     films = tqdm(films, progress, -(-len(source) // batch), unit=" batches", leave=False, disable=None if progress else True)
-    return np.concatenate([model.predict_on_batch(part) for part in films])[:len(source)]
+    return np.concatenate([model.predict_on_batch(part) for part in films])[: len(source)]
 
 
 def score(logits, labels):
@@ -87,7 +87,7 @@ class Progress:
         states = {int(STATE.fullmatch(path.name)[1]): path for path in folder.iterdir() if STATE.fullmatch(path.name)}
         self.epoch = max(states, default=0)
         self.state = states.get(self.epoch)
-        self.rows = pd.read_csv(folder / HISTORY)[:self.epoch].to_dict("records") if states else []
+        self.rows = pd.read_csv(folder / HISTORY)[: self.epoch].to_dict("records") if states else []
 
     @property
     def best(self):
@@ -143,14 +143,16 @@ def fit(model, batches, validation, rate, epochs, folder, title, tensorboard=Non
     if done < epochs:
         callbacks = keras.callbacks.CallbackList([keras.callbacks.TensorBoard(tensorboard)] if tensorboard else [], model=model)
         callbacks.on_train_begin()
-        with tqdm(total=epochs * len(batches), initial=done * len(batches), desc=title, unit=" steps", disable=None,
-                  leave=False) as bar:
+        with tqdm(
+            total=epochs * len(batches), initial=done * len(batches), desc=title, unit=" steps", disable=None, leave=False
+        ) as bar:
             for epoch in range(done, epochs):
                 started = time.time()
                 row = train_epoch(model, batches, validation, epoch, callbacks, bar)
                 progress.add(model, row)
-                bar.write(f"{title}: epoch {epoch + 1} of {epochs}, {describe(row)}, {time.time() - started:.0f} s",
-                          file=sys.stdout)
+                bar.write(
+                    f"{title}: epoch {epoch + 1} of {epochs}, {describe(row)}, {time.time() - started:.0f} s", file=sys.stdout
+                )
                 sys.stdout.flush()
         callbacks.on_train_end()
     if not progress.best.is_file():
@@ -165,8 +167,12 @@ def prepare(model, rate):
     Optimiser and metrics make their variables here, not inside the first step, which TensorFlow would then trace
     twice: for DenseNet201 that is a minute.
     """
-    model.compile(keras.optimizers.Adam(rate), keras.losses.CategoricalCrossentropy(from_logits=True), metrics=["accuracy"],
-                  jit_compile=False)
+    model.compile(
+        keras.optimizers.Adam(rate),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+        jit_compile=False,
+    )
     model.optimizer.build(model.trainable_variables)
     some = np.zeros((1, len(CLASSES)), np.float32)
     model.compute_metrics(None, some, some)
@@ -183,13 +189,18 @@ def train_epoch(model, batches, validation, epoch, callbacks, bar):
         callbacks.on_train_batch_end(number, steps[-1])
         bar.update()
     source, labels = validation
-    row = {"epoch": epoch + 1, **{key: float(np.mean([step[key] for step in steps])) for key in steps[0]},
-           **score(predict(model, source, batches.batch), labels)}
+    row = {
+        "epoch": epoch + 1,
+        **{key: float(np.mean([step[key] for step in steps])) for key in steps[0]},
+        **score(predict(model, source, batches.batch), labels),
+    }
     callbacks.on_epoch_end(epoch, row)
     return row
 
 
 def describe(row):
     """Return a row of the history as a line for the screen."""
-    return (f"loss {row['loss']:.3f}, accuracy {100 * row['accuracy']:.1f} %, validation loss {row['val_loss']:.3f}, accuracy "
-            f"{100 * row['val_accuracy']:.1f} %")
+    return (
+        f"loss {row['loss']:.3f}, accuracy {100 * row['accuracy']:.1f} %, validation loss {row['val_loss']:.3f}, accuracy "
+        f"{100 * row['val_accuracy']:.1f} %"
+    )

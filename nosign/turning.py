@@ -60,6 +60,7 @@ def search(turned_at, takes_part):
         middle = (low + high) / 2
         falls = turned_at(2.0**middle)
         low, high = np.where(falls, low, middle), np.where(falls, middle, high)
-    strength = np.select([status == WRONG_BEFORE, status == RIGHT_CENSORED, status == LEFT_CENSORED],
-                         [np.nan, GRID[-1], GRID[0]], 2.0**high)
+    strength = np.select(
+        [status == WRONG_BEFORE, status == RIGHT_CENSORED, status == LEFT_CENSORED], [np.nan, GRID[-1], GRID[0]], 2.0**high
+    )
     return Turning(strength, status, turned)

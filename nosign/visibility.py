@@ -25,8 +25,10 @@ from nosign.tables import MISSING, condition_suffix, p_value, pair_title, percen
 # What cells measure of `CRITERIA`.
 CRITERION_COLUMNS = {"local mean": "local_ratio", "JND": "jnd_ratio", "JND 99 %": "jnd99_ratio", "SSIM": "ssim"}
 CRITERION_LETTERS = {"local mean": "L", "JND": "J", "JND 99 %": "N", "SSIM": "S"}
-MARKS_NOTE = ("triangles: median strength up to which perturbations are invisible (hollow: a bound only; of several attacks "
-              "the middle),\nby " + ", ".join(f"{letter}: {name}" for name, letter in CRITERION_LETTERS.items()))
+MARKS_NOTE = (
+    "triangles: median strength up to which perturbations are invisible (hollow: a bound only; of several attacks "
+    "the middle),\nby " + ", ".join(f"{letter}: {name}" for name, letter in CRITERION_LETTERS.items())
+)
 ALL_CLASSES = "all"
 SMALLEST_RATIO = 1e-4  # cells record SSIM with six digits: nearer to zero, a ratio is rounding
 CLASS_MARKS = ("o", "s", "^")
@@ -74,14 +76,18 @@ def iterative_boundaries(sweep, attack):
     """
     frames = []
     for criterion, column in CRITERION_COLUMNS.items():
-        cells = {strength: cell for (name, strength), cell in sorted(sweep.cells.items())
-                 if name == attack and strength > 0 and column in cell}
+        cells = {
+            strength: cell
+            for (name, strength), cell in sorted(sweep.cells.items())
+            if name == attack and strength > 0 and column in cell
+        }
         if not cells:
             continue
         ratios = np.stack([ratio_to_limit(cell, criterion) for cell in cells.values()])
         boundary, beyond, last = interpolated_boundaries(list(cells), ratios)
-        frame = sweep.clean[["film", "label"]].assign(attack=attack, criterion=criterion, strength=boundary, beyond=beyond,
-                                                      exact=False)
+        frame = sweep.clean[["film", "label"]].assign(
+            attack=attack, criterion=criterion, strength=boundary, beyond=beyond, exact=False
+        )
         for target in models_in(set.intersection(*map(set, cells.values())), sweep.clean):
             seen = np.stack([sweep.clean[target], *(cell[target] for cell in cells.values())])
             frame[target] = seen[last + 1, np.arange(len(frame))]
@@ -104,8 +110,15 @@ def exact_boundaries(path, attack, clean):
     for rows in parts.values():
         if (rows["strength"] < 0).any():
             raise UserError(f"{path}: a strength below 0; {ADVICE}")
-    return [rows.assign(attack=attack, strength=rows["strength"].clip(upper=STRONGEST), exact=True,
-                        beyond=(rows["strength"] >= STRONGEST).astype(int)) for rows in parts.values()]
+    return [
+        rows.assign(
+            attack=attack,
+            strength=rows["strength"].clip(upper=STRONGEST),
+            exact=True,
+            beyond=(rows["strength"] >= STRONGEST).astype(int),
+        )
+        for rows in parts.values()
+    ]
 
 
 def film_boundaries(sweep):
@@ -142,8 +155,18 @@ def summarise(sweep, boundaries):
     for attack, criterion in boundaries[["attack", "criterion"]].drop_duplicates().itertuples(index=False):
         part = boundaries[(boundaries["attack"] == attack) & (boundaries["criterion"] == criterion)]
         of_class = {name: part[part["label"] == label] for label, name in enumerate(CLASSES)} | {ALL_CLASSES: part}
-        rows += [{"source": sweep.source, "condition": sweep.condition, "attack": attack, "criterion": criterion,
-                  "class": name, **summary_of(sweep, films)} for name, films in of_class.items() if len(films)]
+        rows += [
+            {
+                "source": sweep.source,
+                "condition": sweep.condition,
+                "attack": attack,
+                "criterion": criterion,
+                "class": name,
+                **summary_of(sweep, films),
+            }
+            for name, films in of_class.items()
+            if len(films)
+        ]
     frame = pd.DataFrame(rows)
     for target in (target for target in sweep.targets if f"{count}_{target}" in frame):
         frame = sweep.with_percent(frame, f"_{target}")
@@ -155,11 +178,21 @@ def summary_of(sweep, films):
     count, among = sweep.counted
     told = 2 * (films["beyond"] == -1).sum() < len(films)
     lower, median, upper = np.quantile(films["strength"], (0.25, 0.5, 0.75))
-    return {"films": len(films), "median": median, "lower_quartile": lower, "upper_quartile": upper,
-            "at_least": int((films["beyond"] == 1).sum()), "at_most": int((films["beyond"] == -1).sum()),
-            "exact": bool(films["exact"].iloc[0]), among: len(sweep.hits(films["label"], films["label"])),
-            **{f"{count}_{target}": sweep.hits(films[target], films["label"]).sum() if told else np.nan
-               for target in sweep.targets if target in films and films[target].notna().all()}}
+    return {
+        "films": len(films),
+        "median": median,
+        "lower_quartile": lower,
+        "upper_quartile": upper,
+        "at_least": int((films["beyond"] == 1).sum()),
+        "at_most": int((films["beyond"] == -1).sum()),
+        "exact": bool(films["exact"].iloc[0]),
+        among: len(sweep.hits(films["label"], films["label"])),
+        **{
+            f"{count}_{target}": sweep.hits(films[target], films["label"]).sum() if told else np.nan
+            for target in sweep.targets
+            if target in films and films[target].notna().all()
+        },
+    }
 
 
 def bound_of(row):
@@ -179,18 +212,33 @@ def boundary_table(sweep, summary):
     for (attack, name), part in summary.groupby(["attack", "class"], sort=False):
         found = {row["criterion"]: row for row in part.to_dict("records")}
         effects = part.set_index("criterion")[column] if column in part else {}
-        rows.append([ATTACKS[attack].title, name, str(part["films"].iloc[0]),
-                     *(bounded_strength(found[criterion]) if criterion in found else MISSING for criterion in criteria),
-                     *(percent(effects.get(criterion)) for criterion in criteria)])
-    columns = [("", "Attack"), ("", "Class"), ("", "Films"),
-               *((group, criterion) for group in ("Median boundary (strength)", f"{sweep.effect.title()} there (%)")
-                 for criterion in criteria)]
-    caption = (f"The largest strength at which a film's perturbation is invisible, by attack and class: medians over "
-               f"{sweep.described}. Plus, minus: at least, at most (half of the films or more lie beyond the strengths that "
-               f"were run; where at most, what happens there is not known). {iterative_note(summary)}On the right, what "
-               f"{sweep.source} makes of the films, "
-               f"each at its own boundary; counts and Wilson 95 % intervals stand in the CSV file. "
-               f"{criteria_note(criteria)}.")
+        rows.append(
+            [
+                ATTACKS[attack].title,
+                name,
+                str(part["films"].iloc[0]),
+                *(bounded_strength(found[criterion]) if criterion in found else MISSING for criterion in criteria),
+                *(percent(effects.get(criterion)) for criterion in criteria),
+            ]
+        )
+    columns = [
+        ("", "Attack"),
+        ("", "Class"),
+        ("", "Films"),
+        *(
+            (group, criterion)
+            for group in ("Median boundary (strength)", f"{sweep.effect.title()} there (%)")
+            for criterion in criteria
+        ),
+    ]
+    caption = (
+        f"The largest strength at which a film's perturbation is invisible, by attack and class: medians over "
+        f"{sweep.described}. Plus, minus: at least, at most (half of the films or more lie beyond the strengths that "
+        f"were run; where at most, what happens there is not known). {iterative_note(summary)}On the right, what "
+        f"{sweep.source} makes of the films, "
+        f"each at its own boundary; counts and Wilson 95 % intervals stand in the CSV file. "
+        f"{criteria_note(criteria)}."
+    )
     return plain_table("boundary" + sweep.suffix, "Visibility boundary", caption, summary, rows, columns)
 
 
@@ -201,8 +249,10 @@ def criteria_note(criteria):
 
 def iterative_note(summary):
     """Return the sentence on how boundaries were found: solved for, interpolated, or both."""
-    ways = {True: "solved for", False: "interpolated between the strengths that were run, and each film is taken at the last "
-            "of them that is invisible"}
+    ways = {
+        True: "solved for",
+        False: "interpolated between the strengths that were run, and each film is taken at the last of them that is invisible",
+    }
     titles = {exact: [ATTACKS[name].title for name in part["attack"].unique()] for exact, part in summary.groupby("exact")}
     return "".join(f"{joined(titles[exact])}: {way}. " for exact, way in ways.items() if exact in titles)
 
@@ -218,8 +268,13 @@ def median_boundaries(tables, source, condition):
         Frame with columns attack, criterion, strength, bound ("at least", "at most" or ""); no rows without such a table.
     """
     name = "boundary" + condition_suffix(source, condition)
-    rows = [(row["attack"], row["criterion"], row["median"], bound_of(row)) for table in tables if table.name == name
-            for row in table.tidy.to_dict("records") if row["class"] == ALL_CLASSES]
+    rows = [
+        (row["attack"], row["criterion"], row["median"], bound_of(row))
+        for table in tables
+        if table.name == name
+        for row in table.tidy.to_dict("records")
+        if row["class"] == ALL_CLASSES
+    ]
     return pd.DataFrame(rows, columns=["attack", "criterion", "strength", "bound"])
 
 
@@ -244,11 +299,30 @@ def mark_boundaries(axes, medians):
         height = 1.11 + 0.085 * lane  # above the label of a line at 100 %
         marked, colour = seen.loc[direction].sort_values("strength"), DIRECTION_COLOURS[direction]
         for row in marked.itertuples():
-            axes.plot(row.strength, height, linestyle="none", marker="v", markersize=4, clip_on=False, transform=place,
-                      color=colour, markerfacecolor="white" if row.bound else colour, label="_boundary")
+            axes.plot(
+                row.strength,
+                height,
+                linestyle="none",
+                marker="v",
+                markersize=4,
+                clip_on=False,
+                transform=place,
+                color=colour,
+                markerfacecolor="white" if row.bound else colour,
+                label="_boundary",
+            )
         for strength, letters in letters_beside(marked["strength"], (high / low) ** 0.09 if low > 0 else 1.3):
-            axes.annotate(letters, (strength, height), xycoords=place, xytext=(3, 0), textcoords="offset points", va="center",
-                          fontsize=SMALL_POINTS, color=GREY, annotation_clip=False)
+            axes.annotate(
+                letters,
+                (strength, height),
+                xycoords=place,
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=SMALL_POINTS,
+                color=GREY,
+                annotation_clip=False,
+            )
     if lanes:
         axes.set_title(axes.get_title(), pad=11 + 8 * len(lanes))
 
@@ -298,8 +372,14 @@ def draw_boundaries(sweep, summary):
     scale_strengths(panels[0], shown_strengths(summary))
     panels[0].set_yticks(range(len(attacks)), [ATTACKS[name].title for name in attacks])
     panels[0].set_ylim(len(attacks) - 0.5, -0.5)
-    figure.legend(handles=boundary_legend(classes), loc="outside upper center", ncols=len(classes) + 4, frameon=False,
-                  handletextpad=0.3, columnspacing=1.2)
+    figure.legend(
+        handles=boundary_legend(classes),
+        loc="outside upper center",
+        ncols=len(classes) + 4,
+        frameon=False,
+        handletextpad=0.3,
+        columnspacing=1.2,
+    )
     figure.supxlabel(f"{sweep.described}; bars: quartiles; tips: beyond what was run", fontsize=SMALL_POINTS)
     return figure
 
@@ -320,11 +400,24 @@ def draw_boundary(axes, row, height, marker):
     for beyond, end, tip in (("at_most", "lower_quartile", "<"), ("at_least", "upper_quartile", ">")):
         if 4 * row[beyond] > row["films"] and bound != beyond.replace("_", " "):
             axes.plot(row[end], height, color=colour, marker=tip, markersize=3.5, zorder=2, clip_on=False)
-    axes.plot(row["median"], height, color=colour, marker=marker, markersize=4.5, zorder=3,
-              markerfacecolor="white" if bound else colour, clip_on=False)
+    axes.plot(
+        row["median"],
+        height,
+        color=colour,
+        marker=marker,
+        markersize=4.5,
+        zorder=3,
+        markerfacecolor="white" if bound else colour,
+        clip_on=False,
+    )
     if bound:
-        axes.annotate("", (row["median"], height), xytext=(-13 if bound == "at most" else 13, 0), textcoords="offset points",
-                      arrowprops={"arrowstyle": "<-", "color": colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3})
+        axes.annotate(
+            "",
+            (row["median"], height),
+            xytext=(-13 if bound == "at most" else 13, 0),
+            textcoords="offset points",
+            arrowprops={"arrowstyle": "<-", "color": colour, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 3},
+        )
 
 
 def boundary_legend(classes):
@@ -332,8 +425,10 @@ def boundary_legend(classes):
     marks = [(name, GREY, CLASS_MARKS[place % len(CLASS_MARKS)], GREY) for place, name in enumerate(classes)]
     marks += [("bound only", GREY, CLASS_MARKS[0], "white")]
     lines = [Line2D([], [], color=colour, linewidth=2.5, label=name) for name, colour in DIRECTION_COLOURS.items()]
-    return lines + [Line2D([], [], linestyle="none", marker=marker, markersize=5, color=colour, markerfacecolor=face,
-                           label=name) for name, colour, marker, face in marks]
+    return lines + [
+        Line2D([], [], linestyle="none", marker=marker, markersize=5, color=colour, markerfacecolor=face, label=name)
+        for name, colour, marker, face in marks
+    ]
 
 
 def boundary_sentences(sweep, summary):
@@ -345,18 +440,23 @@ def boundary_sentences(sweep, summary):
     sees = f"takes for {sweep.aim}, of the films of other classes," if sweep.aim else "is right on"
     sentences = []
     for criterion, part in summary[summary["class"] == ALL_CLASSES].groupby("criterion", sort=False):
-        found = [f"{row[column]:.1f} % under {ATTACKS[row['attack']].title} (median boundary "
-                 f"{f'{bound_of(row)} '.lstrip()}{row['median']:.3g})" for row in part.to_dict("records")
-                 if not np.isnan(row[column])]
+        found = [
+            f"{row[column]:.1f} % under {ATTACKS[row['attack']].title} (median boundary "
+            f"{f'{bound_of(row)} '.lstrip()}{row['median']:.3g})"
+            for row in part.to_dict("records")
+            if not np.isnan(row[column])
+        ]
         unknown = [ATTACKS[name].title for name in part.loc[part[column].isna(), "attack"]]
         stepped = [ATTACKS[name].title for name in part.loc[part[column].notna() & ~part["exact"], "attack"]]
         notes = [f"for {joined(unknown)} no strength that was run is weak enough to tell"] if unknown else []
         notes += [f"{joined(stepped)} at the last strength run that is invisible"] if stepped else []
         notes = "".join(f"; {note}" for note in notes)
         if found:
-            sentences.append(f"{sweep.heading}: where each film is attacked as strongly as stays invisible by the criterion "
-                             f"'{criterion}', {sweep.source} {sees} {joined(found)}; without an attack, {before:.1f} "
-                             f"%{notes}.")
+            sentences.append(
+                f"{sweep.heading}: where each film is attacked as strongly as stays invisible by the criterion "
+                f"'{criterion}', {sweep.source} {sees} {joined(found)}; without an attack, {before:.1f} "
+                f"%{notes}."
+            )
     return sentences
 
 
@@ -377,24 +477,60 @@ def compare_invisible(sweep, boundaries):
     for (sign, no_sign), criterion in itertools.product(PAIRS, CRITERIA):
         if (sign, criterion) in parts and (no_sign, criterion) in parts:
             hits = [sweep.hits(parts[attack, criterion][sweep.source]) for attack in (sign, no_sign)]
-            rows.append({"source": sweep.source, "condition": sweep.condition, "sign_attack": sign, "no_sign_attack": no_sign,
-                         "criterion": criterion, "films": len(hits[0]), "sign_films": int(hits[0].sum()),
-                         "no_sign_films": int(hits[1].sum()), **compare_hits(*hits, ("sign", "no_sign"))})
+            rows.append(
+                {
+                    "source": sweep.source,
+                    "condition": sweep.condition,
+                    "sign_attack": sign,
+                    "no_sign_attack": no_sign,
+                    "criterion": criterion,
+                    "films": len(hits[0]),
+                    "sign_films": int(hits[0].sum()),
+                    "no_sign_films": int(hits[1].sum()),
+                    **compare_hits(*hits, ("sign", "no_sign")),
+                }
+            )
     return with_verdicts(pd.DataFrame(rows), sweep.aim) if rows else pd.DataFrame()
 
 
 def invisible_table(sweep, compared):
     """Build the table of sign against no-sign where both are invisible."""
     counted = f"taken for {sweep.aim}" if sweep.aim else "right"
-    rows = [[pair_title(row), row.criterion, str(row.films), str(row.sign_films), str(row.no_sign_films), str(row.only_sign),
-             str(row.only_no_sign), signed(row.difference_points), span(row.ci_low_points, row.ci_high_points),
-             p_value(row.holm_p), row.verdict] for row in compared.itertuples()]
+    rows = [
+        [
+            pair_title(row),
+            row.criterion,
+            str(row.films),
+            str(row.sign_films),
+            str(row.no_sign_films),
+            str(row.only_sign),
+            str(row.only_no_sign),
+            signed(row.difference_points),
+            span(row.ci_low_points, row.ci_high_points),
+            p_value(row.holm_p),
+            row.verdict,
+        ]
+        for row in compared.itertuples()
+    ]
     group = f"Films {counted} under"
-    columns = [("", "Pair"), ("", "Criterion"), ("", "Films"), (group, "sign"), (group, "no-sign"), (group, "only sign"),
-               (group, "only no-sign"), ("", "Difference"), ("", "95 % interval"), ("", "Holm p"), ("", "Verdict")]
-    caption = (f"Sign against no-sign where each film is attacked as strongly as stays invisible, white-box: films {counted}; "
-               "difference in points, no-sign minus sign, with the interval of Agresti and Min; exact McNemar test, Holm's "
-               f"correction over {plural(len(compared), 'comparison')}; {sweep.described}.")
+    columns = [
+        ("", "Pair"),
+        ("", "Criterion"),
+        ("", "Films"),
+        (group, "sign"),
+        (group, "no-sign"),
+        (group, "only sign"),
+        (group, "only no-sign"),
+        ("", "Difference"),
+        ("", "95 % interval"),
+        ("", "Holm p"),
+        ("", "Verdict"),
+    ]
+    caption = (
+        f"Sign against no-sign where each film is attacked as strongly as stays invisible, white-box: films {counted}; "
+        "difference in points, no-sign minus sign, with the interval of Agresti and Min; exact McNemar test, Holm's "
+        f"correction over {plural(len(compared), 'comparison')}; {sweep.described}."
+    )
     table = plain_table("invisible" + sweep.suffix, "As strong as invisible", caption, compared, rows, columns)
     table.bold[:, -1] = compared["verdict"] != VERDICTS[0]
     return table
@@ -405,9 +541,11 @@ def invisible_sentences(sweep, compared):
     sentences = []
     for sign, part in compared.groupby("sign_attack", sort=False):
         told = [f"{row.verdict} by {row.criterion} ({signed(row.difference_points)} points)" for row in part.itertuples()]
-        sentences.append(f"{sweep.heading}: {pair_title(part.iloc[0])}, each film attacked as strongly as stays invisible: "
-                         f"{joined(told)} (no-sign minus sign; exact McNemar, Holm over "
-                         f"{plural(len(compared), 'comparison')}).")
+        sentences.append(
+            f"{sweep.heading}: {pair_title(part.iloc[0])}, each film attacked as strongly as stays invisible: "
+            f"{joined(told)} (no-sign minus sign; exact McNemar, Holm over "
+            f"{plural(len(compared), 'comparison')})."
+        )
     return sentences
 
 
@@ -422,5 +560,8 @@ def describe_boundary(sweep):
         return [], {}, []
     summary, compared = summarise(sweep, boundaries), compare_invisible(sweep, boundaries)
     tested = [] if compared.empty else [invisible_table(sweep, compared)]
-    return ([boundary_table(sweep, summary), *tested], {"boundary" + sweep.suffix: draw_boundaries(sweep, summary)},
-            boundary_sentences(sweep, summary) + (invisible_sentences(sweep, compared) if tested else []))
+    return (
+        [boundary_table(sweep, summary), *tested],
+        {"boundary" + sweep.suffix: draw_boundaries(sweep, summary)},
+        boundary_sentences(sweep, summary) + (invisible_sentences(sweep, compared) if tested else []),
+    )

@@ -15,8 +15,15 @@ ROOT = Path(__file__).resolve().parent.parent
 XRAY = Path(os.environ.get("NOSIGN_XRAY", ROOT.parent / "shared" / "xray"))
 PHANTOMS_PER_CLASS = 10
 # Files are shared out among processes; with the slowest first none of them waits for the other at the end.
-SLOWEST_FIRST = ("test_attack", "test_data_figure", "test_backends", "test_report", "test_train_finetune", "test_attacks",
-                 "test_evaluation")
+SLOWEST_FIRST = (
+    "test_attack",
+    "test_data_figure",
+    "test_backends",
+    "test_report",
+    "test_train_finetune",
+    "test_attacks",
+    "test_evaluation",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -72,8 +79,7 @@ class RawSets:
         """Return a film's pixels, uint8 [height, width]; every call gives others."""
         return self.rng.integers(0, 256, self.shape, dtype=np.uint8)
 
-    def add_covidx(self, file, patient, category="positive", *, class_8a=None, split="train", pixels=None,
-                   collection="sirm"):
+    def add_covidx(self, file, patient, category="positive", *, class_8a=None, split="train", pixels=None, collection="sirm"):
         """Add a film and its rows to the COVIDx layout; `class_8a` None leaves it out of the three-class list."""
         path = self.covidx / split / file
         Image.fromarray(self.pixels() if pixels is None else pixels).save(path)
@@ -103,8 +109,21 @@ class RawSets:
 
     def words(self, out, *words):
         """Return the command line of `data_processing.prepare` for small images."""
-        return ["--covidx", str(self.covidx), "--chest-xray", str(self.chest_xray), "--out", str(out),
-                "--image-size", "8", "--per-class", "7", "--workers", "1", *words]
+        return [
+            "--covidx",
+            str(self.covidx),
+            "--chest-xray",
+            str(self.chest_xray),
+            "--out",
+            str(out),
+            "--image-size",
+            "8",
+            "--per-class",
+            "7",
+            "--workers",
+            "1",
+            *words,
+        ]
 
 
 def rows_of(path):

@@ -12,8 +12,9 @@ from nosign.perceptibility import STORAGES
 MODELS = {"VGG16": 1.0, "InceptionV3": 6.0, "DenseNet201": 9.0}  # how many times harder than the source each falls
 COMPONENTS = 3 * 224 * 224
 STEPS = 10
-LOSS_BY_STORAGE = {storage: (0.3 if "JPEG" in storage else 0) + 1 / int(storage.split()[1 if "JPEG" in storage else 0])
-                   for storage in STORAGES}
+LOSS_BY_STORAGE = {
+    storage: (0.3 if "JPEG" in storage else 0) + 1 / int(storage.split()[1 if "JPEG" in storage else 0]) for storage in STORAGES
+}
 
 
 class Films:
@@ -36,12 +37,20 @@ class Films:
     def seen(self, attack, strength, hardness=1.0):
         """Return each model's predictions, a column a model; `strength` is a number or one a film."""
         ease = (0.75 if attack.direction == "no-sign" else 1.0) * hardness
-        return pd.DataFrame({model: np.where(reach(attack, strength) < harder * ease * self.threshold, self.clean[model],
-                                             (self.label + 2) % 3) for model, harder in MODELS.items()})
+        return pd.DataFrame(
+            {
+                model: np.where(
+                    reach(attack, strength) < harder * ease * self.threshold, self.clean[model], (self.label + 2) % 3
+                )
+                for model, harder in MODELS.items()
+            }
+        )
 
     def ratio(self, attack, strength, criterion):
         """Return the perturbation over a criterion's limit."""
-        sharper = {"JND": 4.0, "JND 99 %": 2.0, "local mean": 1.6, "SSIM": 1.1}[criterion] if attack.direction == "no-sign" else 1.0
+        sharper = (
+            {"JND": 4.0, "JND 99 %": 2.0, "local mean": 1.6, "SSIM": 1.1}[criterion] if attack.direction == "no-sign" else 1.0
+        )
         ratio = reach(attack, strength) * sharper / self.visible[criterion]
         return ratio**2 if criterion == "SSIM" else ratio
 
@@ -50,10 +59,14 @@ class Films:
         seen, length = self.seen(attack, strength, hardness), reach(attack, strength)
         spread = 7 * self.peak if attack.direction == "no-sign" else 1.0
         return pd.concat([self.identity, seen, seen.add_suffix("_8bit")], axis=1).assign(
-            linf=np.minimum(1, length * spread), l2=length * COMPONENTS**0.5,
+            linf=np.minimum(1, length * spread),
+            l2=length * COMPONENTS**0.5,
             ssim=1 - 0.01 * self.ratio(attack, strength, "SSIM"),
-            psnr=-20 * np.log10(length) if length else np.inf, local_ratio=self.ratio(attack, strength, "local mean"),
-            jnd_ratio=self.ratio(attack, strength, "JND"), jnd99_ratio=self.ratio(attack, strength, "JND 99 %"))
+            psnr=-20 * np.log10(length) if length else np.inf,
+            local_ratio=self.ratio(attack, strength, "local mean"),
+            jnd_ratio=self.ratio(attack, strength, "JND"),
+            jnd99_ratio=self.ratio(attack, strength, "JND 99 %"),
+        )
 
     def steps(self, attack, strength):
         """Return the frame of a cell's record of steps."""
@@ -62,14 +75,24 @@ class Films:
         frames = []
         for step in range(1, count + 1):
             predicted = 900 * strength * straight * self.peak
-            frames.append(self.identity[["film"]].assign(step=step, cosine=straight - 0.02 * (step - 1), predicted=predicted,
-                                                         gained=predicted * (0.9 - 12 * strength - 0.02 * step)))
+            frames.append(
+                self.identity[["film"]].assign(
+                    step=step,
+                    cosine=straight - 0.02 * (step - 1),
+                    predicted=predicted,
+                    gained=predicted * (0.9 - 12 * strength - 0.02 * step),
+                )
+            )
         return pd.concat(frames)
 
     def stored(self, attack, strength, hardness):
         """Return the frame of a cell's predictions after storing; the harsher, the more strength is lost."""
-        return pd.concat([self.identity.assign(storage=storage).join(self.seen(attack, strength * (1 - loss), hardness))
-                          for storage, loss in LOSS_BY_STORAGE.items()])
+        return pd.concat(
+            [
+                self.identity.assign(storage=storage).join(self.seen(attack, strength * (1 - loss), hardness))
+                for storage, loss in LOSS_BY_STORAGE.items()
+            ]
+        )
 
     def boundary(self, attack, hardness):
         """Return the frame of a single-step attack's boundaries."""
@@ -93,8 +116,15 @@ def write(path, frame):
     frame.to_csv(path, index=False, float_format="%.6g")
 
 
-def write_results(results, films=30, conditions=("paper",), attacks=PAPER_ATTACKS, single_step=SINGLE_STEP_STRENGTHS,
-                  iterative=ITERATIVE_STRENGTHS, stored=(0.0005, 0.003)):
+def write_results(
+    results,
+    films=30,
+    conditions=("paper",),
+    attacks=PAPER_ATTACKS,
+    single_step=SINGLE_STEP_STRENGTHS,
+    iterative=ITERATIVE_STRENGTHS,
+    stored=(0.0005, 0.003),
+):
     """Write a results folder with all that stage 3 leaves beside cells.
 
     Returns:

@@ -52,8 +52,11 @@ def words(workplace, out, *more, data="data", models="model"):
 
 def contents(out):
     """Return the bytes of all results below a folder, by relative path; manifests and hidden files aside."""
-    return {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*"))
-            if path.suffix in (".csv", ".npz") and not path.name.startswith(".")}
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.suffix in (".csv", ".npz") and not path.name.startswith(".")
+    }
 
 
 def read_rows(path):
@@ -63,8 +66,13 @@ def read_rows(path):
 
 def cells_of(names):
     """Return those of some paths that are cells' own files."""
-    return {name for name in names if name.startswith("attacks") and name.count(".csv") and
-            name.rsplit("/", 1)[1].removesuffix(".csv").replace(".", "", 1).isdigit()}
+    return {
+        name
+        for name in names
+        if name.startswith("attacks")
+        and name.count(".csv")
+        and name.rsplit("/", 1)[1].removesuffix(".csv").replace(".", "", 1).isdigit()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +117,9 @@ def test_every_cells_predictions_equal_a_slow_recomputation(workplace, undisturb
         for row in frame.to_dict("records"):
             film = images[row["film"]] / 255
             noise = np.random.default_rng([0, row["film"]]).random(film.shape, dtype=np.float32) * 2.0 - 1.0
-            changed = reference_attack(linear("VGG16"), name, film, row["label"], strength, protocol="paper", steps=3,
-                                       noise=noise)
+            changed = reference_attack(
+                linear("VGG16"), name, film, row["label"], strength, protocol="paper", steps=3, noise=noise
+            )
             for model in MODELS:
                 assert row[model] == linear(model).logits(changed[None]).argmax()
             assert row["linf"] == pytest.approx(np.abs(changed - film).max(), abs=1e-6)
@@ -123,13 +132,18 @@ def test_the_manifests_say_what_was_run(workplace, undisturbed):
     assert whole["finished"] is True and sweep["finished"] is True
     assert len(whole["commands"]) == len(sweep["commands"]) == 1
     assert set(whole["outputs"]) == {"clean.csv"}
-    assert set(sweep["outputs"]) == {name.removeprefix(SWEEP + "/") for name in contents(undisturbed)
-                                     if name.startswith(SWEEP)}
+    assert set(sweep["outputs"]) == {name.removeprefix(SWEEP + "/") for name in contents(undisturbed) if name.startswith(SWEEP)}
     assert sweep["packages"]["keras"] and sweep["device"]["precision"] == "float32"
 
 
-@pytest.mark.parametrize("gone", [[f"{SWEEP}/fgsm/0.02.csv", f"{SWEEP}/pgd/0.002.csv", "examples/pgdnm.npz"],
-                                  ["clean.csv", f"{SWEEP}/binm/0.002.csv"], [f"{SWEEP}/pgdnm/0.002.csv"]])
+@pytest.mark.parametrize(
+    "gone",
+    [
+        [f"{SWEEP}/fgsm/0.02.csv", f"{SWEEP}/pgd/0.002.csv", "examples/pgdnm.npz"],
+        ["clean.csv", f"{SWEEP}/binm/0.002.csv"],
+        [f"{SWEEP}/pgdnm/0.002.csv"],
+    ],
+)
 def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(workplace, undisturbed, copy, gone, capsys):
     expected = contents(undisturbed)
     for name in gone:
@@ -144,15 +158,30 @@ def test_a_stopped_run_goes_on_and_ends_with_the_same_bytes(workplace, undisturb
 
 def test_a_run_that_is_killed_several_times_leaves_whole_files_only_and_goes_on(root, workplace, tmp_path):
     killed, whole = tmp_path / "killed", tmp_path / "whole"
-    more = ["--attacks", "fgnm", "pgd", "--single-step-strengths", *map(str, np.arange(1, 11) / 1000),
-            "--iterative-strengths", *map(str, np.arange(1, 21) / 1000), "--steps", "20", "--save-films",
-            "--storing-strengths", "0.003"]
+    more = [
+        "--attacks",
+        "fgnm",
+        "pgd",
+        "--single-step-strengths",
+        *map(str, np.arange(1, 11) / 1000),
+        "--iterative-strengths",
+        *map(str, np.arange(1, 21) / 1000),
+        "--steps",
+        "20",
+        "--save-films",
+        "--storing-strengths",
+        "0.003",
+    ]
     assert run(attack.main, words(workplace, whole, *more)) == 0
     expected = contents(whole)
     for _ in range(3):
         before = len(contents(killed))
-        process = subprocess.Popen([sys.executable, "attack.py", *words(workplace, killed, *more)], cwd=root,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "attack.py", *words(workplace, killed, *more)],
+            cwd=root,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         deadline = time.time() + 120
         while len(contents(killed)) <= before and process.poll() is None and time.time() < deadline:
             time.sleep(0.005)
@@ -169,8 +198,10 @@ def test_a_run_that_is_killed_several_times_leaves_whole_files_only_and_goes_on(
 @pytest.mark.parametrize("room", [6000, 17300])
 def test_a_full_disk_ends_with_one_line_and_nothing_corrupt(root, workplace, undisturbed, tmp_path, room):
     # No file may grow beyond so many bytes; as on a full disk, the write that would fails.
-    limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); " \
-              "sys.argv = sys.argv[1:]; runpy.run_path('attack.py', run_name='__main__')"
+    limited = (
+        f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, {room})); "
+        "sys.argv = sys.argv[1:]; runpy.run_path('attack.py', run_name='__main__')"
+    )
     command = [sys.executable, "-c", limited, "attack.py", *words(workplace, tmp_path / "out", "--save-films")]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True)
     lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line and "passes" not in line]
@@ -256,8 +287,11 @@ def test_overwrite_replaces_this_sweep_and_keeps_the_others(workplace, undisturb
     other.parent.mkdir(parents=True)
     other.write_text("another sweep of the same films and models\n")
     assert run(attack.main, words(workplace, copy, "--attacks", "fgnm", "--seed", "1", "--overwrite")) == 0
-    assert cells_of(contents(copy)) == {"attacks/InceptionV3/paper/fgsm/0.02.csv", f"{SWEEP}/fgnm/0.0005.csv",
-                                        f"{SWEEP}/fgnm/0.02.csv"}
+    assert cells_of(contents(copy)) == {
+        "attacks/InceptionV3/paper/fgsm/0.02.csv",
+        f"{SWEEP}/fgnm/0.0005.csv",
+        f"{SWEEP}/fgnm/0.02.csv",
+    }
     assert not list((copy / SWEEP).glob("fgsm*")) and not (copy / "examples/pgdnm.npz").exists()
     assert (copy / "clean.csv").read_bytes() == (undisturbed / "clean.csv").read_bytes()
     # The seed moves random starts alone, so these cells come out as before.
@@ -477,13 +511,32 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
     assert not out.exists()
 
 
-@pytest.mark.parametrize("bad", [
-    ["--single-step-strengths", "nan"], ["--single-step-strengths", "inf"], ["--single-step-strengths", "-0.1"],
-    ["--iterative-strengths", "much"], ["--iterative-strengths", "0.12345678"], ["--steps", "0"], ["--steps", "-1"],
-    ["--steps", "2.5"], ["--batch", "0"], ["--films", "0"], ["--seed", "-1"], ["--seed", "x"], ["--attacks", "cw"],
-    ["--norm", "l1"], ["--target", "Flu"], ["--source", "ResNet"], ["--targets", "ResNet"], ["--protocol", "best"], ["--attacks"],
-    ["--strength", "1"]],
-    ids=" ".join)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ["--single-step-strengths", "nan"],
+        ["--single-step-strengths", "inf"],
+        ["--single-step-strengths", "-0.1"],
+        ["--iterative-strengths", "much"],
+        ["--iterative-strengths", "0.12345678"],
+        ["--steps", "0"],
+        ["--steps", "-1"],
+        ["--steps", "2.5"],
+        ["--batch", "0"],
+        ["--films", "0"],
+        ["--seed", "-1"],
+        ["--seed", "x"],
+        ["--attacks", "cw"],
+        ["--norm", "l1"],
+        ["--target", "Flu"],
+        ["--source", "ResNet"],
+        ["--targets", "ResNet"],
+        ["--protocol", "best"],
+        ["--attacks"],
+        ["--strength", "1"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
     with pytest.raises(SystemExit) as caught:
         attack.main(["--out", str(tmp_path / "out"), *bad])
@@ -535,8 +588,13 @@ assert not heavy & set(sys.modules), heavy & set(sys.modules)
 
 def test_help_and_a_finished_run_do_not_load_keras(root, workplace, undisturbed):
     before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}
-    done = subprocess.run([sys.executable, "-c", LIGHT, *words(workplace, undisturbed)], cwd=root, text=True,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": str(root)})
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *words(workplace, undisturbed)],
+        cwd=root,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
     assert done.returncode == 0, done.stderr
     assert "all 8 cells are finished; nothing to do" in done.stdout and not done.stderr
     assert before == {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*")}

@@ -6,8 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LinearSoftmax, reference_attack
 
-from nosign.attacks import (ATTACKS, CONTROLS, NORMS, PAIRS, PAPER_ATTACKS, PROTOCOLS, Attacker, Condition, accumulate,
-                            no_sign_direction, sign_direction, step_effect, unit_noise)
+from nosign.attacks import (
+    ATTACKS,
+    CONTROLS,
+    NORMS,
+    PAIRS,
+    PAPER_ATTACKS,
+    PROTOCOLS,
+    Attacker,
+    Condition,
+    accumulate,
+    no_sign_direction,
+    sign_direction,
+    step_effect,
+    unit_noise,
+)
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.gradients import LOSSES, to_numpy
@@ -88,7 +101,21 @@ def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss):
     assert Condition.parse(str(condition)) == condition
 
 
-@pytest.mark.parametrize("name", ["", "free", "paper-l3", "paper-loss", "paper-loss-cross-entropy", "paper-to-Flu", "paper-to-", "budget-l2-l2", "paper-grey-l2", "xpaper"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "free",
+        "paper-l3",
+        "paper-loss",
+        "paper-loss-cross-entropy",
+        "paper-to-Flu",
+        "paper-to-",
+        "budget-l2-l2",
+        "paper-grey-l2",
+        "xpaper",
+    ],
+)
 def test_names_of_no_condition_are_not_taken_for_one(name):
     assert Condition.parse(name) is None
 
@@ -167,8 +194,10 @@ def test_every_attack_follows_the_papers_equations(linear, attacker, name, proto
     noise = unit_noise(8, range(len(films)), SHAPE)
     options = {"protocol": protocol, "norm": norm, "targeted": targeted, "steps": 4}
     found = perturb(attacker, name, films, labels, 0.02, noise=noise, **options)
-    expected = [reference_attack(model, name, film, label.argmax(), 0.02, noise=start, **options)
-                for film, label, start in zip(films, labels, noise)]
+    expected = [
+        reference_attack(model, name, film, label.argmax(), 0.02, noise=start, **options)
+        for film, label, start in zip(films, labels, noise)
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -235,7 +264,9 @@ def test_momentum_adds_gradients_of_unit_l1_norm_whatever_their_scale(scale):
     rng = np.random.default_rng(5)
     first, second = rng.normal(size=(2, 3, *SHAPE)).astype(np.float32)
     unit = [np.float64(g) / np.abs(np.float64(g)).sum((1, 2, 3), keepdims=True) for g in (first, second)]
-    nothing, small, second = (ops.convert_to_tensor(array) for array in (np.zeros_like(first), first * np.float32(scale), second))
+    nothing, small, second = (
+        ops.convert_to_tensor(array) for array in (np.zeros_like(first), first * np.float32(scale), second)
+    )
     kept = accumulate(0.5, nothing, small)
     np.testing.assert_allclose(to_numpy(accumulate(0.5, kept, second)), 0.5 * unit[0] + unit[1], atol=1e-7)
     np.testing.assert_array_equal(to_numpy(accumulate(0.5, nothing, 0 * small)), 0)
@@ -270,8 +301,9 @@ def test_a_film_alone_gives_the_same_result_as_in_a_batch(curved, name, batch):
     noise = unit_noise(0, range(len(films)), films.shape[1:])
     together = perturb(attacker, name, films, labels, 0.004, steps=3)
     parts = [slice(start, start + batch) for start in range(0, len(films), batch)]
-    found = np.concatenate([perturb(attacker, name, films[part], labels[part], 0.004, steps=3, noise=noise[part])
-                            for part in parts])
+    found = np.concatenate(
+        [perturb(attacker, name, films[part], labels[part], 0.004, steps=3, noise=noise[part]) for part in parts]
+    )
     assert np.abs(found - together).max() < 1e-6
 
 
@@ -281,7 +313,7 @@ def test_a_strength_a_film_equals_films_attacked_one_by_one(curved, name):
     strengths = np.linspace(0, 0.02, 5)
     found = perturb(attacker, name, films[:5], labels[:5], strengths, steps=3)
     for i, strength in enumerate(strengths):
-        alone = perturb(attacker, name, films[i:i + 1], labels[i:i + 1], strength, steps=3)
+        alone = perturb(attacker, name, films[i : i + 1], labels[i : i + 1], strength, steps=3)
         assert np.abs(found[i] - alone[0]).max() < 1e-6
 
 
@@ -328,15 +360,19 @@ def test_no_attack_reaches_a_boundary_outside_its_budget(boundary, name):
 @pytest.mark.parametrize("iterative, single", [("bim", "fgsm"), ("binm", "fgnm")])
 def test_one_step_of_an_iterative_attack_is_the_single_step_attack(curved, iterative, single, protocol):
     attacker, _, films, labels = curved
-    np.testing.assert_array_equal(perturb(attacker, iterative, films, labels, 0.004, steps=1, protocol=protocol),
-                                  perturb(attacker, single, films, labels, 0.004, protocol=protocol))
+    np.testing.assert_array_equal(
+        perturb(attacker, iterative, films, labels, 0.004, steps=1, protocol=protocol),
+        perturb(attacker, single, films, labels, 0.004, protocol=protocol),
+    )
 
 
 def test_single_step_attacks_do_not_depend_on_the_number_of_steps(curved):
     attacker, _, films, labels = curved
     for protocol in PROTOCOLS:
-        np.testing.assert_array_equal(perturb(attacker, "fgsm", films, labels, 0.004, steps=10, protocol=protocol),
-                                      perturb(attacker, "fgsm", films, labels, 0.004, steps=1, protocol=protocol))
+        np.testing.assert_array_equal(
+            perturb(attacker, "fgsm", films, labels, 0.004, steps=10, protocol=protocol),
+            perturb(attacker, "fgsm", films, labels, 0.004, steps=1, protocol=protocol),
+        )
 
 
 @EVERY_PROTOCOL
@@ -364,16 +400,20 @@ def test_random_starts_depend_on_the_seed_and_the_film_alone():
 def test_a_shared_first_gradient_changes_nothing(curved, name):
     attacker, _, films, labels = curved
     shared = to_numpy(attacker.gradient(films, labels)[0])
-    np.testing.assert_array_equal(perturb(attacker, name, films, labels, 0.004, steps=3, first_gradient=shared),
-                                  perturb(attacker, name, films, labels, 0.004, steps=3))
+    np.testing.assert_array_equal(
+        perturb(attacker, name, films, labels, 0.004, steps=3, first_gradient=shared),
+        perturb(attacker, name, films, labels, 0.004, steps=3),
+    )
 
 
 @pytest.mark.parametrize("name", ["pgd", "pgdnm"])
 def test_a_random_start_does_not_use_the_gradient_at_the_film(curved, name):
     attacker, _, films, labels = curved
     wrong = np.zeros_like(films)
-    np.testing.assert_array_equal(perturb(attacker, name, films, labels, 0.004, steps=1, first_gradient=wrong),
-                                  perturb(attacker, name, films, labels, 0.004, steps=1))
+    np.testing.assert_array_equal(
+        perturb(attacker, name, films, labels, 0.004, steps=1, first_gradient=wrong),
+        perturb(attacker, name, films, labels, 0.004, steps=1),
+    )
 
 
 def losses(model, films, labels):
@@ -395,8 +435,10 @@ def test_iterative_is_not_weaker_than_single_step_at_equal_total_strength(curved
 @EVERY_ATTACK
 def test_white_box_accuracy_falls_with_strength_to_chance_or_below(curved, name):
     attacker, model, films, labels = curved
-    right = [(to_numpy(model(perturb(attacker, name, films, labels, strength))).argmax(-1) == labels.argmax(-1)).mean()
-             for strength in (0, 0.003, 0.01, 0.03, 0.1, 1)]
+    right = [
+        (to_numpy(model(perturb(attacker, name, films, labels, strength))).argmax(-1) == labels.argmax(-1)).mean()
+        for strength in (0, 0.003, 0.01, 0.03, 0.1, 1)
+    ]
     assert right[0] == 1 and right[-1] <= 1 / 3
     assert all(later <= earlier + 0.1 for earlier, later in zip(right, right[1:]))
 
@@ -411,8 +453,7 @@ def test_float64_films_and_tensors_are_attacked_like_float32_films(curved):
     np.testing.assert_array_equal(to_numpy(found), expected)
 
 
-GOOD = {"films": np.full((4, *SHAPE), 0.5, np.float32), "labels": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]],
-        "strength": 0.01}
+GOOD = {"films": np.full((4, *SHAPE), 0.5, np.float32), "labels": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]], "strength": 0.01}
 BAD = {
     "grey levels": ({"films": GOOD["films"] * 255}, "[0, 1]"),
     "negative pixel": ({"films": GOOD["films"] - 0.6}, "[0, 1]"),
@@ -467,8 +508,10 @@ def test_a_grey_attack_leaves_grey_films_grey_and_equals_the_slow_reference(line
     found = perturb(Attacker(model.logits_model()), name, films, labels, 0.02, protocol=protocol, steps=3, grey=True)
     assert np.ptp(found, axis=-1).max() < 1e-7 < np.abs(found - films).max()
     noise = unit_noise(0, range(len(films)), SHAPE)
-    expected = [reference_attack(model, name, film, label.argmax(), 0.02, protocol=protocol, steps=3, noise=start, grey=True)
-                for film, label, start in zip(films, labels, noise)]
+    expected = [
+        reference_attack(model, name, film, label.argmax(), 0.02, protocol=protocol, steps=3, noise=start, grey=True)
+        for film, label, start in zip(films, labels, noise)
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 

@@ -41,8 +41,9 @@ np.savez(sys.argv[3], backend=device["backend"], **{name: to_numpy(array) for na
 def on(backend, root, *words):
     """Run Python with a Keras backend in the checkout; return what it printed."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(root)}
-    return subprocess.run([sys.executable, *map(str, words)], cwd=root, env=environment, check=True, capture_output=True,
-                          text=True).stdout
+    return subprocess.run(
+        [sys.executable, *map(str, words)], cwd=root, env=environment, check=True, capture_output=True, text=True
+    ).stdout
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +91,46 @@ def test_training_attack_and_tables_run_on_jax(root, tmp_path):
     labels = np.arange(24) % 3
     splits = ["train"] * 12 + ["validation"] * 6 + ["test"] * 6
     write_data(tmp_path / "data", random_films(24, SIZE, seed=52), labels, splits)
-    on("jax", root, "train_finetune.py", "--data", tmp_path / "data", "--out", tmp_path / "model", "--models", "VGG16",
-       "--weights", "none", "--epochs", 1, "--batch", 4)
-    on("jax", root, "attack.py", "--data", tmp_path / "data", "--models", tmp_path / "model", "--out", tmp_path / "results",
-       "--targets", "VGG16", "--attacks", "fgsm", "binm", "shuffled", "--single-step-strengths", 0.01, "--iterative-strengths", 0.01,
-       "--steps", 2)
+    on(
+        "jax",
+        root,
+        "train_finetune.py",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "model",
+        "--models",
+        "VGG16",
+        "--weights",
+        "none",
+        "--epochs",
+        1,
+        "--batch",
+        4,
+    )
+    on(
+        "jax",
+        root,
+        "attack.py",
+        "--data",
+        tmp_path / "data",
+        "--models",
+        tmp_path / "model",
+        "--out",
+        tmp_path / "results",
+        "--targets",
+        "VGG16",
+        "--attacks",
+        "fgsm",
+        "binm",
+        "shuffled",
+        "--single-step-strengths",
+        0.01,
+        "--iterative-strengths",
+        0.01,
+        "--steps",
+        2,
+    )
     on("jax", root, "data_figure.py", "--results", tmp_path / "results", "--models", tmp_path / "model")
     manifest = json.loads((tmp_path / "results/attacks/VGG16/paper/manifest.json").read_text())
     assert manifest["device"]["backend"] == "jax" and manifest["finished"]

@@ -48,8 +48,9 @@ def test_a_rival_as_it_comes_does_not_inherit_what_nosign_sets(monkeypatch, oned
         assert process.run("flag")[1] == seen
 
 
-@pytest.mark.parametrize("work, reason", [("mistake", "ZeroDivisionError: division by zero"), ("end", "status 3"),
-                                          ("no such work", "KeyError")])
+@pytest.mark.parametrize(
+    "work, reason", [("mistake", "ZeroDivisionError: division by zero"), ("end", "status 3"), ("no such work", "KeyError")]
+)
 def test_a_process_that_fails_says_why_and_goes_on_saying_it(work, reason):
     with worker() as process:
         for _ in range(2):
@@ -64,8 +65,15 @@ def test_rivals_that_cannot_run_become_rows_beside_those_that_can(tmp_path):
         rows = noted(library_rows(ours, dict(zip(("whole", "broken", "half"), others)), TASK, 2))
     found = {row.what.partition(",")[0]: row.error for row in rows}
     reason = "ZeroDivisionError: division by zero"
-    assert found == {"broken": "ImportError: no such library", "whole: FGSM": "", "half: FGSM": "", "whole: PGD": "",
-                     "half: PGD": reason, "whole: Table II's FGSM half": "", "half: Table II's FGSM half": reason}
+    assert found == {
+        "broken": "ImportError: no such library",
+        "whole: FGSM": "",
+        "half: FGSM": "",
+        "whole: PGD": "",
+        "half: PGD": reason,
+        "whole: Table II's FGSM half": "",
+        "half: Table II's FGSM half": reason,
+    }
     write_rows(tmp_path, rows, "# Speed")
     assert "cannot run: ImportError: no such library" in (tmp_path / "bench.md").read_text()
     assert (tmp_path / "bench.csv").read_text().count(reason) == 2

@@ -21,8 +21,11 @@ def sets(raw_sets, tmp_path):
     return sets
 
 
-FILES = ["chest_xray/train/NORMAL/IM-0001-0001.jpeg", "chest_xray/val/PNEUMONIA/person1_virus_1.jpeg",
-         "chest_xray/test/PNEUMONIA/person2_bacteria_1.jpeg"]
+FILES = [
+    "chest_xray/train/NORMAL/IM-0001-0001.jpeg",
+    "chest_xray/val/PNEUMONIA/person1_virus_1.jpeg",
+    "chest_xray/test/PNEUMONIA/person2_bacteria_1.jpeg",
+]
 
 
 def test_all_three_splits_are_pooled_with_the_folders_labels(sets):
@@ -61,16 +64,26 @@ def test_order_is_not_the_file_systems(sets, monkeypatch):
         __enter__, __exit__ = lambda self: self, lambda *_: None
 
     monkeypatch.setattr(os, "listdir", lambda *path: sorted(listdir(*path), reverse=True))
-    monkeypatch.setattr(os, "scandir",
-                        lambda *path: Reversed(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True)))
+    monkeypatch.setattr(
+        os, "scandir", lambda *path: Reversed(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True))
+    )
     assert [path.name for path in sets.chest_xray.glob("*")] == ["val", "train", "test"]
     assert [film.file for film in read_chest_xray(sets.chest_xray)] == expected
 
 
-@pytest.mark.parametrize("file, patient", [
-    ("person12_virus_34.jpeg", "person12"), ("person12_bacteria_7.jpeg", "person12"), ("IM-0115-0001.jpeg", "IM-0115"),
-    ("IM-0640-0001-0002.jpeg", "IM-0640"), ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM-0383"),
-    ("BACTERIA-1135262-0004.jpeg", "1135262"), ("VIRUS-1135262-0001.jpeg", "1135262"), ("NORMAL-1135262-0001.jpeg", "1135262")])
+@pytest.mark.parametrize(
+    "file, patient",
+    [
+        ("person12_virus_34.jpeg", "person12"),
+        ("person12_bacteria_7.jpeg", "person12"),
+        ("IM-0115-0001.jpeg", "IM-0115"),
+        ("IM-0640-0001-0002.jpeg", "IM-0640"),
+        ("NORMAL2-IM-0383-0001.jpeg", "NORMAL2-IM-0383"),
+        ("BACTERIA-1135262-0004.jpeg", "1135262"),
+        ("VIRUS-1135262-0001.jpeg", "1135262"),
+        ("NORMAL-1135262-0001.jpeg", "1135262"),
+    ],
+)
 def test_patient_stands_in_the_file_name(file, patient):
     assert patient_of(file) == f"kermany:{patient}"
 

@@ -74,10 +74,14 @@ def test_parameter_counts_are_the_papers(name):
 
 
 def test_the_published_table_holds_the_papers_numbers():
-    assert {name: (backbone.top1, backbone.top5, backbone.paper_parameters, backbone.paper_correct)
-            for name, backbone in BACKBONES.items()} == {
-        "VGG16": (71.3, 90.1, 14_747_715, 830), "InceptionV3": (77.9, 93.7, 21_934_307, 811),
-        "DenseNet201": (77.3, 93.6, 18_452_803, 871)}
+    assert {
+        name: (backbone.top1, backbone.top5, backbone.paper_parameters, backbone.paper_correct)
+        for name, backbone in BACKBONES.items()
+    } == {
+        "VGG16": (71.3, 90.1, 14_747_715, 830),
+        "InceptionV3": (77.9, 93.7, 21_934_307, 811),
+        "DenseNet201": (77.3, 93.6, 18_452_803, 871),
+    }
     # 92.22, 90.11 and 96.78 % of 900 films.
     assert [round(backbone.paper_correct / 9, 2) for backbone in BACKBONES.values()] == [92.22, 90.11, 96.78]
 
@@ -86,8 +90,11 @@ def test_the_published_table_holds_the_papers_numbers():
 def test_imagenet_preprocessing_inside_the_model_is_the_backbones_own(transparent, tmp_path, name):
     import keras
 
-    module = {"VGG16": keras.applications.vgg16, "InceptionV3": keras.applications.inception_v3,
-              "DenseNet201": keras.applications.densenet}[name]
+    module = {
+        "VGG16": keras.applications.vgg16,
+        "InceptionV3": keras.applications.inception_v3,
+        "DenseNet201": keras.applications.densenet,
+    }[name]
     films = films_in_unit_range(2, 80)
     expected = module.preprocess_input(films.astype(np.float64) * 255)
     classifiers.save(classifiers.build(name, 80, preprocessing="imagenet"), tmp_path / "model.keras")
@@ -189,8 +196,9 @@ def spoil(kind, folder, good):
                 group[name] = np.zeros((3, 3, 1, 64), np.float32)
 
 
-@pytest.mark.parametrize("kind", ["text", "empty", "cut off", "another backbone's", "other HDF5", "other shapes",
-                                  "a missing weight"])
+@pytest.mark.parametrize(
+    "kind", ["text", "empty", "cut off", "another backbone's", "other HDF5", "other shapes", "a missing weight"]
+)
 def test_a_wrong_weights_file_is_refused_with_one_line(weight_folder, tmp_path, kind):
     spoil(kind, tmp_path, weight_folder[0] / WEIGHT_FILES["VGG16"])
     with pytest.raises(UserError, match="does not fit VGG16 without its top") as caught:

@@ -76,8 +76,12 @@ def found(request, root, tmp_path_factory):
         kernel = np.random.default_rng(7).normal(size=(int(np.prod(PIXELS)), classes)).astype(np.float32)
         films, labels = films_of_margins(classes, kernel)
         aims = (labels + 1) % classes
-        given |= {f"kernel {classes}": kernel, f"films {classes}": films, f"labels {classes}": np.eye(classes, dtype=np.float32)[labels],
-                  f"aims {classes}": np.eye(classes, dtype=np.float32)[aims]}
+        given |= {
+            f"kernel {classes}": kernel,
+            f"films {classes}": films,
+            f"labels {classes}": np.eye(classes, dtype=np.float32)[labels],
+            f"aims {classes}": np.eye(classes, dtype=np.float32)[aims],
+        }
     np.savez(folder / "given.npz", **given)
     (folder / "probe.py").write_text(PROBE)
     command = [sys.executable, folder / "probe.py", folder / "given.npz", folder / "found.npz", *LOSSES]
@@ -102,14 +106,14 @@ def test_a_softmax_taken_for_logits_leaves_confident_films_without_a_gradient(fo
     given, gradients = found
     moved = np.abs(gradients["softmax 10 False"]).reshape(len(MARGINS), -1).max(1) > 0
     # exp(-104) is zero in float32, even among its subnormal numbers.
-    assert moved[:MARGINS.index(80) + 1].all() and not moved[MARGINS.index(200):].any()
+    assert moved[: MARGINS.index(80) + 1].all() and not moved[MARGINS.index(200) :].any()
 
 
 def test_clipped_probabilities_leave_films_beyond_a_margin_of_16_without_a_gradient(found):
     given, gradients = found
     moved = np.abs(gradients["probabilities 2 False"]).reshape(len(MARGINS), -1).max(1) > 0
     # log(1e7 - 1) = 16.1 is the margin of a probability of 1 - 1e-7.
-    assert moved[:MARGINS.index(15) + 1].all() and not moved[MARGINS.index(17):].any()
+    assert moved[: MARGINS.index(15) + 1].all() and not moved[MARGINS.index(17) :].any()
 
 
 def test_a_film_whose_logits_are_not_finite_has_no_gradient_and_its_neighbours_keep_theirs():

@@ -21,26 +21,41 @@ def labels_of(films):
 
 def test_patient_ids_may_hold_spaces(sets):
     sets.add_covidx("a.png", "COVID 12 34", class_8a="COVID-19")
-    film, = read_covidx(sets.covidx)[0]
+    (film,) = read_covidx(sets.covidx)[0]
     assert (film.patient, film.collection, film.file) == ("sirm:COVID 12 34", "covidx/sirm", "covidx-cxr2/train/a.png")
 
 
-@pytest.mark.parametrize("listed_id, file", [
-    ("COVID 1234", "COVID-1234.jpg"), ("COVID 921", "COVID(921).png"), ("COVID-19 (3)", "covid_19(3).PNG"),
-    ("47c78742-4998-4878-aec4-37b11b1354ac", "47c78742-4998-4878-aec4-37b11b1354ac.png"),
-    ("Normal-10161", "Normal-10161.jpg"), ("COVID-00015a", "COVID-00015a.png")])
+@pytest.mark.parametrize(
+    "listed_id, file",
+    [
+        ("COVID 1234", "COVID-1234.jpg"),
+        ("COVID 921", "COVID(921).png"),
+        ("COVID-19 (3)", "covid_19(3).PNG"),
+        ("47c78742-4998-4878-aec4-37b11b1354ac", "47c78742-4998-4878-aec4-37b11b1354ac.png"),
+        ("Normal-10161", "Normal-10161.jpg"),
+        ("COVID-00015a", "COVID-00015a.png"),
+    ],
+)
 def test_id_that_repeats_its_file_name_is_no_patient(sets, listed_id, file):
     sets.add_covidx(file, listed_id)
-    film, = read_covidx(sets.covidx, "paper")[0]
+    (film,) = read_covidx(sets.covidx, "paper")[0]
     assert film.patient == ""
 
 
-@pytest.mark.parametrize("listed_id, file", [
-    ("00000061", "00000061_015.png"), ("287", "000001-27.jpg"), ("COVID-00015", "COVID-00015a.jpg"), ("12", "1-20.png"),
-    ("ANON38", "CR.1.2.840.113564.png"), ("419639-000025", "MIDRC-RICORD-1C-419639-000025-46647-0.png")])
+@pytest.mark.parametrize(
+    "listed_id, file",
+    [
+        ("00000061", "00000061_015.png"),
+        ("287", "000001-27.jpg"),
+        ("COVID-00015", "COVID-00015a.jpg"),
+        ("12", "1-20.png"),
+        ("ANON38", "CR.1.2.840.113564.png"),
+        ("419639-000025", "MIDRC-RICORD-1C-419639-000025-46647-0.png"),
+    ],
+)
 def test_id_that_says_more_than_its_file_name_is_a_patient(sets, listed_id, file):
     sets.add_covidx(file, listed_id, collection="ricord")
-    film, = read_covidx(sets.covidx, "paper")[0]
+    (film,) = read_covidx(sets.covidx, "paper")[0]
     assert film.patient == f"ricord:{listed_id}"
 
 
@@ -82,7 +97,8 @@ def test_real_set_has_the_counts_of_its_manifest(xray):
         normal = {row["file"] for row in listed if row["class"] != "covid"}
         if negatives == "strict":
             normal = {row["file"] for row in listed if row["class"] == "normal" and row["in_8A"] == "yes"} or {
-                row["file"] for row in listed if row["class"] == "normal" and row["in_8A"] in ("1", "True", "true")}
+                row["file"] for row in listed if row["class"] == "normal" and row["in_8A"] in ("1", "True", "true")
+            }
         assert {film.file for film in films if film.label == CLASSES.index("Normal")} == normal
         assert Counter(labels_of(films))["COVID-19"] == 1500
         assert len(films) + left_out.total() == 3118
@@ -144,8 +160,10 @@ def test_malformed_row_is_named(tmp_path, row):
         list(read_list(tmp_path / "train.txt", ("positive", "negative")))
 
 
-@pytest.mark.parametrize("listed_id, file", [
-    ("COVID 12", "COVID 12.png"), ("12", "a b c.png"), ("COVID 1 2", "scan  (1) of 2.png"), ("7", "plain.png")])
+@pytest.mark.parametrize(
+    "listed_id, file",
+    [("COVID 12", "COVID 12.png"), ("12", "a b c.png"), ("COVID 1 2", "scan  (1) of 2.png"), ("7", "plain.png")],
+)
 def test_files_may_hold_spaces(sets, listed_id, file):
     sets.add_covidx(file, listed_id, class_8a="COVID-19")
     sets.add_covidx(f"n {file}", listed_id, "negative", class_8a="normal", split="test")
@@ -160,7 +178,9 @@ def test_each_row_names_its_own_file_where_one_name_ends_like_another(sets):
     sets.add_covidx("a b.png", "a", split="test")
     films = read_covidx(sets.covidx, "paper")[0]
     assert [(film.file.split("/", 1)[1], film.patient) for film in films] == [
-        ("train/b.png", "sirm:a"), ("test/a b.png", "sirm:a")]
+        ("train/b.png", "sirm:a"),
+        ("test/a b.png", "sirm:a"),
+    ]
 
 
 @pytest.mark.parametrize("encoding", ["gbk", "utf-16", "utf-16-le", "utf-16-be", "utf-8", "utf-8-sig"])
@@ -172,7 +192,9 @@ def test_lists_of_chinese_windows_are_read(sets, encoding):
         path.write_bytes((mark + path.read_text(encoding="utf-8").replace("\n", "\r\n")).encode(encoding))
     films = read_covidx(sets.covidx)[0]
     assert [(film.file, film.patient) for film in films] == [
-        ("covidx-cxr2/train/\u80ba\u708e-1.png", "sirm:\u60a3\u8005 1"), ("covidx-cxr2/train/b.png", "sirm:2")]
+        ("covidx-cxr2/train/\u80ba\u708e-1.png", "sirm:\u60a3\u8005 1"),
+        ("covidx-cxr2/train/b.png", "sirm:2"),
+    ]
 
 
 def test_list_in_no_known_code_is_read_as_far_as_it_goes(tmp_path):

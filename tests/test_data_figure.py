@@ -16,15 +16,27 @@ from nosign.errors import run
 from nosign.provenance import sha256_of_file, write_manifest
 
 ROOT = Path(data_figure.__file__).parent
-TABLES = [f"tables/{name}.{ending}"
-          for name in ("table1", "paper", "clean", "table2", "table3", "success", "comparison", "confusion", "effort",
-                       "boundary")
-          for ending in ("csv", "md", "tex")] + ["tables/summary.md", "tables/summary.csv"]
-FIGURES = [f"figures/{name}.{ending}" for name in ("figure1", "figure2", "figure4", "confusion", "figure5", "boundary")
-           for ending in ("png", "pdf")] + ["report.html"]
-SEEDS = [f"{name}.{ending}" for name, endings in (("tables/seeds", ("csv", "md", "tex")), ("tables/runs", ("csv", "md", "tex")),
-                                                  ("tables/summary", ("md",)),
-                                                  ("figures/seeds", ("png", "pdf")), ("report", ("html",))) for ending in endings]
+TABLES = [
+    f"tables/{name}.{ending}"
+    for name in ("table1", "paper", "clean", "table2", "table3", "success", "comparison", "confusion", "effort", "boundary")
+    for ending in ("csv", "md", "tex")
+] + ["tables/summary.md", "tables/summary.csv"]
+FIGURES = [
+    f"figures/{name}.{ending}"
+    for name in ("figure1", "figure2", "figure4", "confusion", "figure5", "boundary")
+    for ending in ("png", "pdf")
+] + ["report.html"]
+SEEDS = [
+    f"{name}.{ending}"
+    for name, endings in (
+        ("tables/seeds", ("csv", "md", "tex")),
+        ("tables/runs", ("csv", "md", "tex")),
+        ("tables/summary", ("md",)),
+        ("figures/seeds", ("png", "pdf")),
+        ("report", ("html",)),
+    )
+    for ending in endings
+]
 
 OLD_RUN, RUN = "seed-2", "seed-10-1"
 
@@ -37,20 +49,30 @@ def write_inputs(root, results="results", models="model", fgsm=4):
     labels = np.array([0, 0, 1, 1, 2, 2])
     films = {"film": range(6), "label": labels}
     (root / models).mkdir(parents=True)
-    (root / models / "models.csv").write_text("model,parameters,correct,films,imagenet_top1,imagenet_top5,weights_sha256\n"
-                                              "VGG16,14749763,6,6,71.3,90.1,ab\n")
+    (root / models / "models.csv").write_text(
+        "model,parameters,correct,films,imagenet_top1,imagenet_top5,weights_sha256\nVGG16,14749763,6,6,71.3,90.1,ab\n"
+    )
     results = root / results
     for name, right in (("fgsm/0.001", fgsm), ("fgnm/0.001", 2), ("bim/0.001", 1)):
         path = results / "attacks/VGG16/paper" / f"{name}.csv"
         path.parent.mkdir(parents=True)
         predictions = np.where(np.arange(6) < right, labels, (labels + 1) % 3)
-        pd.DataFrame({**films, "VGG16": predictions, "VGG16_8bit": labels, "linf": 0.001, "l2": 0.1,
-                      "ssim": 0.99}).to_csv(path, index=False)
+        pd.DataFrame({**films, "VGG16": predictions, "VGG16_8bit": labels, "linf": 0.001, "l2": 0.1, "ssim": 0.99}).to_csv(
+            path, index=False
+        )
     pd.DataFrame({**films, "VGG16": labels}).to_csv(results / "clean.csv", index=False)
     (results / "examples").mkdir()
     film = np.linspace(0, 1, 8 * 8 * 3, dtype=np.float32).reshape(8, 8, 3)
-    np.savez(results / "examples/fgnm.npz", original=film, adversarial=np.stack([film, film]), label=0, film=3,
-             strengths=[0.003, 0.03], predictions=[0, 1, 2], confidences=np.float32([0.9, 0.8, 0.7]))
+    np.savez(
+        results / "examples/fgnm.npz",
+        original=film,
+        adversarial=np.stack([film, film]),
+        label=0,
+        film=3,
+        strengths=[0.003, 0.03],
+        predictions=[0, 1, 2],
+        confidences=np.float32([0.9, 0.8, 0.7]),
+    )
     return ["--results", str(root / "results"), "--models", str(root / "model")]
 
 
@@ -66,29 +88,41 @@ def finished(tmp_path_factory):
 
 def call(arguments, **environment):
     """Run the script in a process of its own."""
-    return subprocess.run([sys.executable, str(ROOT / "data_figure.py"), *arguments], cwd=ROOT, text=True,
-                          capture_output=True, env={**os.environ, **environment})
+    return subprocess.run(
+        [sys.executable, str(ROOT / "data_figure.py"), *arguments],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env={**os.environ, **environment},
+    )
 
 
 def test_writes_every_table_and_figure_and_lists_them(finished):
     root, _, printed = finished
-    written = {str(path.relative_to(root / "results")) for folder in ("tables", "figures")
-               for path in (root / "results" / folder).iterdir()} | {"report.html"}
+    written = {
+        str(path.relative_to(root / "results"))
+        for folder in ("tables", "figures")
+        for path in (root / "results" / folder).iterdir()
+    } | {"report.html"}
     assert written == {*TABLES, *FIGURES, "tables/manifest.json"}
-    assert printed.splitlines()[-len(written) + 1:] == [str(root / "results" / path) for path in TABLES + FIGURES]
+    assert printed.splitlines()[-len(written) + 1 :] == [str(root / "results" / path) for path in TABLES + FIGURES]
 
 
 def test_prints_the_white_box_summary(finished):
     lines = finished[2].splitlines()
     start = lines.index("Table II, white-box: accuracy (%) of VGG16 on 6 films, condition 'paper'")
-    assert [line.split() for line in lines[start + 1:start + 4:2]] == [["strength", "FGSM", "FGNM"],
-                                                                      ["0.001", "66.67", "33.33"]]
+    assert [line.split() for line in lines[start + 1 : start + 4 : 2]] == [
+        ["strength", "FGSM", "FGNM"],
+        ["0.001", "66.67", "33.33"],
+    ]
 
 
 def test_prints_and_writes_the_sentences(finished):
     root, _, printed = finished
-    sentence = ("Condition 'paper', single-step attacks, white-box (VGG16): of 1 strength no-sign left fewer films right at "
-                "0, more at 0, and at 1 the two cannot be told apart (exact McNemar, Holm over 1 comparison, 6 films).")
+    sentence = (
+        "Condition 'paper', single-step attacks, white-box (VGG16): of 1 strength no-sign left fewer films right at "
+        "0, more at 0, and at 1 the two cannot be told apart (exact McNemar, Holm over 1 comparison, 6 films)."
+    )
     assert sentence in printed.splitlines()
     assert f"- {sentence}" in (root / "results/tables/summary.md").read_text().splitlines()
     assert pd.read_csv(root / "results/tables/summary.csv")["sentence"].tolist() == [sentence]
@@ -108,11 +142,14 @@ def seeded(tmp_path_factory):
 def test_each_seed_gets_its_own_tables_and_the_parent_their_spread(seeded):
     root, printed = seeded
     own = [f"{name}/{path}" for name in (OLD_RUN, RUN) for path in TABLES + FIGURES]
-    found = {str(path.relative_to(root / "results")) for pattern in ("tables/*", "figures/*", "report.html")
-             for path in root.glob(f"results/**/{pattern}")}
+    found = {
+        str(path.relative_to(root / "results"))
+        for pattern in ("tables/*", "figures/*", "report.html")
+        for path in root.glob(f"results/**/{pattern}")
+    }
     manifests = {f"{folder}tables/manifest.json" for folder in ("", f"{OLD_RUN}/", f"{RUN}/")}
     assert found == {*own, *SEEDS, *manifests}
-    assert printed.splitlines()[-len(found) + 3:] == [str(root / "results" / path) for path in own + SEEDS]
+    assert printed.splitlines()[-len(found) + 3 :] == [str(root / "results" / path) for path in own + SEEDS]
     spread = pd.read_csv(root / "results/tables/seeds.csv").query("attack == 'fgsm'").iloc[0]
     assert (spread["runs"], spread["mean_percent"]) == (2, pytest.approx(100 * 5 / 6))
     assert "over 2 runs: of 1 comparison no-sign is better in every run at 1, sign in every run at 0; " in printed
@@ -169,14 +206,14 @@ def test_same_cells_give_the_same_bytes(finished, tmp_path):
 
 def test_figures_have_300_dots_an_inch(finished):
     from PIL import Image
+
     with Image.open(finished[0] / "results/figures/figure4.png") as image:
         assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1) and image.width == round(7.16 * 300)
 
 
 def test_files_that_can_no_longer_be_made_are_removed_unless_changed(tmp_path):
     folder = tmp_path / "tables"
-    names = [folder / "table2.md", folder / "table3.md", tmp_path / "figures/figure2.png",
-             tmp_path / "figures/figure3.png"]
+    names = [folder / "table2.md", folder / "table3.md", tmp_path / "figures/figure2.png", tmp_path / "figures/figure3.png"]
     for path in names:
         path.parent.mkdir(exist_ok=True)
         path.write_text(path.name)
@@ -186,15 +223,19 @@ def test_files_that_can_no_longer_be_made_are_removed_unless_changed(tmp_path):
     assert [path.exists() for path in names] == [True, False, False, True]
 
 
-@pytest.mark.parametrize("spoil, complaint", [
-    (lambda root: (root / "model/models.csv").unlink(), "models.csv: not found; run train_finetune.py"),
-    (lambda root: (root / "results/clean.csv").unlink(), "clean.csv: not found; run attack.py"),
-    (lambda root: (root / "results/attacks").rename(root / "results/elsewhere"),
-     "attacks: no finished cells; run attack.py"),
-    (lambda root: (root / "results/attacks/VGG16/paper/bim/0.001.csv").write_text("film,label\n0"),
-     "bim/0.001.csv: lacks"),
-    (lambda root: (root / "results/examples/fgnm.npz").write_bytes(b"PK"), "fgnm.npz: not a complete example"),
-])
+@pytest.mark.parametrize(
+    "spoil, complaint",
+    [
+        (lambda root: (root / "model/models.csv").unlink(), "models.csv: not found; run train_finetune.py"),
+        (lambda root: (root / "results/clean.csv").unlink(), "clean.csv: not found; run attack.py"),
+        (
+            lambda root: (root / "results/attacks").rename(root / "results/elsewhere"),
+            "attacks: no finished cells; run attack.py",
+        ),
+        (lambda root: (root / "results/attacks/VGG16/paper/bim/0.001.csv").write_text("film,label\n0"), "bim/0.001.csv: lacks"),
+        (lambda root: (root / "results/examples/fgnm.npz").write_bytes(b"PK"), "fgnm.npz: not a complete example"),
+    ],
+)
 def test_unusable_input_gives_one_line_and_status_1(tmp_path, capsys, spoil, complaint):
     arguments = write_inputs(tmp_path)
     spoil(tmp_path)
@@ -237,7 +278,9 @@ def give_logits(path, models=("VGG16", "VGG16_8bit"), **more):
 
 def test_rows_with_logits_give_the_tables_of_rows_with_classes(finished, tmp_path):
     arguments = write_inputs(tmp_path)
-    give_logits(tmp_path / "results/clean.csv", collection="covidx/sirm", patient=[0, 0, 1, None, None, 2], group=[0, 0, 1, 2, 3, 4])
+    give_logits(
+        tmp_path / "results/clean.csv", collection="covidx/sirm", patient=[0, 0, 1, None, None, 2], group=[0, 0, 1, 2, 3, 4]
+    )
     for path in (tmp_path / "results/attacks").rglob("*.csv"):
         give_logits(path, linf_8bit=0.0, l2_8bit=0.0, ssim_8bit=1.0)
     turning = "film,label,target,strength,status,l2,linf,ssim,cosine,right_again,grid\n3,1,VGG16,0.001,turned,0.1,0.001,0.99,0.7,0,rrttttttttttt\n"
@@ -248,7 +291,9 @@ def test_rows_with_logits_give_the_tables_of_rows_with_classes(finished, tmp_pat
         assert (tmp_path / "results" / table).read_bytes() == (finished[0] / "results" / table).read_bytes(), table
 
 
-@pytest.mark.parametrize("name, column", [("clean.csv", "VGG16_logit1"), ("attacks/VGG16/paper/fgsm/0.001.csv", "VGG16_8bit_logit0")])
+@pytest.mark.parametrize(
+    "name, column", [("clean.csv", "VGG16_logit1"), ("attacks/VGG16/paper/fgsm/0.001.csv", "VGG16_8bit_logit0")]
+)
 def test_logits_that_are_no_numbers_are_refused(tmp_path, name, column):
     arguments = write_inputs(tmp_path)
     give_logits(tmp_path / "results" / name)

@@ -5,8 +5,17 @@ import csv
 import numpy as np
 import pytest
 
-from nosign.dataset import (CLASSES, FORMER_INDEX_COLUMNS, IMAGES, INDEX, INDEX_COLUMNS, SPLITS, open_split, read_index,
-                            running_numbers)
+from nosign.dataset import (
+    CLASSES,
+    FORMER_INDEX_COLUMNS,
+    IMAGES,
+    INDEX,
+    INDEX_COLUMNS,
+    SPLITS,
+    open_split,
+    read_index,
+    running_numbers,
+)
 from nosign.errors import UserError
 
 FILMS = 12
@@ -25,8 +34,23 @@ def data(tmp_path, images):
     """
     np.save(tmp_path / IMAGES, images)
     patients = [f"p{row // 2}" if row < 8 else "" for row in range(FILMS)]
-    write_index(tmp_path, [[row, SPLITS[row % 3], row // 4, CLASSES[row // 4], f"collection{row % 2}", patient,
-                            patient or f"file{row}", f"file{row}", "0"] for row, patient in enumerate(patients)])
+    write_index(
+        tmp_path,
+        [
+            [
+                row,
+                SPLITS[row % 3],
+                row // 4,
+                CLASSES[row // 4],
+                f"collection{row % 2}",
+                patient,
+                patient or f"file{row}",
+                f"file{row}",
+                "0",
+            ]
+            for row, patient in enumerate(patients)
+        ],
+    )
     return tmp_path
 
 
@@ -46,9 +70,14 @@ def test_split_holds_its_films_in_order(data, images, start, split):
     assert np.array_equal(films.pixels(), images[start::3].astype(np.float32) / np.float32(255))
 
 
-@pytest.mark.parametrize("split, patients, groups", [
-    ("train", [0, 1, 3, -1], [0, 1, 3, 5]), ("validation", [0, 2, 3, -1], [0, 2, 3, 6]),
-    ("test", [1, 2, -1, -1], [1, 2, 4, 7])])
+@pytest.mark.parametrize(
+    "split, patients, groups",
+    [
+        ("train", [0, 1, 3, -1], [0, 1, 3, 5]),
+        ("validation", [0, 2, 3, -1], [0, 2, 3, 6]),
+        ("test", [1, 2, -1, -1], [1, 2, 4, 7]),
+    ],
+)
 def test_patients_and_groups_are_numbered_over_the_films_of_all_splits(data, split, patients, groups):
     films = open_split(data, split)
     assert films.patients.tolist() == patients and films.groups.tolist() == groups
@@ -61,8 +90,14 @@ def test_running_numbers_follow_first_appearance():
 
 
 def test_folder_prepared_earlier_opens_with_the_patient_as_the_group(data):
-    write_index(data, [[row, SPLITS[row % 3], row // 4, CLASSES[row // 4], f"source{row}", f"p{row // 2}", f"file{row}", "0"]
-                       for row in range(FILMS)], FORMER_INDEX_COLUMNS)
+    write_index(
+        data,
+        [
+            [row, SPLITS[row % 3], row // 4, CLASSES[row // 4], f"source{row}", f"p{row // 2}", f"file{row}", "0"]
+            for row in range(FILMS)
+        ],
+        FORMER_INDEX_COLUMNS,
+    )
     assert tuple(read_index(data)[0]) == INDEX_COLUMNS
     films = open_split(data, "train")
     assert films.collections == ["source0", "source3", "source6", "source9"] and films.files[1] == "file3"
@@ -128,8 +163,9 @@ def test_array_cut_off_and_archive_and_pickle_are_one_line(data, images):
         open_split(data, "train")
 
 
-@pytest.mark.parametrize("change", [lambda a: a[:-1], lambda a: a[..., :1], lambda a: a[:, :4], lambda a: a[0],
-                                    lambda a: a.astype(np.float32)])
+@pytest.mark.parametrize(
+    "change", [lambda a: a[:-1], lambda a: a[..., :1], lambda a: a[:, :4], lambda a: a[0], lambda a: a.astype(np.float32)]
+)
 def test_array_that_the_index_does_not_describe_is_refused(data, images, change):
     np.save(data / IMAGES, change(images))
     with pytest.raises(UserError, match=r"describes uint8 \(12, size, size, 3\)"):

@@ -23,10 +23,22 @@ def sets(raw_sets, tmp_path):
 def test_without_network_or_kagglehub_one_line_says_what_to_fetch_by_hand(tmp_path, root, installed):
     if not installed:
         (tmp_path / "kagglehub.py").write_text("raise ModuleNotFoundError('No module named kagglehub')")
-    environment = {**os.environ, "KAGGLE_API_ENDPOINT": UNREACHABLE, "HTTPS_PROXY": UNREACHABLE,
-                   "HTTP_PROXY": UNREACHABLE, "KAGGLEHUB_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-m", "data_processing.download", "--out", str(tmp_path / "raw")], cwd=root,
-                          env=environment, capture_output=True, text=True, timeout=60)
+    environment = {
+        **os.environ,
+        "KAGGLE_API_ENDPOINT": UNREACHABLE,
+        "HTTPS_PROXY": UNREACHABLE,
+        "HTTP_PROXY": UNREACHABLE,
+        "KAGGLEHUB_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "data_processing.download", "--out", str(tmp_path / "raw")],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     line = done.stderr.strip().splitlines()[-1]
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert line.startswith("error: andyczhao/covidx-cxr2/versions/3 could not be fetched (")
@@ -93,5 +105,5 @@ def test_another_version_already_there_is_one_line(sets, tmp_path, capsys):
     (tmp_path / "raw" / download.COVIDX.folder).symlink_to(sets.covidx)
     (tmp_path / "raw" / download.CHEST_XRAY.folder).symlink_to(sets.chest_xray)
     assert run(download.main, ["--out", str(tmp_path / "raw")]) == 1
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert "found {'COVID-19': 2} films, the published set has" in line

@@ -44,8 +44,15 @@ def shown_rows(table):
 
 
 def test_effort_tells_mean_and_largest_norms_and_the_psnr_of_changed_films(tmp_path):
-    write_cell(tmp_path, "paper/fgsm/0.01", [0, 1, 1, 2], linf=[0, 0.01, 0.02, 0.03], l2=[0, 1, 2, 5], ssim=[1, 1, 0.9, 0.7],
-               psnr=[np.inf, 40, 50, 60])
+    write_cell(
+        tmp_path,
+        "paper/fgsm/0.01",
+        [0, 1, 1, 2],
+        linf=[0, 0.01, 0.02, 0.03],
+        l2=[0, 1, 2, 5],
+        ssim=[1, 1, 0.9, 0.7],
+        psnr=[np.inf, 40, 50, 60],
+    )
     (row,) = effort.measure_effort(sweeps_of(tmp_path)[0]).to_dict("records")
     assert (row["linf_mean"], row["linf_largest"]) == pytest.approx((0.015, 0.03))
     assert (row["l2_mean"], row["l2_largest"], row["ssim_mean"]) == pytest.approx((2, 5, 0.9))
@@ -128,14 +135,18 @@ def test_cosine_is_averaged_over_films_that_have_one_and_gains_over_all(tmp_path
     assert shown_rows(made["theory"]) == [["BIM", "0.01", "2", "0.500", "0.600", "0.400", "4", "2.5", "62.50"]]
 
 
-@pytest.mark.parametrize("change, complaint", [
-    (lambda text: text.replace("\n12,2,0.4,2,1", ""), "each of the 4 films of clean.csv once a step"),
-    (lambda text: text.replace("\n12,2", "\n9,2"), "each of the 4 films of clean.csv once a step"),
-    (lambda text: text.replace("\n12,", "\n13,"), "each of the 4 films of clean.csv once a step"),
-    (lambda text: text.replace("0.7,3", "x,3"), "line 4: a field is empty or not a number"),
-    (lambda text: text.replace("0.7,3", "inf,3"), "line 4: a field is empty or not a number"),
-    (lambda text: text.replace("gained", "won"), "lacks the column gained"),
-    (lambda text: text[:text.index("\n") + 1], "has a heading but no rows")])
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda text: text.replace("\n12,2,0.4,2,1", ""), "each of the 4 films of clean.csv once a step"),
+        (lambda text: text.replace("\n12,2", "\n9,2"), "each of the 4 films of clean.csv once a step"),
+        (lambda text: text.replace("\n12,", "\n13,"), "each of the 4 films of clean.csv once a step"),
+        (lambda text: text.replace("0.7,3", "x,3"), "line 4: a field is empty or not a number"),
+        (lambda text: text.replace("0.7,3", "inf,3"), "line 4: a field is empty or not a number"),
+        (lambda text: text.replace("gained", "won"), "lacks the column gained"),
+        (lambda text: text[: text.index("\n") + 1], "has a heading but no rows"),
+    ],
+)
 def test_a_damaged_record_of_steps_is_named_with_its_fault(tmp_path, change, complaint):
     path = write_cell(tmp_path, "paper/bim/0.01", CLEAN)
     path.with_name("0.01.steps.csv").write_text(change(STEPS))
@@ -193,12 +204,19 @@ def test_an_attack_without_success_has_no_share_that_survives(tmp_path):
 
 
 def test_storing_pools_sign_and_no_sign_over_complete_pairs(tmp_path):
-    write_stored(write_cell(tmp_path, "paper/fgsm/0.01", [1, 1, 2, 0]), {"JPEG 90": [1, 0, 1, 2], "JPEG 75": [1, 0, 1, 2]})  # 1 of 3
-    write_stored(write_cell(tmp_path, "paper/fgnm/0.01", [1, 1, 1, 0]), {"JPEG 90": [1, 1, 1, 2], "JPEG 75": [1, 1, 1, 2]})  # 2 of 2
+    write_stored(
+        write_cell(tmp_path, "paper/fgsm/0.01", [1, 1, 2, 0]), {"JPEG 90": [1, 0, 1, 2], "JPEG 75": [1, 0, 1, 2]}
+    )  # 1 of 3
+    write_stored(
+        write_cell(tmp_path, "paper/fgnm/0.01", [1, 1, 1, 0]), {"JPEG 90": [1, 1, 1, 2], "JPEG 75": [1, 1, 1, 2]}
+    )  # 2 of 2
     write_stored(write_cell(tmp_path, "paper/fgnm/0.02", [1, 1, 2, 0]), {"JPEG 75": [0, 0, 1, 2]})  # without a twin
     _, _, sentences = everything_of(tmp_path)
-    assert any("of the 3 / 2 films that sign / no-sign attacks turned, and of the 2 that both turned, so many are still turned after "
-               "storing: 1 / 2 and 1 / 2 after JPEG 90 and JPEG 75 (all" in sentence for sentence in sentences)
+    assert any(
+        "of the 3 / 2 films that sign / no-sign attacks turned, and of the 2 that both turned, so many are still turned after "
+        "storing: 1 / 2 and 1 / 2 after JPEG 90 and JPEG 75 (all" in sentence
+        for sentence in sentences
+    )
 
 
 def test_what_storing_does_to_clean_films_is_counted_by_model(tmp_path):
@@ -206,8 +224,10 @@ def test_what_storing_does_to_clean_films_is_counted_by_model(tmp_path):
     clean = records.read_clean(tmp_path)
     assert storing.count_stored_clean(tmp_path, clean) is None
     # Right before: 7, 8, 9. After JPEG 9 is wrong and 12 is right.
-    finished.write(tmp_path / "clean.stored.csv", pd.concat([FILMS.assign(storage="16 bits", VGG16=CLEAN),
-                                                             FILMS.assign(storage="JPEG 75", VGG16=[0, 0, 2, 2])]))
+    finished.write(
+        tmp_path / "clean.stored.csv",
+        pd.concat([FILMS.assign(storage="16 bits", VGG16=CLEAN), FILMS.assign(storage="JPEG 75", VGG16=[0, 0, 2, 2])]),
+    )
     stored = storing.count_stored_clean(tmp_path, clean)
     assert stored[["right_before", "correct", "fallen"]].to_numpy().tolist() == [[3, 3, 0], [3, 3, 1]]
     assert shown_rows(storing.stored_clean_table(stored)) == [["VGG16", "3", "3", "0", "3", "1"]]
@@ -218,10 +238,14 @@ def test_storages_come_with_more_bits_before_fewer_and_jpeg_last():
     assert storing.storages_in(stored) == ["16 bits", "10 bits", "8 bits", "JPEG 95", "JPEG 75"]
 
 
-@pytest.mark.parametrize("change, complaint", [
-    (lambda text: text.replace("\n12,2,JPEG 75,2", ""), "films under 'JPEG 75' are not the 4 of clean.csv"),
-    (lambda text: text.replace("VGG16", "seen"), "no model of clean.csv"),
-    (lambda text: text.replace("JPEG 75,0", "JPEG 75,9", 1), "VGG16 is 9, expected a class from 0 to 2")])
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda text: text.replace("\n12,2,JPEG 75,2", ""), "films under 'JPEG 75' are not the 4 of clean.csv"),
+        (lambda text: text.replace("VGG16", "seen"), "no model of clean.csv"),
+        (lambda text: text.replace("JPEG 75,0", "JPEG 75,9", 1), "VGG16 is 9, expected a class from 0 to 2"),
+    ],
+)
 def test_a_damaged_file_of_stored_films_is_named_with_its_fault(tmp_path, change, complaint):
     path = write_cell(tmp_path, "paper/fgsm/0.01", [1, 1, 1, 1])
     write_stored(path, {"JPEG 75": [0, 0, 1, 2]})
@@ -233,15 +257,17 @@ def test_a_damaged_file_of_stored_films_is_named_with_its_fault(tmp_path, change
 
 
 def test_grey_is_compared_with_the_coloured_twin_in_points(tmp_path):
-    write_cell(tmp_path, "paper/fgsm/0.01", [1, 1, 1, 2])         # 2 of 4 right
-    write_cell(tmp_path, "paper-grey/fgsm/0.01", [0, 1, 1, 2])    # 3 of 4
-    write_cell(tmp_path, "paper-grey/fgsm/0.02", [0, 1, 1, 2])    # without a twin
-    write_cell(tmp_path, "budget-grey/fgsm/0.01", [0, 1, 1, 2])   # of another condition
+    write_cell(tmp_path, "paper/fgsm/0.01", [1, 1, 1, 2])  # 2 of 4 right
+    write_cell(tmp_path, "paper-grey/fgsm/0.01", [0, 1, 1, 2])  # 3 of 4
+    write_cell(tmp_path, "paper-grey/fgsm/0.02", [0, 1, 1, 2])  # without a twin
+    write_cell(tmp_path, "budget-grey/fgsm/0.01", [0, 1, 1, 2])  # of another condition
     made, drawn, sentences = everything_of(tmp_path)
     assert shown_rows(made["grey"]) == [["FGSM", "0.01", "50.00", "75.00", "+25.00"]]
     assert "grey" in drawn and not {"grey-budget", "grey-paper-grey"} & {*made, *drawn}
-    assert any("+25.0 under FGSM; of 1 cell grey is weaker at 0, stronger at 0, and at 1 the two cannot be told apart" in sentence
-               for sentence in sentences)
+    assert any(
+        "+25.0 under FGSM; of 1 cell grey is weaker at 0, stronger at 0, and at 1 the two cannot be told apart" in sentence
+        for sentence in sentences
+    )
     row = made["grey"].tidy.iloc[0]
     assert row[["correct_coloured", "correct_grey", "films", "only_coloured", "only_grey", "p"]].tolist() == [2, 3, 4, 0, 1, 1]
     assert not made["grey"].bold.any()
@@ -256,8 +282,8 @@ def test_grey_and_coloured_are_told_apart_where_the_exact_test_after_holm_says_s
             cell = films.assign(VGG16=(films["film"] < count).astype(int), VGG16_8bit=0, linf=0.1, l2=1, ssim=0.99)
             finished.write(tmp_path / f"attacks/VGG16/{condition}/fgsm/{strength:g}.csv", cell)
     table = everything_of(tmp_path)[0]["grey"]
-    assert table.tidy["p"].tolist() == pytest.approx([2 / 2**8, 2 / 2**6])         # 8 and 6 films, all to one side
-    assert table.tidy["holm_p"].tolist() == pytest.approx([4 / 2**8, 2 / 2**6])    # twice the smaller, the larger
+    assert table.tidy["p"].tolist() == pytest.approx([2 / 2**8, 2 / 2**6])  # 8 and 6 films, all to one side
+    assert table.tidy["holm_p"].tolist() == pytest.approx([4 / 2**8, 2 / 2**6])  # twice the smaller, the larger
     assert table.tidy["told_apart"].tolist() == [True, True] and table.bold[:, -1].all() and not table.bold[:, :-1].any()
 
 
@@ -272,8 +298,13 @@ def test_grey_twins_of_targeted_conditions_are_found(tmp_path):
 def whole(tmp_path_factory):
     """Return tables, figures and sentences of a small results folder with all that stage 3 leaves."""
     results = tmp_path_factory.mktemp("results")
-    finished.write_results(results, films=24, conditions=("paper", "paper-grey", "paper-to-Normal"),
-                           single_step=(0.0005, 0.003, 0.03), iterative=(0.0005, 0.003))
+    finished.write_results(
+        results,
+        films=24,
+        conditions=("paper", "paper-grey", "paper-to-Normal"),
+        single_step=(0.0005, 0.003, 0.03),
+        iterative=(0.0005, 0.003),
+    )
     return everything_of(results)
 
 
@@ -282,8 +313,9 @@ def test_everything_is_made_for_each_condition(whole):
     kinds = ("boundary", "storing", "theory", "equal")
     names = {kind + ending for kind in kinds for ending in ("", "-paper-grey", "-paper-to-Normal")} | {"grey"}
     assert set(drawn) == names | {"figure5", "figure5-paper-grey", "figure5-paper-to-Normal"}
-    assert set(made) == names | {f"{kind}{ending}" for kind in ("effort", "invisible")
-                                 for ending in ("", "-paper-grey", "-paper-to-Normal")}
+    assert set(made) == names | {
+        f"{kind}{ending}" for kind in ("effort", "invisible") for ending in ("", "-paper-grey", "-paper-to-Normal")
+    }
     assert all(sentence.endswith(".") and "nan" not in sentence.split() for sentence in sentences)
     assert all("24 synthetic test films" in table.caption for table in made.values())
 

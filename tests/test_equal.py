@@ -10,7 +10,7 @@ from nosign import equal, records
 from nosign.sweeps import finished_sweeps
 
 FILMS = pd.DataFrame({"film": [7, 8, 9, 12], "label": 0})
-SIGN = {0.01: [0, 0, 0, 0], 0.04: [0, 0, 1, 1]}     # 100 and 50 % right
+SIGN = {0.01: [0, 0, 0, 0], 0.04: [0, 0, 1, 1]}  # 100 and 50 % right
 NO_SIGN = {0.01: [0, 0, 0, 1], 0.04: [0, 1, 1, 1]}  # 75 and 25 % right
 
 
@@ -23,15 +23,24 @@ def sweep_of(results, condition="paper", reach=2.0, **attacks):
     for attack, cells in attacks.items():
         for strength, seen in cells.items():
             linf = strength * (reach if attack == "fgnm" else 1)
-            finished.write(results / f"attacks/VGG16/{condition}/{attack}/{strength:g}.csv", FILMS.assign(
-                VGG16=seen, VGG16_8bit=0, linf=linf, l2=100 * strength, ssim=1 - strength))
+            finished.write(
+                results / f"attacks/VGG16/{condition}/{attack}/{strength:g}.csv",
+                FILMS.assign(VGG16=seen, VGG16_8bit=0, linf=linf, l2=100 * strength, ssim=1 - strength),
+            )
     clean = records.read_clean(results)
     return finished_sweeps(records.read_films(results, clean), clean, "test films")[0]
 
 
-@pytest.mark.parametrize("places, low, high, weights", [
-    ([0, 1, 2], 0, 2, [0.25, 0.5, 0.25]), ([0, 1], 0.25, 0.75, [0.5, 0.5]), ([0, 1], 0, 0.5, [0.75, 0.25]),
-    ([0, 1, 4], 1, 4, [0, 0.5, 0.5]), ([0, 1, 3], 0.5, 2, [0.125 / 1.5, 0.375 / 1.5 + 0.75 / 1.5, 0.25 / 1.5])])
+@pytest.mark.parametrize(
+    "places, low, high, weights",
+    [
+        ([0, 1, 2], 0, 2, [0.25, 0.5, 0.25]),
+        ([0, 1], 0.25, 0.75, [0.5, 0.5]),
+        ([0, 1], 0, 0.5, [0.75, 0.25]),
+        ([0, 1, 4], 1, 4, [0, 0.5, 0.5]),
+        ([0, 1, 3], 0.5, 2, [0.125 / 1.5, 0.375 / 1.5 + 0.75 / 1.5, 0.25 / 1.5]),
+    ],
+)
 def test_weights_average_lines_between_places(places, low, high, weights):
     found = equal.mean_weights(np.array(places, float), low, high)
     assert found == pytest.approx(weights) and found.sum() == pytest.approx(1)

@@ -16,6 +16,7 @@ from nosign.errors import UserError, run, warn
 def raising(error):
     def main(argv):
         raise error
+
     return main
 
 
@@ -29,12 +30,17 @@ def test_user_error_is_one_line_and_1(capsys):
     assert capsys.readouterr().err == "error: films: too few; add some\n"
 
 
-@pytest.mark.parametrize("error, line", [
-    (PermissionError(13, "Permission denied", "data/images.npy"), "Permission denied (data/images.npy): check the"),
-    (OSError(28, "No space left on device"), "No space left on device: check the"), (OSError("odd"), "odd: check")])
+@pytest.mark.parametrize(
+    "error, line",
+    [
+        (PermissionError(13, "Permission denied", "data/images.npy"), "Permission denied (data/images.npy): check the"),
+        (OSError(28, "No space left on device"), "No space left on device: check the"),
+        (OSError("odd"), "odd: check"),
+    ],
+)
 def test_file_system_error_names_the_file_and_is_1(capsys, error, line):
     assert run(raising(error)) == 1
-    printed, = capsys.readouterr().err.splitlines()
+    (printed,) = capsys.readouterr().err.splitlines()
     assert printed.startswith(f"error: {line}")
 
 
@@ -71,7 +77,7 @@ def test_interrupt_and_termination_are_130_after_cleaning_up(capsys, request, nu
 
 def test_a_reader_that_has_seen_enough_ends_a_script_without_a_word():
     code = "from nosign.errors import run; run(lambda argv: print('line\\n' * 100_000))"
-    script = subprocess.run(f"{sys.executable} -c \"{code}\" | head -n 1", shell=True, capture_output=True, text=True)
+    script = subprocess.run(f'{sys.executable} -c "{code}" | head -n 1', shell=True, capture_output=True, text=True)
     assert (script.stdout, script.stderr) == ("line\n", "")
 
 

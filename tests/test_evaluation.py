@@ -35,8 +35,14 @@ def films(models, tmp_path_factory):
     return open_split(write_data(tmp_path_factory.mktemp("data"), images, labels, SPLITS), "test")
 
 
-CONDITIONS = [Condition(), Condition("budget"), Condition("budget", "l2"), Condition(target="Normal"),
-              Condition(grey=True), Condition("budget", grey=True)]
+CONDITIONS = [
+    Condition(),
+    Condition("budget"),
+    Condition("budget", "l2"),
+    Condition(target="Normal"),
+    Condition(grey=True),
+    Condition("budget", grey=True),
+]
 
 
 @pytest.fixture(scope="module", params=CONDITIONS, ids=str)
@@ -82,11 +88,25 @@ def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep
         noise = np.random.default_rng([5, 3 + i]).random((SIZE, SIZE, 3), dtype=np.float32) * 2.0 - 1.0
         aim = label if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
         side = 1 if sweep.condition.target is None else -1
-        field = control_field(ATTACKS[name].control, 5, [3 + i], film.shape,
-                              [side * models["VGG16"].gradient(film, aim)])[0] if name in CONTROLS else None
-        changed = reference_attack(models["VGG16"], name, film, aim, strength, protocol=sweep.condition.protocol, steps=STEPS,
-                                   noise=noise, norm=sweep.condition.norm, targeted=side < 0,
-                                   grey=sweep.condition.grey, field=field)
+        field = (
+            control_field(ATTACKS[name].control, 5, [3 + i], film.shape, [side * models["VGG16"].gradient(film, aim)])[0]
+            if name in CONTROLS
+            else None
+        )
+        changed = reference_attack(
+            models["VGG16"],
+            name,
+            film,
+            aim,
+            strength,
+            protocol=sweep.condition.protocol,
+            steps=STEPS,
+            noise=noise,
+            norm=sweep.condition.norm,
+            targeted=side < 0,
+            grey=sweep.condition.grey,
+            field=field,
+        )
         stored = np.round(changed * 255) / 255
         assert (row["film"], row["label"]) == (3 + i, label)
         for model in NAMES:
@@ -101,7 +121,7 @@ def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep
         assert row["linf"] == pytest.approx(np.abs(changed - film).max(), abs=3e-7)
         assert row["l2"] == pytest.approx(np.linalg.norm(changed - film), rel=1e-3)
         assert row["ssim"] == pytest.approx(reference_ssim(film, changed), abs=1e-5)
-        assert row["psnr"] == pytest.approx(-10 * np.log10(np.mean((changed - film)**2)), abs=0.01)
+        assert row["psnr"] == pytest.approx(-10 * np.log10(np.mean((changed - film) ** 2)), abs=0.01)
 
 
 @pytest.mark.parametrize("name", ["fgnm", "bim", "pgdnm", "mifgsm"])
@@ -115,14 +135,27 @@ def test_every_number_of_the_steps_equals_a_slow_recomputation(models, films, sw
     for i, rows in enumerate(steps.groupby("film")):
         aim = films.labels[i] if condition.target is None else CLASSES.index(condition.target)
         noise, path = unit_noise(5, [3 + i], (SIZE, SIZE, 3))[0], []
-        last = reference_attack(model, name, films.pixels([i])[0], aim, 0.02, protocol=condition.protocol, steps=STEPS,
-                                noise=noise, norm=condition.norm, targeted=side < 0, grey=condition.grey, path=path)
+        last = reference_attack(
+            model,
+            name,
+            films.pixels([i])[0],
+            aim,
+            0.02,
+            protocol=condition.protocol,
+            steps=STEPS,
+            noise=noise,
+            norm=condition.norm,
+            targeted=side < 0,
+            grey=condition.grey,
+            path=path,
+        )
         ends = [*(x for x, _ in path[1:]), last]
         for row, (start, gradient), end in zip(rows[1].to_dict("records"), path, ends):
             step = end - start
             assert row["predicted"] == pytest.approx((gradient * step).sum(), rel=1e-3)
-            assert row["cosine"] == pytest.approx((gradient * step).sum() / np.linalg.norm(gradient) / np.linalg.norm(step),
-                                                  abs=1e-3)
+            assert row["cosine"] == pytest.approx(
+                (gradient * step).sum() / np.linalg.norm(gradient) / np.linalg.norm(step), abs=1e-3
+            )
             logits = model.logits(np.stack([start, end]))
             loss = np.log(np.exp(logits).sum(-1)) - logits[:, aim]
             assert row["gained"] == pytest.approx(side * (loss[1] - loss[0]), rel=1e-3, abs=1e-5)
@@ -216,12 +249,12 @@ def test_turning_strengths_turn_each_film_and_a_little_less_does_not(models, fil
             assert row["grid"] == ""
             continue
         assert row["grid"] == "".join("t" if value else "r" for value in grid)
-        assert row["right_again"] == (sum(not value for value in grid[grid.index(True):]) if True in grid else 0)
+        assert row["right_again"] == (sum(not value for value in grid[grid.index(True) :]) if True in grid else 0)
         assert row["status"] == (turning.TURNED if grid[-1] or True in grid else turning.RIGHT_CENSORED)
         at = changed(row["strength"])
         if row["status"] == turning.TURNED:
             rounding = 1e-5  # of logits: the models here compute in float64
-            assert beyond(at) > -rounding and beyond(changed(row["strength"] * 2**(-1 / 128))) < rounding
+            assert beyond(at) > -rounding and beyond(changed(row["strength"] * 2 ** (-1 / 128))) < rounding
         assert row["l2"] == pytest.approx(np.linalg.norm(at - film), rel=1e-4)
         assert row["linf"] == pytest.approx(np.abs(at - film).max(), rel=1e-4)
         assert row["ssim"] == pytest.approx(reference_ssim(film, at), abs=1e-5)
@@ -265,9 +298,9 @@ def test_batches_have_one_shape_and_hold_each_film_once(sweep, films):
     seen = []
     for start, stop, pixels, labels in sweep.batches():
         assert pixels.shape == (4, SIZE, SIZE, 3) and labels.shape == (4, 3)
-        np.testing.assert_array_equal(pixels[:stop - start], films.pixels(slice(start, stop)))
+        np.testing.assert_array_equal(pixels[: stop - start], films.pixels(slice(start, stop)))
         aims = films.labels[start:stop] if sweep.condition.target is None else CLASSES.index("Normal")
-        np.testing.assert_array_equal(labels[:stop - start].argmax(-1), aims)
+        np.testing.assert_array_equal(labels[: stop - start].argmax(-1), aims)
         seen += range(start, stop)
     assert seen == list(range(FILMS))
 
@@ -277,8 +310,17 @@ def test_the_announced_work_is_the_work_done(sweep, clean, name):
     done = []
     sweep.run(Cell(name, 0.001), clean, done.append)
     # A gradient counts two passes; each of three models sees the films before and after rounding.
-    gradients = {**dict.fromkeys(CONTROLS, 0), "fgsm": 0, "fgnm": 0, "bim": STEPS - 1, "binm": STEPS - 1, "mifgsm": STEPS - 1,
-                 "mifgnm": STEPS - 1, "pgd": STEPS, "pgdnm": STEPS}[name]
+    gradients = {
+        **dict.fromkeys(CONTROLS, 0),
+        "fgsm": 0,
+        "fgnm": 0,
+        "bim": STEPS - 1,
+        "binm": STEPS - 1,
+        "mifgsm": STEPS - 1,
+        "mifgnm": STEPS - 1,
+        "pgd": STEPS,
+        "pgdnm": STEPS,
+    }[name]
     assert sum(done) == FILMS * (2 * gradients + 6) == FILMS * evaluation.cell_cost(Cell(name, 0.001), STEPS, 3)
 
 
@@ -286,7 +328,7 @@ def test_stored_gradients_come_back_bit_for_bit(tmp_path):
     store = evaluation.FilmCache(tmp_path, (4, 4, 3))
     gradients = np.random.default_rng(12).normal(size=(7, 4, 4, 3)).astype(np.float32)
     for start in (4, 0):
-        store.write(start, gradients[start:start + 4])
+        store.write(start, gradients[start : start + 4])
     np.testing.assert_array_equal(store.read(0, 7), gradients)
     np.testing.assert_array_equal(store.read(5, 2), gradients[5:])
     assert not list(tmp_path.iterdir())
@@ -294,8 +336,10 @@ def test_stored_gradients_come_back_bit_for_bit(tmp_path):
 
 def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
     target, gradient = sweep.condition.target, models["VGG16"].log_odds_gradient
-    expected = [gradient(film, label) if target is None else -gradient(film, CLASSES.index(target))
-                for film, label in zip(films.pixels(), films.labels)]
+    expected = [
+        gradient(film, label) if target is None else -gradient(film, CLASSES.index(target))
+        for film, label in zip(films.pixels(), films.labels)
+    ]
     np.testing.assert_allclose(sweep.gradients.read(0, FILMS), expected, atol=1e-5)
 
 
@@ -349,11 +393,15 @@ def test_kept_films_are_the_adversarial_ones_and_score_the_same(films, sweep, cl
     pd.testing.assert_frame_equal(sweep.run(Cell("bim", 0.02), clean, lambda work: None, kept=kept).rows, frame)
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda path: path.unlink(), "no complete array"),
-    (lambda path: path.write_bytes(path.read_bytes()[:999]), "no complete array"),
-    (lambda path: np.save(path, np.zeros((2, SIZE, SIZE, 3), np.float32)), "expected float32")],
-    ids=["missing", "cut", "others"])
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda path: path.unlink(), "no complete array"),
+        (lambda path: path.write_bytes(path.read_bytes()[:999]), "no complete array"),
+        (lambda path: np.save(path, np.zeros((2, SIZE, SIZE, 3), np.float32)), "expected float32"),
+    ],
+    ids=["missing", "cut", "others"],
+)
 def test_kept_films_that_do_not_fit_are_refused(films, tmp_path, spoil, message):
     evaluation.new_films(tmp_path / "0.02.npy", films).flush()
     spoil(tmp_path / "0.02.npy")
@@ -402,8 +450,10 @@ def test_the_example_is_the_covid_film_that_the_smaller_strength_turns(near_the_
     assert (example["film"], example["label"]) == (nearest, CLASSES.index("COVID-19"))
     np.testing.assert_allclose(example["strengths"], [strength, 10 * strength])
     np.testing.assert_array_equal(example["original"], original)
-    expected = [reference_attack(model, attack, original, 0, s, protocol="paper", steps=STEPS, noise=noise)
-                for s in (strength, 10 * strength)]
+    expected = [
+        reference_attack(model, attack, original, 0, s, protocol="paper", steps=STEPS, noise=noise)
+        for s in (strength, 10 * strength)
+    ]
     np.testing.assert_allclose(example["adversarial"], expected, atol=1e-5)
     logits = model.logits(np.stack([original, *expected]))
     probabilities = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)

@@ -22,10 +22,23 @@ CLEAN = pd.DataFrame({"target": list(BACKBONES), "accuracy_percent": [92.22, 90.
 def some_cells(attacks=tuple(ATTACKS), strengths=(0.003, 0.0005), targets=tuple(BACKBONES)):
     """Return cells of VGG16/paper with a different accuracy each, strengths in falling order."""
     rows = itertools.product(attacks, strengths, targets)
-    return pd.DataFrame([{"source": "VGG16", "condition": "paper", "attack": attack, "strength": strength,
-                          "target": target, "accuracy_percent": float(number), "ci_low_percent": number - 0.5,
-                          "ci_high_percent": number + 0.75, "white_box": target == "VGG16", "films": 90}
-                         for number, (attack, strength, target) in enumerate(rows)])
+    return pd.DataFrame(
+        [
+            {
+                "source": "VGG16",
+                "condition": "paper",
+                "attack": attack,
+                "strength": strength,
+                "target": target,
+                "accuracy_percent": float(number),
+                "ci_low_percent": number - 0.5,
+                "ci_high_percent": number + 0.75,
+                "white_box": target == "VGG16",
+                "films": 90,
+            }
+            for number, (attack, strength, target) in enumerate(rows)
+        ]
+    )
 
 
 def some_example():
@@ -33,8 +46,16 @@ def some_example():
     original = np.full((8, 8, 3), 0.5, np.float32)
     adversarial = np.stack([original, original])
     adversarial[0, 0, 0] = [0.5001, 0.4999, 0.6]
-    return figures.Example("fgnm", 41, 0, original, adversarial, np.array([0.003, 0.03]), np.array([0, 1, 0]),
-                           np.array([0.991, 0.87, 0.5], np.float32))
+    return figures.Example(
+        "fgnm",
+        41,
+        0,
+        original,
+        adversarial,
+        np.array([0.003, 0.03]),
+        np.array([0, 1, 0]),
+        np.array([0.991, 0.87, 0.5], np.float32),
+    )
 
 
 def panels(figure):
@@ -51,26 +72,50 @@ def lines(axes):
 def some_confusion(attacks=tuple(ATTACKS)):
     """Return confusion matrices of VGG16/paper with three targets: clean and under attacks, of 60 films in two classes."""
     counts = {("COVID-19", "COVID-19"): 30, ("Normal", "Normal"): 15, ("Normal", "Pneumonia"): 15}
-    rows = itertools.product([("clean", 0.0), *((attack, strength) for attack in attacks for strength in (0.001, 0.03))],
-                             BACKBONES, CLASSES, CLASSES)
-    return pd.DataFrame([{"source": "VGG16", "condition": "paper", "attack": attack, "strength": strength, "target": target,
-                          "white_box": target == "VGG16", "true_class": true, "predicted_class": predicted,
-                          "films": counts.get((true, predicted), 0)} for (attack, strength), target, true, predicted in rows])
+    rows = itertools.product(
+        [("clean", 0.0), *((attack, strength) for attack in attacks for strength in (0.001, 0.03))], BACKBONES, CLASSES, CLASSES
+    )
+    return pd.DataFrame(
+        [
+            {
+                "source": "VGG16",
+                "condition": "paper",
+                "attack": attack,
+                "strength": strength,
+                "target": target,
+                "white_box": target == "VGG16",
+                "true_class": true,
+                "predicted_class": predicted,
+                "films": counts.get((true, predicted), 0),
+            }
+            for (attack, strength), target, true, predicted in rows
+        ]
+    )
 
 
 def some_spread():
     """Return the spread of three runs of VGG16/paper."""
     cells = pd.concat([some_cells(["clean"], [0.0]), some_cells(["fgsm", "fgnm"])], ignore_index=True)
-    return cells.assign(measure="accuracy", runs=3, mean_percent=cells["accuracy_percent"] + 20.0, sd_points=2.0,
-                        lowest_percent=cells["accuracy_percent"] + 18.0, highest_percent=cells["accuracy_percent"] + 21.0)
+    return cells.assign(
+        measure="accuracy",
+        runs=3,
+        mean_percent=cells["accuracy_percent"] + 20.0,
+        sd_points=2.0,
+        lowest_percent=cells["accuracy_percent"] + 18.0,
+        highest_percent=cells["accuracy_percent"] + 21.0,
+    )
 
 
 def every_figure():
     """Return one figure of each kind."""
-    return {"workflow": figures.draw_workflow(), "example": figures.draw_example(some_example()),
-            "accuracy": figures.draw_accuracy(some_cells(), CLEAN), "confusion": figures.draw_confusion(some_confusion()),
-            "confusion of one attack": figures.draw_confusion(some_confusion(["fgsm"])),
-            "seeds": figures.draw_seeds(some_spread())}
+    return {
+        "workflow": figures.draw_workflow(),
+        "example": figures.draw_example(some_example()),
+        "accuracy": figures.draw_accuracy(some_cells(), CLEAN),
+        "confusion": figures.draw_confusion(some_confusion()),
+        "confusion of one attack": figures.draw_confusion(some_confusion(["fgsm"])),
+        "seeds": figures.draw_seeds(some_spread()),
+    }
 
 
 @pytest.mark.parametrize("name, figure", every_figure().items())
@@ -109,20 +154,33 @@ def test_example_shows_film_noise_and_adversarial_film_in_turn():
     example = some_example()
     axes = figures.draw_example(example).get_axes()
     shown = [panel.get_images()[0].get_array() for panel in axes]
-    wanted = [example.original, figures.amplified_noise(example.original, example.adversarial[0]),
-              example.adversarial[0], figures.amplified_noise(example.original, example.adversarial[1]),
-              example.adversarial[1]]
+    wanted = [
+        example.original,
+        figures.amplified_noise(example.original, example.adversarial[0]),
+        example.adversarial[0],
+        figures.amplified_noise(example.original, example.adversarial[1]),
+        example.adversarial[1],
+    ]
     for image, film in zip(shown, wanted, strict=True):
         np.testing.assert_array_equal(image, film)
     assert [panel.get_title() for panel in axes] == [
-        "(a) original\ntest film", "(b) noise × 1000\nstrength 0.003", "(c) adversarial\nstrength 0.003",
-        "(d) noise × 1000\nstrength 0.03", "(e) adversarial\nstrength 0.03"]
+        "(a) original\ntest film",
+        "(b) noise × 1000\nstrength 0.003",
+        "(c) adversarial\nstrength 0.003",
+        "(d) noise × 1000\nstrength 0.03",
+        "(e) adversarial\nstrength 0.03",
+    ]
 
 
 def test_example_says_in_words_whether_each_prediction_is_right():
     figure = figures.draw_example(some_example())
     assert [panel.get_xlabel() for panel in figure.get_axes()] == [
-        "COVID-19, 99.1 %\n✓ right", "", "Normal, 87.0 %\n✗ wrong", "", "COVID-19, 50.0 %\n✓ right"]
+        "COVID-19, 99.1 %\n✓ right",
+        "",
+        "Normal, 87.0 %\n✗ wrong",
+        "",
+        "COVID-19, 50.0 %\n✓ right",
+    ]
     note = figure.get_supxlabel()
     assert "FGNM, test film 41. True class: COVID-19" in note and "0.5 + 1000 × (adversarial − original)" in note
 
@@ -144,11 +202,13 @@ def test_bands_are_the_intervals_of_the_cells_in_the_colour_of_the_direction():
     axes = figures.draw_accuracy(cells, CLEAN).get_axes()[0]
     for attack, band in zip(("fgsm", "fgnm"), axes.collections, strict=True):
         corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
-        wanted = {(row.strength, end) for row in cells.query("attack == @attack and target == 'VGG16'").itertuples()
-                  for end in (row.ci_low_percent, row.ci_high_percent)}
+        wanted = {
+            (row.strength, end)
+            for row in cells.query("attack == @attack and target == 'VGG16'").itertuples()
+            for end in (row.ci_low_percent, row.ci_high_percent)
+        }
         assert corners == wanted
-        assert matplotlib.colors.to_hex(band.get_facecolor()[0]).upper() == \
-            figures.DIRECTION_COLOURS[ATTACKS[attack].direction]
+        assert matplotlib.colors.to_hex(band.get_facecolor()[0]).upper() == figures.DIRECTION_COLOURS[ATTACKS[attack].direction]
         assert band.get_alpha() <= 0.3 and band.get_zorder() < lines(axes)[ATTACKS[attack].title].get_zorder()
 
 
@@ -190,8 +250,16 @@ def test_a_target_that_a_sweep_lacks_leaves_its_place_empty():
 
 
 def test_every_kind_of_figure_has_a_caption():
-    for name in ("figure1", "figure2", "figure3", "figure4", "figure4-budget", "transfer-budget-to-Normal", "confusion",
-                 "seeds-InceptionV3"):
+    for name in (
+        "figure1",
+        "figure2",
+        "figure3",
+        "figure4",
+        "figure4-budget",
+        "transfer-budget-to-Normal",
+        "confusion",
+        "seeds-InceptionV3",
+    ):
         assert figures.figure_caption(name)
     assert "condition 'budget'" not in figures.figure_caption("figure4")
     assert figures.figure_caption("figure4-InceptionV3-budget").endswith(" (InceptionV3-budget)")
@@ -282,9 +350,17 @@ def test_example_is_read_back_as_written(tmp_path):
     assert figures.read_example(tmp_path, "pgdnm") is None
 
 
-@pytest.mark.parametrize("changes", [{"label": 3}, {"strengths": np.ones(3)}, {"original": np.ones((8, 8))},
-                                     {"adversarial": np.ones((2, 8, 9, 3))}, {"predictions": np.array([0, 1, -1])},
-                                     {"film": np.array(None, dtype=object)}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"label": 3},
+        {"strengths": np.ones(3)},
+        {"original": np.ones((8, 8))},
+        {"adversarial": np.ones((2, 8, 9, 3))},
+        {"predictions": np.array([0, 1, -1])},
+        {"film": np.array(None, dtype=object)},
+    ],
+)
 def test_example_of_wrong_shape_or_class_is_refused(tmp_path, changes):
     path = write_example(tmp_path, **changes)
     with pytest.raises(UserError, match="fgnm.npz: .*remove it and run attack.py again"):

@@ -17,9 +17,14 @@ from data_processing import film
 from data_processing.film import EXIF_ORIENTATION, MAX_PIXELS, UnreadableFilm, decode, fingerprint, read_pixels, resize
 from nosign.errors import UserError
 
-BAD = {"bad-animated-gif.png": "GIF of 3 frames", "bad-bomb-60000x60000.png": f"more than the {MAX_PIXELS} pixels",
-       "bad-empty.png": "empty file", "bad-text.jpg": "not a supported image type", "bad-truncated.jpg": "truncated",
-       "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm": "not a supported image type"}
+BAD = {
+    "bad-animated-gif.png": "GIF of 3 frames",
+    "bad-bomb-60000x60000.png": f"more than the {MAX_PIXELS} pixels",
+    "bad-empty.png": "empty file",
+    "bad-text.jpg": "not a supported image type",
+    "bad-truncated.jpg": "truncated",
+    "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm": "not a supported image type",
+}
 
 
 @pytest.fixture
@@ -107,8 +112,13 @@ def tiff_of_12_bits(values, order, photometric):
     packed = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
     tags = {256: width, 257: height, 258: 12, 259: 1, 262: photometric, 273: 8, 277: 1, 278: height, 279: len(packed)}
     directory = b"".join(struct.pack(order + "HHII", tag, 4, 1, value) for tag, value in tags.items())
-    return (struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(packed)) + packed
-            + struct.pack(order + "H", len(tags)) + directory + bytes(4))
+    return (
+        struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(packed))
+        + packed
+        + struct.pack(order + "H", len(tags))
+        + directory
+        + bytes(4)
+    )
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -126,8 +136,9 @@ def png_of(values, *chunks, before=b"IDAT"):
     Image.fromarray(values).save(file, "PNG")
     content = file.getvalue()
     place = content.index(before) - 4
-    more = b"".join(struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-                    for kind, data in chunks)
+    more = b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
     return content[:place] + more + content[place:]
 
 
@@ -153,7 +164,8 @@ def test_16_bit_colours_that_fill_12_bits_are_warned_of(tmp_path, highest, warne
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     png = film.PNG_SIGNATURE + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")))
+        for kind, data in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    )
     for content in ((tmp_path / "film.tif").read_bytes(), png):
         assert bool(decode(content)[1]) == warned
 
@@ -174,11 +186,26 @@ LONG = zlib.compress(bytes(5_000_000))
 
 
 @pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
-@pytest.mark.parametrize("kind, data", [
-    (b"zTXt", b"Comment\0\0" + LONG), (b"iTXt", b"Comment\0\1\0\0\0" + LONG), (b"tEXt", b"Comment\0" + b"a" * 70_000_000),
-    (b"iCCP", b"profile\0\0" + LONG), (b"iCCP", b"profile\0\0no zlib"), (b"iCCP", b"profile\0\7" + LONG), (b"iCCP", b""),
-    (b"gAMA", b""), (b"cHRM", b"\0"), (b"pHYs", b""), (b"tRNS", b""), (b"sRGB", b""), (b"eXIf", b"no exif"), (b"sBIT", b"")],
-    ids=lambda value: value[:12])
+@pytest.mark.parametrize(
+    "kind, data",
+    [
+        (b"zTXt", b"Comment\0\0" + LONG),
+        (b"iTXt", b"Comment\0\1\0\0\0" + LONG),
+        (b"tEXt", b"Comment\0" + b"a" * 70_000_000),
+        (b"iCCP", b"profile\0\0" + LONG),
+        (b"iCCP", b"profile\0\0no zlib"),
+        (b"iCCP", b"profile\0\7" + LONG),
+        (b"iCCP", b""),
+        (b"gAMA", b""),
+        (b"cHRM", b"\0"),
+        (b"pHYs", b""),
+        (b"tRNS", b""),
+        (b"sRGB", b""),
+        (b"eXIf", b"no exif"),
+        (b"sBIT", b""),
+    ],
+    ids=lambda value: value[:12],
+)
 def test_long_or_broken_extras_of_a_png_do_not_cost_the_film(rng, kind, data, before):
     grey = rng.integers(0, 256, (9, 7), dtype=np.uint8)
     assert np.array_equal(np.asarray(decode(png_of(grey, (kind, data), before=before))[0]), grey)
@@ -206,7 +233,7 @@ def test_wrong_check_sum_costs_the_extra_and_not_the_film(rng):
 def test_png_with_a_long_text_and_damaged_or_absurd_pixels_is_refused(rng):
     grey = rng.integers(0, 256, (90, 70), dtype=np.uint8)
     content = png_of(grey, (b"zTXt", b"Comment\0\0" + LONG))
-    cut = content[:content.index(b"IDAT") + 100]
+    cut = content[: content.index(b"IDAT") + 100]
     with pytest.raises(UnreadableFilm, match="truncated"):
         decode(cut)
     header = struct.pack(">II", 60_000, 60_000)
@@ -216,10 +243,15 @@ def test_png_with_a_long_text_and_damaged_or_absurd_pixels_is_refused(rng):
     assert PngImagePlugin.MAX_TEXT_CHUNK == 1 << 20  # Pillow's guard stands for whoever else uses it
 
 
-@pytest.mark.parametrize("error, remedy", [
-    (OSError(errno.EIO, "Input/output error"), "check the disk"),
-    (PermissionError(errno.EACCES, "Permission denied"), "permission"),
-    (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"), (MemoryError(), "fewer --workers")])
+@pytest.mark.parametrize(
+    "error, remedy",
+    [
+        (OSError(errno.EIO, "Input/output error"), "check the disk"),
+        (PermissionError(errno.EACCES, "Permission denied"), "permission"),
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (MemoryError(), "fewer --workers"),
+    ],
+)
 def test_film_that_the_system_does_not_give_stops_with_its_name_and_the_remedy(tmp_path, monkeypatch, error, remedy):
     path = saved(tmp_path / "film.png", smooth(9, 7)[..., 0])
 
@@ -287,9 +319,19 @@ def test_rgb_jpeg_of_equal_channels_is_the_grey_jpeg(tmp_path):
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
-@pytest.mark.parametrize("orientation, expected", [
-    (1, lambda a: a), (2, np.fliplr), (3, lambda a: np.rot90(a, 2)), (4, np.flipud), (5, np.transpose),
-    (6, lambda a: np.rot90(a, -1)), (7, lambda a: np.rot90(a, 2).T), (8, np.rot90)])
+@pytest.mark.parametrize(
+    "orientation, expected",
+    [
+        (1, lambda a: a),
+        (2, np.fliplr),
+        (3, lambda a: np.rot90(a, 2)),
+        (4, np.flipud),
+        (5, np.transpose),
+        (6, lambda a: np.rot90(a, -1)),
+        (7, lambda a: np.rot90(a, 2).T),
+        (8, np.rot90),
+    ],
+)
 def test_exif_orientation_is_honoured(tmp_path, format, orientation, expected):
     picture = smooth(24, 16)[..., 0] // 2 + smooth(24, 16)[..., 1] // 2
     exif = Image.Exif()
@@ -306,7 +348,7 @@ def test_damaged_exif_block_does_not_cost_the_film(tmp_path):
     start = good.index(b"Exif\0\0") + 6
     plain = grey_of(saved(tmp_path / "plain.jpg", picture))
     for length in (1, 4, 8, 10):
-        (tmp_path / "film.jpg").write_bytes(good[:start] + b"\xff" * length + good[start + length:])
+        (tmp_path / "film.jpg").write_bytes(good[:start] + b"\xff" * length + good[start + length :])
         assert np.array_equal(grey_of(tmp_path / "film.jpg"), plain)
 
 
@@ -356,7 +398,7 @@ def test_damaged_bytes_give_a_film_or_a_reason_and_no_other_exception(tmp_path, 
             content = bytearray(whole)
             for place in rng.integers(0, min(len(whole), 200), 2):
                 content[place] = rng.integers(256)
-            (tmp_path / "damaged").write_bytes(content[:rng.integers(10, len(whole) * 2)])
+            (tmp_path / "damaged").write_bytes(content[: rng.integers(10, len(whole) * 2)])
             try:
                 read += read_pixels(tmp_path / "damaged").mode == "L"
             except UnreadableFilm as error:
@@ -372,8 +414,10 @@ def test_floating_point_and_wide_integers_are_refused(tmp_path):
 
 def test_equal_pixels_in_another_format_have_the_same_fingerprint(tmp_path, rng):
     grey = rng.integers(0, 256, (6, 10), dtype=np.uint8)
-    prints = {fingerprint(read_pixels(saved(tmp_path / name, array)))
-              for name, array in (("a.png", grey), ("b.bmp", grey), ("c.png", np.dstack([grey] * 3)))}
+    prints = {
+        fingerprint(read_pixels(saved(tmp_path / name, array)))
+        for name, array in (("a.png", grey), ("b.bmp", grey), ("c.png", np.dstack([grey] * 3)))
+    }
     assert len(prints) == 1
     assert fingerprint(Image.fromarray(grey.reshape(10, 6))) not in prints
 

@@ -11,7 +11,9 @@ from tiny import LinearSoftmax
 from nosign.errors import UserError
 from nosign.gradients import check_precision, compiled_gradient, compiled_logits, describe_device, select_device, to_numpy
 
-on_tensorflow = pytest.mark.skipif(os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow", reason="needs Keras on TensorFlow")
+on_tensorflow = pytest.mark.skipif(
+    os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow", reason="needs Keras on TensorFlow"
+)
 
 SHAPE = (6, 5, 3)
 
@@ -93,7 +95,7 @@ def test_a_films_gradient_does_not_depend_on_its_neighbours_or_their_number(nois
     gradient = compiled_gradient(noisy[0])
     films, labels = random_films(9), one_hot(np.arange(9) % 3)
     together = to_numpy(gradient(films, labels)[0])
-    found = np.concatenate([to_numpy(gradient(films[i:i + batch], labels[i:i + batch])[0]) for i in range(0, 9, batch)])
+    found = np.concatenate([to_numpy(gradient(films[i : i + batch], labels[i : i + batch])[0]) for i in range(0, 9, batch)])
     np.testing.assert_allclose(found, together, atol=1e-6 * np.abs(together).max())
     strangers = np.concatenate([films[:1], 100 * random_films(batch, seed=5)])
     found = to_numpy(gradient(strangers, one_hot(np.arange(batch + 1) % 3))[0])[0]
@@ -200,8 +202,9 @@ print(device["onednn"], device["precision_error"] < 1e-6, hashlib.sha256(gradien
 def in_a_process(root, **environment):
     """Return the words that `ONEDNN` prints in a process of its own."""
     clean = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
-    done = subprocess.run([sys.executable, "-c", ONEDNN], cwd=root, env={**clean, **environment}, capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ONEDNN], cwd=root, env={**clean, **environment}, capture_output=True, text=True, check=True
+    )
     return done.stdout.split()
 
 
@@ -219,4 +222,6 @@ def test_onednn_stays_off_where_the_user_says_so(root):
 @pytest.mark.parametrize("onednn, line", [(True, ", oneDNN on)"), (False, ", oneDNN off)"), (None, "tensorflow)")])
 def test_the_device_line_says_whether_onednn_is_on(onednn, line):
     device = {"device": "CPU, 2 cores", "backend": "tensorflow", "onednn": onednn}
-    assert describe_device(device).startswith("device: CPU, 2 cores (Keras on tensorflow") and describe_device(device).endswith(line)
+    assert describe_device(device).startswith("device: CPU, 2 cores (Keras on tensorflow") and describe_device(device).endswith(
+        line
+    )

@@ -44,9 +44,13 @@ def keras_models(linear):
     outputs = dense(3, activation="softmax", name="end")(keras.layers.Flatten()(functional))
     functional = keras.Model(functional, outputs)
     functional.layers[-1].set_weights([kernel, bias])
-    return {"dense softmax": model(dense(3, activation="softmax")), "functional": functional,
-            "softmax layer": model(dense(3), keras.layers.Softmax()),
-            "activation layer": model(dense(3), keras.layers.Activation("softmax")), "logits": model(dense(3))}
+    return {
+        "dense softmax": model(dense(3, activation="softmax")),
+        "functional": functional,
+        "softmax layer": model(dense(3), keras.layers.Softmax()),
+        "activation layer": model(dense(3), keras.layers.Activation("softmax")),
+        "logits": model(dense(3)),
+    }
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if name not in CONTROLS])
@@ -55,8 +59,10 @@ def test_every_attack_equals_the_slow_reference_in_any_batch(linear, name, batch
     model, images, labels = linear
     found = attack(keras_models(model)["dense softmax"], images, labels, name, 0.02, steps=3, seed=5, batch=batch)
     noise = [np.random.default_rng([5, row]).random(SHAPE, dtype=np.float32) * 2.0 - 1.0 for row in range(len(images))]
-    expected = [reference_attack(model, name, image, label, 0.02, protocol="paper", steps=3, noise=start)
-                for image, label, start in zip(images, labels, noise)]
+    expected = [
+        reference_attack(model, name, image, label, 0.02, protocol="paper", steps=3, noise=start)
+        for image, label, start in zip(images, labels, noise)
+    ]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -64,10 +70,22 @@ def test_every_attack_equals_the_slow_reference_in_any_batch(linear, name, batch
 def test_strengths_an_image_norm_protocol_and_target_are_passed_on(linear):
     model, images, labels = linear
     strengths = np.linspace(0, 0.05, len(images))
-    found = attack(keras_models(model)["functional"], images, (labels + 1) % 3, "binm", strengths, protocol="budget", norm="l2",
-                   targeted=True, steps=4, batch=4)
-    expected = [reference_attack(model, "binm", image, label, strength, protocol="budget", norm="l2", targeted=True, steps=4,
-                                 noise=0) for image, label, strength in zip(images, (labels + 1) % 3, strengths)]
+    found = attack(
+        keras_models(model)["functional"],
+        images,
+        (labels + 1) % 3,
+        "binm",
+        strengths,
+        protocol="budget",
+        norm="l2",
+        targeted=True,
+        steps=4,
+        batch=4,
+    )
+    expected = [
+        reference_attack(model, "binm", image, label, strength, protocol="budget", norm="l2", targeted=True, steps=4, noise=0)
+        for image, label, strength in zip(images, (labels + 1) % 3, strengths)
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -85,8 +103,10 @@ def test_a_model_trained_further_between_two_calls_is_attacked_as_it_is(linear):
     other = LinearSoftmax(SHAPE, seed=33)
     trained.layers[-1].set_weights([np.float32(other.kernel), np.float32(other.bias)])
     found = attack(trained, images, labels, "fgnm", 0.02)
-    expected = [reference_attack(other, "fgnm", image, label, 0.02, protocol="paper", steps=1, noise=0)
-                for image, label in zip(images, labels)]
+    expected = [
+        reference_attack(other, "fgnm", image, label, 0.02, protocol="paper", steps=1, noise=0)
+        for image, label in zip(images, labels)
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -96,8 +116,7 @@ def test_bounds_scale_an_attack_as_they_scale_its_images(bounds, protocol, norm)
     # The same linear classifier, once of images in [0, 1] and once of the same images in the bounds.
     low, high = bounds
     unit = LinearSoftmax(SHAPE, seed=31)
-    wide = LinearSoftmax(SHAPE, kernel=unit.kernel / (high - low),
-                         bias=unit.bias - unit.kernel.sum(0) * low / (high - low))
+    wide = LinearSoftmax(SHAPE, kernel=unit.kernel / (high - low), bias=unit.bias - unit.kernel.sum(0) * low / (high - low))
     images = np.random.default_rng(34).random((7, *SHAPE), dtype=np.float32)
     labels = unit.logits(images).argmax(-1)
     options = dict(protocol=protocol, norm=norm, steps=3, batch=4)
@@ -162,7 +181,9 @@ def test_the_channel_axis_can_be_named():
     images = np.full((2, 4, 4, 3), 0.5, np.float32)
     for name in ("fgnm", "pgd", "shuffled"):
         expected = attack(last.logits_model(), images, [0, 1], name, 0.01, grey=name != "shuffled")
-        found = attack(first.logits_model(), np.moveaxis(images, -1, 1), [0, 1], name, 0.01, grey=name != "shuffled", channels=1)
+        found = attack(
+            first.logits_model(), np.moveaxis(images, -1, 1), [0, 1], name, 0.01, grey=name != "shuffled", channels=1
+        )
         if name == "pgd":  # its start is drawn in the images' own order
             assert np.ptp(found, axis=1).max() < 1e-6
         else:
@@ -180,8 +201,10 @@ def test_models_of_other_precisions_are_attacked_in_float32(linear, policy, tole
     trained = keras.Sequential([keras.Input(SHAPE), flatten, dense])
     dense.set_weights([np.float32(model.kernel), np.float32(model.bias)])
     found = attack(trained, images, labels, "fgnm", 0.02)
-    expected = [reference_attack(model, "fgnm", image, label, 0.02, protocol="paper", steps=1, noise=0)
-                for image, label in zip(images, labels)]
+    expected = [
+        reference_attack(model, "fgnm", image, label, 0.02, protocol="paper", steps=1, noise=0)
+        for image, label in zip(images, labels)
+    ]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=tolerance)
 
@@ -193,8 +216,10 @@ def rounding_models():
     whole, real = keras.Input(SHAPE, dtype="uint8"), keras.Input(SHAPE)
     dense = keras.layers.Dense(3)
     flat = keras.layers.Flatten()
-    return {"uint8 input": keras.Model(whole, dense(flat(keras.layers.Rescaling(1.0)(whole)))),
-            "rounding": keras.Model(real, dense(flat(keras.ops.round(real))))}
+    return {
+        "uint8 input": keras.Model(whole, dense(flat(keras.layers.Rescaling(1.0)(whole)))),
+        "rounding": keras.Model(real, dense(flat(keras.ops.round(real)))),
+    }
 
 
 @pytest.mark.parametrize("name", ["uint8 input", "rounding"])
@@ -278,8 +303,9 @@ from nosign.gradients import select_device
 select_device()
 assert build("VGG16", 32).input_shape == (None, 32, 32, 3) and keras.config.floatx() == "float32"
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env={**os.environ, "KERAS_HOME": str(tmp_path)},
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={**os.environ, "KERAS_HOME": str(tmp_path)}, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -304,7 +330,10 @@ WRONG = {
     "range": (dict(images=np.full((9, *SHAPE), 255.0)), r"\[0, 1\], received 255.0 to 255.0"),
     "just outside": (dict(images=np.full((9, *SHAPE), 1.0000021)), "to 1.0000021"),
     "not a number": (dict(images=np.full((9, *SHAPE), np.nan)), "received nan"),
-    "outside in the last image": (dict(images=np.float32(range(9)).reshape(9, 1, 1, 1) / 7 * np.ones(SHAPE), batch=2), "to 1.14"),
+    "outside in the last image": (
+        dict(images=np.float32(range(9)).reshape(9, 1, 1, 1) / 7 * np.ones(SHAPE), batch=2),
+        "to 1.14",
+    ),
     "shape": (dict(images=np.zeros((9, 4, 4, 1))), "the model's shape"),
     "one image alone": (dict(images=np.zeros(SHAPE)), r"one alone: add the first axis, x\[None\]"),
     "no channel": (dict(images=np.zeros((9, *SHAPE[:2]))), r"x\[..., None\]"),
@@ -337,8 +366,12 @@ def test_the_example_on_ones_own_model_and_arrays_prints_a_table_and_draws_a_fig
     model, images, labels = linear
     keras_models(model)["functional"].save(tmp_path / "my_model.keras")
     np.savez(tmp_path / "my_arrays.npz", images=images, labels=labels)
-    done = subprocess.run([sys.executable, root / "examples" / "your_model.py", "my_model.keras", "my_arrays.npz"], cwd=tmp_path,
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, root / "examples" / "your_model.py", "my_model.keras", "my_arrays.npz"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     rows = {row[:14].strip(): row.split()[-4:] for row in done.stdout.splitlines()[1:]}
     # A linear model's turning strengths are a margin over the step's slope: no-sign's L2 is the smaller one.

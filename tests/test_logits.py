@@ -84,16 +84,37 @@ def endings():
         "temperature": lambda: ending(lambda x: ops.softmax(dense(x) * 2 / 2)),
         "shared softmax layer": lambda: ending(shared_softmax),
         "subclassed dense": lambda: ending(subclassed_dense),
-        "convolution": lambda: ending(lambda x: layers.Flatten()(dense(
-            layers.Reshape((1, 30))(x), layer=layers.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d", activation="softmax")))),
+        "convolution": lambda: ending(
+            lambda x: layers.Flatten()(
+                dense(
+                    layers.Reshape((1, 30))(x),
+                    layer=layers.EinsumDense("abc,cd->abd", (None, 3), bias_axes="d", activation="softmax"),
+                )
+            )
+        ),
         "behind a Rescaling": lambda: behind(keras.layers.Rescaling(1.0), None),
         "nested twice": nested_twice,
     }
 
 
-NAMES = ["logits", "activation", "function as activation", "Softmax object as activation", "Softmax layer", "Activation layer",
-         "operation", "Lambda", "cast behind", "dropout behind", "temperature", "shared softmax layer", "subclassed dense",
-         "convolution", "behind a Rescaling", "nested twice"]
+NAMES = [
+    "logits",
+    "activation",
+    "function as activation",
+    "Softmax object as activation",
+    "Softmax layer",
+    "Activation layer",
+    "operation",
+    "Lambda",
+    "cast behind",
+    "dropout behind",
+    "temperature",
+    "shared softmax layer",
+    "subclassed dense",
+    "convolution",
+    "behind a Rescaling",
+    "nested twice",
+]
 
 
 @pytest.mark.filterwarnings("error::nosign.errors.AttackWarning")
@@ -137,8 +158,12 @@ def ensembles(first, second):
         one, other = members(x)
         return 0.3 * one + other * 0.7
 
-    return {"Average": lambda x: layers.Average()(members(x)), "sum over two": lambda x: sum(members(x)) / 2,
-            "mean of a stack": lambda x: ops.mean(ops.stack(members(x), axis=1), axis=1), "0.3": weighted}
+    return {
+        "Average": lambda x: layers.Average()(members(x)),
+        "sum over two": lambda x: sum(members(x)) / 2,
+        "mean of a stack": lambda x: ops.mean(ops.stack(members(x), axis=1), axis=1),
+        "0.3": weighted,
+    }
 
 
 @pytest.mark.filterwarnings("error::nosign.errors.AttackWarning")
@@ -191,10 +216,14 @@ def test_one_finding_of_a_multi_label_model_is_attacked(ends):
         layer.set_weights([np.float32(OTHER.kernel[:, [k]]), np.float32(OTHER.bias[[k]])])
         return outputs
 
-    model = ending({"sigmoids": lambda x: dense(x, OTHER, activation="sigmoid"),
-                    "joined heads": lambda x: keras.layers.Concatenate()([column(x, k) for k in range(3)]),
-                    "logits": lambda x: dense(x, OTHER),
-                    "mean of two": lambda x: keras.layers.Average()([dense(x, OTHER, activation="sigmoid") for _ in "12"])}[ends])
+    model = ending(
+        {
+            "sigmoids": lambda x: dense(x, OTHER, activation="sigmoid"),
+            "joined heads": lambda x: keras.layers.Concatenate()([column(x, k) for k in range(3)]),
+            "logits": lambda x: dense(x, OTHER),
+            "mean of two": lambda x: keras.layers.Average()([dense(x, OTHER, activation="sigmoid") for _ in "12"]),
+        }[ends]
+    )
     found = to_numpy(find_logits(model, IMAGES, finding=1)(IMAGES))
     np.testing.assert_allclose(found[:, 1] - found[:, 0], OTHER.logits(IMAGES)[:, 1], atol=1e-4)
     labels = np.array([0, 1, 1] * 3)
@@ -250,8 +279,10 @@ class Subclassed:
 def test_subclassed_models_and_functions_are_attacked_once_it_is_said_what_they_give(wrap, activation, logits):
     labels = LINEAR.logits(IMAGES).argmax(-1)
     found = attack(wrap(Subclassed(activation)), IMAGES, labels, "fgnm", 0.02, logits=logits)
-    expected = [reference_attack(LINEAR, "fgnm", image, label, 0.02, protocol="paper", steps=1, noise=0)
-                for image, label in zip(IMAGES, labels)]
+    expected = [
+        reference_attack(LINEAR, "fgnm", image, label, 0.02, protocol="paper", steps=1, noise=0)
+        for image, label in zip(IMAGES, labels)
+    ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -281,9 +312,25 @@ def refused():
     }
 
 
-@pytest.mark.parametrize("name", ["two heads", "two inputs", "multi-label", "one linear output", "leaky", "relu", "scaled softmax",
-                                  "softmax over the images", "images", "probabilities as logits", "logits as probabilities",
-                                  "finding of a softmax", "finding too many", "no model"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "two heads",
+        "two inputs",
+        "multi-label",
+        "one linear output",
+        "leaky",
+        "relu",
+        "scaled softmax",
+        "softmax over the images",
+        "images",
+        "probabilities as logits",
+        "logits as probabilities",
+        "finding of a softmax",
+        "finding too many",
+        "no model",
+    ],
+)
 def test_what_is_not_clear_is_refused_with_advice(name):
     model, options, message = refused()[name]
     with pytest.raises(UserError, match=message):
@@ -328,5 +375,6 @@ def test_a_graph_that_misleads_is_caught_by_value():
     model = Sharpened(inputs, dense(keras.layers.Flatten()(inputs), activation="softmax"))
     with pytest.warns(AttackWarning, match="its logits were not found"):
         found = find_logits(model, IMAGES)
-    np.testing.assert_allclose(log_softmax(to_numpy(found(IMAGES)), axis=1), log_softmax(3 * LINEAR.logits(IMAGES), axis=1),
-                               atol=1e-4)
+    np.testing.assert_allclose(
+        log_softmax(to_numpy(found(IMAGES)), axis=1), log_softmax(3 * LINEAR.logits(IMAGES), axis=1), atol=1e-4
+    )

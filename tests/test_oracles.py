@@ -55,8 +55,9 @@ def test_bim_agrees_with_cleverhans(vgg16, strength, step):
     from cleverhans.tf2.attacks.basic_iterative_method import basic_iterative_method
 
     model, films, labels = vgg16
-    theirs = basic_iterative_method(model, films, strength, step, STEPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels,
-                                    sanity_checks=False)
+    theirs = basic_iterative_method(
+        model, films, strength, step, STEPS, np.inf, clip_min=0.0, clip_max=1.0, y=labels, sanity_checks=False
+    )
     # The budget protocol takes steps of strength / steps, as asked of CleverHans here.
     assert_agree(ours(vgg16, "bim", strength, protocol="budget", steps=STEPS), theirs, other_paths=1)
 

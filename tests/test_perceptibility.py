@@ -107,12 +107,12 @@ def test_edges_hide_more_than_flat_surroundings():
 def test_a_diagonal_edge_is_seen_by_a_diagonal_operator():
     film = np.fromfunction(lambda y, x: 80.0 * (x > y), (21, 21))
     straight = max(np.abs((film[8:13, 8:13] * kernel).sum()) for kernel in (perceptibility.DOWNWARD, perceptibility.DOWNWARD.T))
-    diagonal = max(np.abs((film[8:13, 8:13] * kernel).sum())
-                   for kernel in (perceptibility.DIAGONAL, perceptibility.DIAGONAL[:, ::-1]))
+    diagonal = max(
+        np.abs((film[8:13, 8:13] * kernel).sum()) for kernel in (perceptibility.DIAGONAL, perceptibility.DIAGONAL[:, ::-1])
+    )
     assert diagonal > straight
     background = (film[8:13, 8:13] * perceptibility.BACKGROUND).sum()
-    expected = max(diagonal * (background * 0.0001 + 0.115) + 0.5 - 0.01 * background,
-                   17 * (1 - np.sqrt(background / 127)) + 3)
+    expected = max(diagonal * (background * 0.0001 + 0.115) + 0.5 - 0.01 * background, 17 * (1 - np.sqrt(background / 127)) + 3)
     assert perceptibility.just_noticeable_difference(film)[10, 10] == pytest.approx(expected)
 
 

@@ -145,8 +145,14 @@ def test_every_format_occurs_and_can_be_read(drawn):
             seen.add((image.format, image.mode, progressive, turned))
             assert 220 <= min(image.size) <= 300 and max(image.size) <= 1.31 * min(image.size)
             assert np.ptp(np.asarray(image)) > (100 if image.mode != "I;16" else 100 * 257)
-    assert seen == {("PNG", "I;16", False, False), ("PNG", "L", False, False), ("JPEG", "L", False, False),
-                    ("JPEG", "RGB", False, False), ("JPEG", "L", True, False), ("JPEG", "L", False, True)}
+    assert seen == {
+        ("PNG", "I;16", False, False),
+        ("PNG", "L", False, False),
+        ("JPEG", "L", False, False),
+        ("JPEG", "RGB", False, False),
+        ("JPEG", "L", True, False),
+        ("JPEG", "L", False, True),
+    }
 
 
 def test_16_bit_png_keeps_the_film_to_half_a_step():
@@ -180,7 +186,7 @@ def test_covid_is_fainter_wider_and_lower_than_it_is_dense():
     extent = [np.mean([(added > 0.03).mean() for added in films]) for films in (covid, pneumonia)]
     assert 0.06 < grey[0] < grey[1] < 0.35
     assert extent[0] > 1.5 * extent[1]
-    lower = [added[added.shape[0] // 2:].sum() / added.sum() for added in covid]
+    lower = [added[added.shape[0] // 2 :].sum() / added.sum() for added in covid]
     assert np.mean(lower) > 0.55
 
 
@@ -197,8 +203,9 @@ def test_second_film_of_a_patient_shows_the_same_chest():
         picture = Image.fromarray(phantom.draw_film(0, "Pneumonia", patient, film))
         return np.asarray(picture.resize((48, 48), Image.Resampling.BOX))[8:, 8:-8].ravel()
 
-    first, second, stranger = (np.array([small(patient + away, film) for patient in PATIENTS])
-                               for away, film in ((0, 1), (0, 2), (50, 1)))
+    first, second, stranger = (
+        np.array([small(patient + away, film) for patient in PATIENTS]) for away, film in ((0, 1), (0, 2), (50, 1))
+    )
     likeness = [np.mean([np.corrcoef(a, b)[0, 1] for a, b in zip(first, other)]) for other in (second, stranger)]
     assert not np.array_equal(first, second)
     assert likeness[0] > likeness[1] + 0.05

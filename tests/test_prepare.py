@@ -41,7 +41,7 @@ def prepared(sets, out, *words):
 def refused(sets, out, capsys, *words):
     """Run stage 1, expect exit 1, and return the one line on stderr."""
     assert run(prepare.main, sets.words(out, *words)) == 1
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     return line
 
 
@@ -94,7 +94,8 @@ def test_films_that_stand_in_for_dropped_ones_get_the_free_rows(sets, tmp_path):
     dropped = json.loads((tmp_path / "after" / MANIFEST).read_text())["dropped"]
     assert dropped == {"unreadable": 2, "duplicate of a film in its class": 1}
     assert json.loads((tmp_path / "after" / MANIFEST).read_text())["outputs"][IMAGES] == sha256_of_file(
-        tmp_path / "after" / IMAGES)
+        tmp_path / "after" / IMAGES
+    )
 
 
 def test_same_seed_gives_the_same_bytes_whatever_workers_and_listing_order(sets, tmp_path, monkeypatch):
@@ -105,8 +106,9 @@ def test_same_seed_gives_the_same_bytes_whatever_workers_and_listing_order(sets,
     class Listing(list):
         __enter__, __exit__ = lambda self: self, lambda *_: None
 
-    monkeypatch.setattr(os, "scandir",
-                        lambda *path: Listing(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True)))
+    monkeypatch.setattr(
+        os, "scandir", lambda *path: Listing(sorted(scandir(*path), key=lambda entry: entry.name, reverse=True))
+    )
     monkeypatch.setattr(os, "listdir", lambda *path: sorted(listdir(*path), reverse=True))
     for name in ("train.txt", "train_COVIDx8A.txt"):
         lines = (sets.covidx / name).read_text().splitlines(keepends=True)
@@ -147,8 +149,9 @@ def test_film_in_two_classes_is_dropped_in_both(sets, tmp_path):
 
 
 def test_duplicate_counts_once_and_may_leave_a_class_short(sets, tmp_path, capsys):
-    sets.add_covidx("again.jpg.png", "COVID 77", class_8a="COVID-19",
-                    pixels=np.asarray(Image.open(sets.covidx / "train" / "covid3.png")))
+    sets.add_covidx(
+        "again.jpg.png", "COVID 77", class_8a="COVID-19", pixels=np.asarray(Image.open(sets.covidx / "train" / "covid3.png"))
+    )
     assert len(prepared(sets, tmp_path / "data", "--per-class", "9")) == 27
     for name in ("NORMAL", "PNEUMONIA"):
         sets.add_chest_xray("person90_virus_9.jpeg", name)
@@ -309,14 +312,19 @@ def test_films_of_12_bits_in_16_are_named_on_stderr_and_in_the_manifest(sets, tm
     files = [f"chest_xray/train/NORMAL/{name}" for name in names]
     shown = [line for line in lines if "nearly black" in line]
     assert [line.split(": ")[1] for line in shown] == files[:5]
-    assert lines[len(shown):] == (["warning: the same of 3 more films, which manifest.json names"] if films == 8 else [])
+    assert lines[len(shown) :] == (["warning: the same of 3 more films, which manifest.json names"] if films == 8 else [])
     assert list(json.loads((tmp_path / "data" / MANIFEST).read_text())["warnings"]) == files
 
 
 def test_films_in_other_folders_are_counted_and_named(sets, tmp_path, capsys):
-    for folder, films in ((sets.covidx / "validation", 2), (sets.covidx / "train" / "more", 3),
-                          (sets.chest_xray / "validation" / "NORMAL", 1), (sets.chest_xray / "test" / "NORMAL" / "a" / "b", 4),
-                          (sets.chest_xray / "chest_xray" / "train" / "NORMAL", 5), (sets.covidx / "__MACOSX" / "train", 5)):
+    for folder, films in (
+        (sets.covidx / "validation", 2),
+        (sets.covidx / "train" / "more", 3),
+        (sets.chest_xray / "validation" / "NORMAL", 1),
+        (sets.chest_xray / "test" / "NORMAL" / "a" / "b", 4),
+        (sets.chest_xray / "chest_xray" / "train" / "NORMAL", 5),
+        (sets.covidx / "__MACOSX" / "train", 5),
+    ):
         folder.mkdir(parents=True)
         for number in range(films):
             shutil.copyfile(sets.covidx / "train" / "covid0.png", folder / f"{number}.PNG")
@@ -324,13 +332,18 @@ def test_films_in_other_folders_are_counted_and_named(sets, tmp_path, capsys):
         (folder / "._0.png").touch()
     (sets.covidx / "linked").symlink_to(sets.covidx / "train", target_is_directory=True)
     index = prepared(sets, tmp_path / "data")
-    expected = {"chest_xray/test/NORMAL/a/b": 4, "covidx-cxr2/train/more": 3, "covidx-cxr2/validation": 2,
-                "chest_xray/validation/NORMAL": 1}
+    expected = {
+        "chest_xray/test/NORMAL/a/b": 4,
+        "covidx-cxr2/train/more": 3,
+        "covidx-cxr2/validation": 2,
+        "chest_xray/validation/NORMAL": 1,
+    }
     assert json.loads((tmp_path / "data" / MANIFEST).read_text())["not_read"] == expected and len(index) == 21
     named = ", ".join(f"{films} in {folder}" for folder, films in expected.items())
     assert f"  not read: {named}\n" in capsys.readouterr().out
     assert f"class COVID-19: 9 films found ({named} are not read); 50 wanted" in refused(
-        sets, tmp_path / "more", capsys, "--per-class", "50")
+        sets, tmp_path / "more", capsys, "--per-class", "50"
+    )
 
 
 def test_sets_as_published_have_no_films_elsewhere(sets, tmp_path, capsys, phantom_sets):
@@ -377,8 +390,13 @@ def test_terminated_run_leaves_nothing_behind(sets, tmp_path, root):
     for number in range(20):
         sets.add_chest_xray(f"IM-9{number:03d}-0001.jpeg", "NORMAL", pixels=np.full((2500, 2500), number, np.uint8))
     out = tmp_path / "data"
-    script = subprocess.Popen([sys.executable, "-m", "data_processing.prepare", *sets.words(out)], cwd=root,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    script = subprocess.Popen(
+        [sys.executable, "-m", "data_processing.prepare", *sets.words(out)],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     deadline = time.time() + 20
     while not (out.is_dir() and any(out.iterdir())) and time.time() < deadline:
         time.sleep(0.002)
@@ -407,14 +425,26 @@ def test_folder_of_another_layout_is_one_line(sets, tmp_path, capsys, flag):
 
 def test_row_without_its_film_and_a_class_too_small_write_nothing(sets, tmp_path, capsys):
     assert "class COVID-19: 9 films found; 50 wanted: lower --per-class to 9" in refused(
-        sets, tmp_path / "data", capsys, "--per-class", "50")
+        sets, tmp_path / "data", capsys, "--per-class", "50"
+    )
     (sets.covidx / "train" / "covid4.png").unlink()
     assert "train.txt line 5 names" in refused(sets, tmp_path / "data", capsys)
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("words", [["--per-class", "6"], ["--per-class", "x"], ["--seed", "-1"], ["--workers", "0"],
-                                   ["--split", "none"], ["--image-size", "0"], ["--negatives", "all"], ["--more"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--per-class", "6"],
+        ["--per-class", "x"],
+        ["--seed", "-1"],
+        ["--workers", "0"],
+        ["--split", "none"],
+        ["--image-size", "0"],
+        ["--negatives", "all"],
+        ["--more"],
+    ],
+)
 def test_wrong_flags_exit_with_2(sets, tmp_path, words, capsys):
     with pytest.raises(SystemExit) as stop:
         run(prepare.main, sets.words(tmp_path / "data", *words))
@@ -431,8 +461,11 @@ def test_summary_gives_the_counts_of_the_index(sets, tmp_path, capsys):
         values = next(line.split() for line in printed if line.strip().startswith(name))
         assert dict(zip(columns[1:], map(int, values[1:]))) == {
             **{split: sum(row["class"] == name and row["split"] == split for row in index) for split in SPLITS},
-            **{collection: sum(row["class"] == name and row["collection"] == collection for row in index)
-               for collection in ("chest_xray", "covidx/sirm")}}
+            **{
+                collection: sum(row["class"] == name and row["collection"] == collection for row in index)
+                for collection in ("chest_xray", "covidx/sirm")
+            },
+        }
     assert "21 were enlarged" not in printed[-2] and "0 were enlarged, 0 are more than twice" in printed[-2]
 
 
@@ -444,8 +477,10 @@ def test_summary_counts_films_without_patient_and_groups_of_neighbours(sets, tmp
         drawn = [row for row in rows_of(tmp_path / split / INDEX) if row["file"].startswith("covidx-cxr2/train/COVID-")]
         sizes = Counter(row["group"] for row in drawn)
         neighbours = [films for films in sizes.values() if films > 1]
-        assert f"  {len(drawn)} of the drawn films have no patient id; groups of neighbours (numbers within 3) {kept}: " \
-               f"{len(neighbours)}, of {sum(neighbours)} films\n" in capsys.readouterr().out
+        assert (
+            f"  {len(drawn)} of the drawn films have no patient id; groups of neighbours (numbers within 3) {kept}: "
+            f"{len(neighbours)}, of {sum(neighbours)} films\n" in capsys.readouterr().out
+        )
         assert neighbours
 
 
@@ -487,15 +522,37 @@ def test_patients_table_has_one_row_for_each_number_of_the_films(sets, tmp_path)
 
 def test_no_real_test_film_without_a_patient_has_its_neighbour_elsewhere(xray, tmp_path):
     """In a split film by film, 176 of the 211 test films of the collection sirm have one."""
-    assert run(prepare.main, ["--covidx", str(xray / "covidx-cxr2"), "--chest-xray", str(xray / "chest-xray-pneumonia"),
-                              "--out", str(tmp_path / "data"), "--image-size", "4", "--workers", "2"]) == 0
+    assert (
+        run(
+            prepare.main,
+            [
+                "--covidx",
+                str(xray / "covidx-cxr2"),
+                "--chest-xray",
+                str(xray / "chest-xray-pneumonia"),
+                "--out",
+                str(tmp_path / "data"),
+                "--image-size",
+                "4",
+                "--workers",
+                "2",
+            ],
+        )
+        == 0
+    )
     index = rows_of(tmp_path / "data" / INDEX)
     assert Counter((row["split"], row["class"]) for row in index) == {
-        (split, name): films for split, films in zip(SPLITS, (1080, 120, 300)) for name in CLASSES}
+        (split, name): films for split, films in zip(SPLITS, (1080, 120, 300)) for name in CLASSES
+    }
     for collection, prefix in (("covidx/sirm", "COVID-"), ("covidx/rsna", "Normal-")):
-        sides = {split: {int(Path(row["file"]).stem.removeprefix(prefix)) for row in index
-                         if (row["collection"], row["split"], row["patient"]) == (collection, split, "")}
-                 for split in SPLITS}
+        sides = {
+            split: {
+                int(Path(row["file"]).stem.removeprefix(prefix))
+                for row in index
+                if (row["collection"], row["split"], row["patient"]) == (collection, split, "")
+            }
+            for split in SPLITS
+        }
         for split in ("test", "validation"):
             elsewhere = set().union(*(sides[other] for other in SPLITS if other != split))
             near = {number + step for number in elsewhere for step in (-3, -2, -1, 1, 2, 3)}
@@ -515,8 +572,10 @@ def test_workers_never_exceed_the_cores():
 
 
 def test_help_loads_nothing_heavy(root):
-    code = ("import sys\nfrom data_processing import prepare\ntry: prepare.main(['--help'])\n"
-            "except SystemExit: print({'PIL', 'keras', 'tensorflow', 'pandas', 'tqdm'} & set(sys.modules))")
+    code = (
+        "import sys\nfrom data_processing import prepare\ntry: prepare.main(['--help'])\n"
+        "except SystemExit: print({'PIL', 'keras', 'tensorflow', 'pandas', 'tqdm'} & set(sys.modules))"
+    )
     command = [sys.executable, "-c", code]
     shown = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     assert shown.endswith("set()\n") and "--covidx" in shown
@@ -534,13 +593,21 @@ def test_the_manifest_says_whether_the_films_are_synthetic(phantom_sets, sets, t
     assert synthetic(sets, tmp_path / "drawn")
 
 
-@pytest.mark.parametrize("covidx, chest_xray", [
-    (".", "../chest-xray-pneumonia"), ("..", "../chest-xray-pneumonia/chest_xray"),
-    ("../covidx-cxr2/.", "../covidx-cxr2/../chest-xray-pneumonia"),
-    ("train/..", "../chest-xray-pneumonia/chest_xray/train/.."), ("{links}/covidx", "{links}/kermany"),
-    ("{links}/parent", "{links}/kermany/chest_xray/../chest_xray"), ("{parts}", "{links}/kermany")])
-def test_synthetic_films_are_known_whatever_their_folder_is_called(phantom_sets, sets, tmp_path, monkeypatch, covidx,
-                                                                   chest_xray):
+@pytest.mark.parametrize(
+    "covidx, chest_xray",
+    [
+        (".", "../chest-xray-pneumonia"),
+        ("..", "../chest-xray-pneumonia/chest_xray"),
+        ("../covidx-cxr2/.", "../covidx-cxr2/../chest-xray-pneumonia"),
+        ("train/..", "../chest-xray-pneumonia/chest_xray/train/.."),
+        ("{links}/covidx", "{links}/kermany"),
+        ("{links}/parent", "{links}/kermany/chest_xray/../chest_xray"),
+        ("{parts}", "{links}/kermany"),
+    ],
+)
+def test_synthetic_films_are_known_whatever_their_folder_is_called(
+    phantom_sets, sets, tmp_path, monkeypatch, covidx, chest_xray
+):
     links, parts = tmp_path / "links", tmp_path / "parts" / "a" / "b" / "c"
     for folder in (links, parts):
         folder.mkdir(parents=True)
@@ -562,8 +629,20 @@ def test_real_films_where_phantoms_were_are_not_synthetic_and_one_phantom_is_eno
     assert synthetic(sets, tmp_path / "mixed")
 
 
-@pytest.mark.parametrize("text", ["", "[]", "null", "{}", '{"stage": "phantom"}', '{"stage": "phantom", "outputs": [1]}',
-                                  '{"stage": "phantom", "outputs": {"a": ["b"]}}', "\udcff", "[" * 100_000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "null",
+        "{}",
+        '{"stage": "phantom"}',
+        '{"stage": "phantom", "outputs": [1]}',
+        '{"stage": "phantom", "outputs": {"a": ["b"]}}',
+        "\udcff",
+        "[" * 100_000,
+    ],
+)
 def test_another_programs_manifest_beside_the_films_is_let_alone(sets, tmp_path, text):
     for folder in (sets.covidx, sets.chest_xray, sets.covidx.parent):
         (folder / MANIFEST).write_bytes(text.encode(errors="surrogateescape"))
@@ -587,7 +666,7 @@ def test_without_semaphores_the_films_are_the_same_and_a_line_says_so(sets, tmp_
     prepared(sets, tmp_path / "with")
     monkeypatch.setattr(_multiprocessing, "SemLock", no_semaphores)
     prepared(sets, tmp_path / "without")
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert "worker processes cannot be had here" in line and "/dev/shm" in line
     assert content(tmp_path / "with") == content(tmp_path / "without")
 

@@ -21,8 +21,14 @@ def test_results_keep_their_order_and_come_from_other_processes(start):
     assert os.getpid() not in {process for _, process in results}
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSYS, "Function not implemented"), ImportError("no SemLock"),
-                                   PermissionError(errno.EACCES, "Permission denied")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSYS, "Function not implemented"),
+        ImportError("no SemLock"),
+        PermissionError(errno.EACCES, "Permission denied"),
+    ],
+)
 def test_without_semaphores_this_process_works_and_says_so(monkeypatch, capsys, error):
     def fails(*_):
         raise error
@@ -31,7 +37,7 @@ def test_without_semaphores_this_process_works_and_says_so(monkeypatch, capsys, 
     with process_map(2) as spread:
         results = list(spread(square_and_process, range(5)))
     assert results == [(number**2, os.getpid()) for number in range(5)]
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert str(error) in line and "/dev/shm" in line
 
 

@@ -15,9 +15,23 @@ import pytest
 
 from nosign import provenance
 from nosign.errors import UserError
-from nosign.provenance import (commands_of, MANIFEST, atomic_path, check_settings, describe_differences, git_state, locked,
-                               package_versions, read_manifest, reserve, sha256_of_file, sha256_of_model, write_csv,
-                               write_manifest, write_text)
+from nosign.provenance import (
+    commands_of,
+    MANIFEST,
+    atomic_path,
+    check_settings,
+    describe_differences,
+    git_state,
+    locked,
+    package_versions,
+    read_manifest,
+    reserve,
+    sha256_of_file,
+    sha256_of_model,
+    write_csv,
+    write_manifest,
+    write_text,
+)
 
 ADVICE = "give --overwrite"
 
@@ -93,8 +107,14 @@ def test_manifest_says_what_was_run_on_what_with_what_result(tmp_path):
     for name in ("a", "b"):
         (tmp_path / "out" / name).write_text(name)
     outputs = [tmp_path / "out" / name for name in ("a", "b")]
-    manifest = manifest_of(tmp_path / "out", {"seed": (1, 2)}, inputs=[tmp_path / "in"], outputs=outputs,
-                           known_hashes={outputs[1]: "known"}, films=3)
+    manifest = manifest_of(
+        tmp_path / "out",
+        {"seed": (1, 2)},
+        inputs=[tmp_path / "in"],
+        outputs=outputs,
+        known_hashes={outputs[1]: "known"},
+        films=3,
+    )
     assert manifest["stage"] == "test" and manifest["settings"] == {"seed": [1, 2]}
     assert [command["argv"] for command in manifest["commands"]] == [sys.argv[1:]]
     assert manifest["inputs"] == {str(tmp_path / "in"): hashlib.sha256(b"in").hexdigest()}
@@ -109,7 +129,10 @@ def test_a_manifest_lists_every_command_that_made_the_folder_once(tmp_path, monk
         write_manifest(tmp_path, stage="test", settings={}, started=started, adds=adds)
     commands = read_manifest(tmp_path)["commands"]
     assert [(command["argv"], command["started"]) for command in commands] == [
-        (["a"], "1970-01-01T00:00:10Z"), (["b"], "1970-01-01T00:00:20Z"), (["c"], "1970-01-01T00:00:20Z")]
+        (["a"], "1970-01-01T00:00:10Z"),
+        (["b"], "1970-01-01T00:00:20Z"),
+        (["c"], "1970-01-01T00:00:20Z"),
+    ]
     assert all(command["git"] == git_state() and command["seconds"] > 0 for command in commands)
     write_manifest(tmp_path, stage="test", settings={}, started=25, begun=20, adds=True)
     assert len(read_manifest(tmp_path)["commands"]) == 3 and read_manifest(tmp_path)["started"] == "1970-01-01T00:00:25Z"
@@ -185,6 +208,7 @@ def test_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
 def failing(number):
     def fails(*_):
         raise OSError(number, errno.errorcode[number])
+
     return fails
 
 

@@ -56,8 +56,16 @@ class Convolutions(nn.Module):
     def __init__(self, classes=3, flatten=lambda x: x.flatten(1)):
         super().__init__()
         torch.manual_seed(3)
-        self.features = nn.Sequential(nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.5),
-                                      nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8), nn.GELU(), nn.Dropout2d(0.5))
+        self.features = nn.Sequential(
+            nn.Conv2d(2, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Dropout(0.5),
+            nn.Conv2d(8, 8, 3),
+            nn.BatchNorm2d(8),
+            nn.GELU(),
+            nn.Dropout2d(0.5),
+        )
         self.head, self.flatten = nn.Linear(8 * 4 * 3, classes), flatten
         for part in self.features:
             if isinstance(part, nn.BatchNorm2d):
@@ -93,8 +101,10 @@ def test_every_attack_equals_the_slow_reference_in_any_batch(linear, name, batch
     model, images, labels = linear
     found = attack(linear_module(model), images, labels, name, 0.02, steps=3, seed=5, batch=batch)
     noise = [np.random.default_rng([5, row]).random(SHAPE, dtype=np.float32) * 2.0 - 1.0 for row in range(len(images))]
-    expected = [reference_attack(model, name, image, label, 0.02, protocol="paper", steps=3, noise=start)
-                for image, label, start in zip(images, labels, noise)]
+    expected = [
+        reference_attack(model, name, image, label, 0.02, protocol="paper", steps=3, noise=start)
+        for image, label, start in zip(images, labels, noise)
+    ]
     assert isinstance(found, np.ndarray) and found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
@@ -130,8 +140,10 @@ def test_fgsm_and_bim_equal_torchattacks(linear):
     torchattacks = pytest.importorskip("torchattacks")
     _, images, labels = linear
     module = Convolutions().eval()
-    for name, rival, settings in (("fgsm", torchattacks.FGSM(module, eps=0.02), {}),
-                                  ("bim", torchattacks.BIM(module, eps=0.02, alpha=0.005, steps=4), {"steps": 4})):
+    for name, rival, settings in (
+        ("fgsm", torchattacks.FGSM(module, eps=0.02), {}),
+        ("bim", torchattacks.BIM(module, eps=0.02, alpha=0.005, steps=4), {"steps": 4}),
+    ):
         found = attack(module, images, labels, name, 0.02, protocol="budget", **settings)
         expected = rival(torch.tensor(images), torch.tensor(labels)).numpy()
         assert (abs(found - expected) > 1e-6).mean() < 1e-3
@@ -145,10 +157,15 @@ def test_the_module_is_left_as_it_was_also_by_a_call_that_raises(linear):
     module.head.bias.grad = torch.full((3,), 7.0)
 
     def state():
-        return ([part.training for part in module.modules()], [p.requires_grad for p in module.parameters()],
-                [p.grad is not None for p in module.parameters()], module.head.bias.grad.tolist(),
-                {name: value.tolist() for name, value in module.state_dict().items()}, torch.get_rng_state().tolist(),
-                sorted(vars(module)))
+        return (
+            [part.training for part in module.modules()],
+            [p.requires_grad for p in module.parameters()],
+            [p.grad is not None for p in module.parameters()],
+            module.head.bias.grad.tolist(),
+            {name: value.tolist() for name, value in module.state_dict().items()},
+            torch.get_rng_state().tolist(),
+            sorted(vars(module)),
+        )
 
     before = state()
     attack(module, images, labels, "pgd", 0.02, steps=2)
@@ -172,8 +189,15 @@ def test_grey_and_shuffled_take_the_second_axis_for_channels(linear):
     assert abs(last - control).max() > 1e-3
 
 
-@pytest.mark.parametrize("last, logits", [((nn.Softmax(dim=1),), False), ((nn.Softmax(dim=1),), None),
-                                          ((nn.LogSoftmax(dim=1),), None), ((nn.Sequential(nn.Softmax(-1)),), False)])
+@pytest.mark.parametrize(
+    "last, logits",
+    [
+        ((nn.Softmax(dim=1),), False),
+        ((nn.Softmax(dim=1),), None),
+        ((nn.LogSoftmax(dim=1),), None),
+        ((nn.Sequential(nn.Softmax(-1)),), False),
+    ],
+)
 def test_a_last_softmax_is_taken_off_and_saturated_images_move(linear, last, logits):
     model, images, labels = linear
     sure = LinearSoftmax(SHAPE, kernel=300 * model.kernel, bias=300 * model.bias)
@@ -248,8 +272,9 @@ class Output(dict):
     __getattr__ = dict.get
 
 
-@pytest.mark.parametrize("form", [lambda x: Output(loss=x.sum(), logits=x, hidden=(x, x)), lambda x: (x,), lambda x: {"out": x},
-                                  lambda x: (x, None)])
+@pytest.mark.parametrize(
+    "form", [lambda x: Output(loss=x.sum(), logits=x, hidden=(x, x)), lambda x: (x,), lambda x: {"out": x}, lambda x: (x, None)]
+)
 def test_logits_inside_an_output_are_taken(linear, form):
     model, images, labels = linear
     found = attack(Returning(model, form), images, labels, "fgnm", 0.02)
@@ -288,8 +313,9 @@ def test_modules_of_other_types_are_followed_in_float32_also_when_cast_between_c
     assert found.dtype == np.float32
     change, wanted = found - images, expected_of(model, images, labels, "fgnm", 0.02) - images
     assert abs(change - wanted).max() < {torch.float16: 1e-3, torch.bfloat16: 8e-3, torch.float64: 1e-6}[dtype]
-    np.testing.assert_allclose(attack(module.float(), images, labels, "fgnm", 0.02) - images, wanted,
-                               atol=1e-2 if dtype == torch.bfloat16 else 1e-3)
+    np.testing.assert_allclose(
+        attack(module.float(), images, labels, "fgnm", 0.02) - images, wanted, atol=1e-2 if dtype == torch.bfloat16 else 1e-3
+    )
 
 
 @pytest.mark.parametrize("flatten", [lambda x: x.view(len(x), -1), lambda x: x.reshape(len(x), -1)])
@@ -339,20 +365,30 @@ def test_an_attacked_module_can_be_copied_and_saved_and_is_let_go(linear):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("wrap", [torch.jit.script, lambda module: torch.jit.trace(module, torch.zeros(2, *SHAPE)),
-                                  lambda module: torch.compile(module, backend="eager"), nn.DataParallel],
-                         ids=["script", "trace", "compile", "parallel"])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        torch.jit.script,
+        lambda module: torch.jit.trace(module, torch.zeros(2, *SHAPE)),
+        lambda module: torch.compile(module, backend="eager"),
+        nn.DataParallel,
+    ],
+    ids=["script", "trace", "compile", "parallel"],
+)
 def test_compiled_and_wrapped_modules_are_attacked_twice(linear, wrap):
     model, images, labels = linear
     module = wrap(nn.Sequential(*linear_module(model), nn.Dropout(0.5)).eval()).train()
     for _ in range(2):
-        np.testing.assert_allclose(attack(module, images, labels, "fgnm", 0.02), expected_of(model, images, labels, "fgnm", 0.02),
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            attack(module, images, labels, "fgnm", 0.02), expected_of(model, images, labels, "fgnm", 0.02), atol=1e-5
+        )
     assert module.training
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-@pytest.mark.parametrize("wrap", [torch.jit.script, lambda module: torch.compile(module, backend="eager")], ids=["script", "compile"])
+@pytest.mark.parametrize(
+    "wrap", [torch.jit.script, lambda module: torch.compile(module, backend="eager")], ids=["script", "compile"]
+)
 def test_an_error_names_the_class_that_is_wrapped(linear, wrap):
     _, images, labels = linear
     with pytest.raises(UserError, match="^Linear: fails on images of shape"):
@@ -382,8 +418,14 @@ def test_a_module_without_parameters_is_attacked(linear):
 def in_a_new_process(root, code, **environment):
     """Run Python code in the checkout without KERAS_BACKEND, but with what is given; return what it printed."""
     inherited = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    return subprocess.run([sys.executable, "-c", code], cwd=root, env={**inherited, "PYTHONPATH": str(root), **environment},
-                          capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=root,
+        env={**inherited, "PYTHONPATH": str(root), **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 ATTACKED = """

@@ -33,8 +33,15 @@ def shown_arrays(rng, strength, size=SIZE):
     fixed = np.random.default_rng(5)
     original = fixed.integers(0, 256, (len(FILMS), size, size, 1), dtype=np.uint8).repeat(3, axis=3)
     change = rng.normal(0, strength, original.shape).astype(np.float16)
-    return {"films": np.array(FILMS), "labels": np.array(LABELS), "models": np.array(MODELS), "original": original,
-            "change": change, "clean_probabilities": probabilities(fixed), "probabilities": probabilities(rng)}
+    return {
+        "films": np.array(FILMS),
+        "labels": np.array(LABELS),
+        "models": np.array(MODELS),
+        "original": original,
+        "change": change,
+        "clean_probabilities": probabilities(fixed),
+        "probabilities": probabilities(rng),
+    }
 
 
 def write_results(folder, cells=CELLS, sweep="VGG16/paper", size=SIZE, seed=11):
@@ -45,19 +52,33 @@ def write_results(folder, cells=CELLS, sweep="VGG16/paper", size=SIZE, seed=11):
         path.parent.mkdir(parents=True, exist_ok=True)
         written[attack, strength] = shown_arrays(rng, strength, size)
         np.savez_compressed(path, **written[attack, strength])
-        pd.DataFrame({"film": [*FILMS, 99], "ssim": [0.95, 0.999, 1], "psnr": [40, 50, np.inf], "local_ratio": [2, 0.5, 0],
-                      "jnd_ratio": [0.25, 3, 0]}).to_csv(path.with_name(f"{strength:g}.csv"), index=False)
+        pd.DataFrame(
+            {
+                "film": [*FILMS, 99],
+                "ssim": [0.95, 0.999, 1],
+                "psnr": [40, 50, np.inf],
+                "local_ratio": [2, 0.5, 0],
+                "jnd_ratio": [0.25, 3, 0],
+            }
+        ).to_csv(path.with_name(f"{strength:g}.csv"), index=False)
     write_manifest(folder, stage="attack.py", settings={"films": 99}, started=0, synthetic=True)
-    write_manifest(folder / "attacks" / sweep, stage="attack.py", started=0, finished=True,
-                   settings={"films": 99, "steps": 7, "seed": 3, "models": {"VGG16": "ab" * 32}},
-                   health={"warnings": ["gradients <b>mislead</b>"], "unbounded_accuracy": 0.25})
+    write_manifest(
+        folder / "attacks" / sweep,
+        stage="attack.py",
+        started=0,
+        finished=True,
+        settings={"films": 99, "steps": 7, "seed": 3, "models": {"VGG16": "ab" * 32}},
+        health={"warnings": ["gradients <b>mislead</b>"], "unbounded_accuracy": 0.25},
+    )
     return written
 
 
 def some_table(name="table2", text="61.11"):
     """Return a table of two rows, its last entry bold."""
-    shown = pd.DataFrame([["0.001", "70.00", text], ["0.01", "50.00", "40.00"]], columns=pd.MultiIndex.from_tuples(
-        [("", "Strength"), ("VGG16*", "FGSM"), ("VGG16*", "FGNM")]))
+    shown = pd.DataFrame(
+        [["0.001", "70.00", text], ["0.01", "50.00", "40.00"]],
+        columns=pd.MultiIndex.from_tuples([("", "Strength"), ("VGG16*", "FGSM"), ("VGG16*", "FGNM")]),
+    )
     return Table(name, "Table II", "Accuracy <of> all & sundry.", shown, shown, np.array([[0, 0, 0], [0, 0, 1]], bool))
 
 
@@ -65,8 +86,13 @@ def make_report(folder, runs=None, tables=(), sentences=("FGNM is better at 3 of
     """Write a report with one figure, by itself of the one run in the folder, and return its path."""
     picture = folder / "figure4.png"
     Image.fromarray(np.full((60, 2000, 3), 255, np.uint8)).save(picture)
-    return report.write_report(folder / "report.html", runs or {"": (folder, folder / "model")}, list(tables) or [some_table()],
-                               [("figure4", "Accuracy against strength. A line an attack.", picture)], [("Sign against no-sign", list(sentences))])
+    return report.write_report(
+        folder / "report.html",
+        runs or {"": (folder, folder / "model")},
+        list(tables) or [some_table()],
+        [("figure4", "Accuracy against strength. A line an attack.", picture)],
+        [("Sign against no-sign", list(sentences))],
+    )
 
 
 class Page(HTMLParser):
@@ -107,16 +133,22 @@ def two_sweeps(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     write_results(folder)
     cells = write_results(folder, [("fgnm", 0.02), ("bim", 0.003)], "VGG16/budget", seed=12)
-    first = {name: array[:, :1] if "probabilities" in name else array if name == "models" else array[:1]
-             for name, array in cells["bim", 0.003].items()}
+    first = {
+        name: array[:, :1] if "probabilities" in name else array if name == "models" else array[:1]
+        for name, array in cells["bim", 0.003].items()
+    }
     np.savez(folder / "attacks/VGG16/budget/bim/0.003.shown.npz", **first)
     return make_report(folder), cells
 
 
 def test_nothing_is_loaded_from_elsewhere(small):
     page = Page(small[0])
-    loading = [attributes[name] for _, attributes in page.elements for name in ("src", "srcset", "data", "poster")
-               if name in attributes]
+    loading = [
+        attributes[name]
+        for _, attributes in page.elements
+        for name in ("src", "srcset", "data", "poster")
+        if name in attributes
+    ]
     assert loading and all(address.startswith("data:") for address in loading)
     assert all(link["href"] == "data:," for link in page.all("link"))
     assert all("src" not in script for script in page.all("script"))
@@ -147,8 +179,14 @@ def test_figures_are_made_smaller(small):
 
 def test_manifests_are_told(small):
     words = "".join(Page(small[0]).words)
-    for expected in ("1970-01-01 00:00:00", "gradients <b>mislead</b>", "each step as long as the strength",
-                     "abababababab\u2026", "python attack.py", "unbounded accuracy"):
+    for expected in (
+        "1970-01-01 00:00:00",
+        "gradients <b>mislead</b>",
+        "each step as long as the strength",
+        "abababababab\u2026",
+        "python attack.py",
+        "unbounded accuracy",
+    ):
         assert expected in words, expected
 
 
@@ -157,11 +195,15 @@ def test_manifests_of_the_classifiers_are_told(tmp_path):
     for name in ("", "seed-0", "seed-1"):
         write_manifest(runs[name][1], stage="train_finetune.py", settings={"VGG16": {"rate": 1e-4}}, started=0)
     assert [title for title, _ in report.run_details(runs)] == [
-        "Training of the classifiers", "Training of the classifiers seed-0", "Training of the classifiers seed-1"]
+        "Training of the classifiers",
+        "Training of the classifiers seed-0",
+        "Training of the classifiers seed-1",
+    ]
 
 
-@pytest.mark.parametrize("name, title", [("figure4", "Figure 4"), ("figure4-budget-l2", "Figure 4 (budget-l2)"),
-                                         ("transfer", "Transfer")])
+@pytest.mark.parametrize(
+    "name, title", [("figure4", "Figure 4"), ("figure4-budget-l2", "Figure 4 (budget-l2)"), ("transfer", "Transfer")]
+)
 def test_figures_have_titles(name, title):
     assert report.figure_title(name) == title
 
@@ -262,17 +304,20 @@ def test_several_seeds_show_the_films_of_the_first(tmp_path):
     assert "The films are those of seed-0." in words and words.count("gradients <b>mislead</b>") == 2
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda path, arrays: path.write_bytes(path.read_bytes()[:2000]),
-    lambda path, arrays: path.write_bytes(b"not an archive"),
-    lambda path, arrays: np.savez(path, **{name: array for name, array in arrays.items() if name != "change"}),
-    lambda path, arrays: np.savez(path, **{**arrays, "models": np.array([{}, {}, {}])}),
-    lambda path, arrays: np.savez(path, **{**arrays, "labels": np.array([0, 3])}),
-    lambda path, arrays: np.savez(path, **{**arrays, "change": arrays["change"][:, :-1]}),
-    lambda path, arrays: np.savez(path, **{**arrays, "change": arrays["change"] * np.float16(np.nan)}),
-    lambda path, arrays: np.savez(path, **{**arrays, "probabilities": arrays["probabilities"][..., :2]}),
-    lambda path, arrays: np.savez(path, **{**arrays, "models": np.array(MODELS[::-1])}),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda path, arrays: path.write_bytes(path.read_bytes()[:2000]),
+        lambda path, arrays: path.write_bytes(b"not an archive"),
+        lambda path, arrays: np.savez(path, **{name: array for name, array in arrays.items() if name != "change"}),
+        lambda path, arrays: np.savez(path, **{**arrays, "models": np.array([{}, {}, {}])}),
+        lambda path, arrays: np.savez(path, **{**arrays, "labels": np.array([0, 3])}),
+        lambda path, arrays: np.savez(path, **{**arrays, "change": arrays["change"][:, :-1]}),
+        lambda path, arrays: np.savez(path, **{**arrays, "change": arrays["change"] * np.float16(np.nan)}),
+        lambda path, arrays: np.savez(path, **{**arrays, "probabilities": arrays["probabilities"][..., :2]}),
+        lambda path, arrays: np.savez(path, **{**arrays, "models": np.array(MODELS[::-1])}),
+    ],
+)
 def test_a_malformed_shown_file_is_one_clear_line(tmp_path, spoil):
     cells = write_results(tmp_path)
     path = tmp_path / "attacks/VGG16/paper/fgnm/0.01.shown.npz"
@@ -316,8 +361,11 @@ def opened(browser, path):
 def wait_for_pictures(browser):
     """Wait until the pictures are those that the verdict is about."""
     from selenium.webdriver.support.ui import WebDriverWait
-    script = "let v = document.getElementById('verdict').textContent; " \
-             "return v && (document.getElementById('viewer-body').dataset.drawn || '').endsWith(v)"
+
+    script = (
+        "let v = document.getElementById('verdict').textContent; "
+        "return v && (document.getElementById('viewer-body').dataset.drawn || '').endsWith(v)"
+    )
     WebDriverWait(browser, 10).until(lambda page: page.execute_script(script))
 
 
@@ -350,14 +398,17 @@ def expected_verdict(arrays, attack, strength, place):
 
 def canvas_pixels(browser, name):
     """Return what a canvas shows, int [height, width, 3]."""
-    script = "let c = document.getElementById(arguments[0]);" \
-             "return [c.height, c.width, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]"
+    script = (
+        "let c = document.getElementById(arguments[0]);"
+        "return [c.height, c.width, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]]"
+    )
     height, width, values = browser.execute_script(script, name)
     return np.array(values).reshape(height, width, 4)[..., :3]
 
 
 def test_slider_film_and_attack_by_keyboard_give_the_numbers_of_the_cell(small, browser):
     from selenium.webdriver.common.keys import Keys
+
     path, cells = small
     opened(browser, path)
     assert verdict(browser) == expected_verdict(cells["fgsm", 0.01], "fgsm", 0.01, 0)
@@ -377,6 +428,7 @@ def test_slider_film_and_attack_by_keyboard_give_the_numbers_of_the_cell(small, 
 
 def test_another_condition_keeps_the_film_and_the_attack_where_it_has_them(two_sweeps, browser):
     from selenium.webdriver.common.keys import Keys
+
     path, cells = two_sweeps
     opened(browser, path)
     press(browser, "#attacks input:checked", Keys.ARROW_LEFT)  # round to the last attack, BIM
@@ -405,8 +457,10 @@ def test_score_tables_show_confidences_before_and_after(small, browser):
     opened(browser, path)
     arrays = cells["fgsm", 0.01]
     for model, table in enumerate(by(browser, "#scores table")):
-        rows = [[cell.text for cell in row.find_elements("css selector", "td")]
-                for row in table.find_elements("css selector", "tbody tr")]
+        rows = [
+            [cell.text for cell in row.find_elements("css selector", "td")]
+            for row in table.find_elements("css selector", "tbody tr")
+        ]
         before, after = arrays["clean_probabilities"][model, 0], arrays["probabilities"][model, 0]
         assert rows[:3] == [[f"{100 * b:.1f} %", f"{100 * a:.1f} %"] for b, a in zip(before, after)]
         assert rows[3] == ["\u2713 right" if seen.argmax() == LABELS[0] else "\u2717 wrong" for seen in (before, after)]
@@ -414,6 +468,7 @@ def test_score_tables_show_confidences_before_and_after(small, browser):
 
 def test_pictures_are_the_film_and_the_film_plus_its_change(small, browser):
     from selenium.webdriver.common.keys import Keys
+
     path, cells = small
     opened(browser, path)
     press(browser, "#strength", Keys.END)
@@ -432,6 +487,7 @@ def test_pictures_are_the_film_and_the_film_plus_its_change(small, browser):
 
 def test_gain_of_one_shows_the_noise_at_its_true_size(small, browser):
     from selenium.webdriver.common.keys import Keys
+
     opened(browser, small[0])
     press(browser, "#strength", Keys.HOME)
     browser.execute_script("let s = document.getElementById('gain'); s.value = '1'; s.dispatchEvent(new Event('change'))")
@@ -442,11 +498,13 @@ def test_gain_of_one_shows_the_noise_at_its_true_size(small, browser):
 
 def test_page_from_disk_asks_for_nothing_and_complains_of_nothing(small, browser):
     from selenium.webdriver.common.keys import Keys
+
     opened(browser, small[0])
     press(browser, "#strength", Keys.END)
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {event["params"]["request"]["url"].split(":")[0] for event in events
-             if event["method"] == "Network.requestWillBeSent"}
+    asked = {
+        event["params"]["request"]["url"].split(":")[0] for event in events if event["method"] == "Network.requestWillBeSent"
+    }
     assert asked == {"file", "data"}
     assert browser.get_log("browser") == []
     assert not by(browser, "#picture-problem")[0].is_displayed()
@@ -454,8 +512,9 @@ def test_page_from_disk_asks_for_nothing_and_complains_of_nothing(small, browser
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 def test_nothing_is_wider_than_the_screen(small, browser, width):
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                            {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False})
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    )
     try:
         opened(browser, small[0])
         for part in by(browser, "details"):
@@ -474,5 +533,6 @@ def test_every_control_has_a_name_and_a_visible_focus(small, browser):
             assert control.accessible_name, control.get_attribute("outerHTML")
             browser.execute_script("arguments[0].focus({focusVisible: true})", control)
             outlined = browser.execute_script(
-                "let c = arguments[0]; return [c, c.parentElement].map(e => getComputedStyle(e).outlineStyle)", control)
+                "let c = arguments[0]; return [c, c.parentElement].map(e => getComputedStyle(e).outlineStyle)", control
+            )
             assert "solid" in outlined, control.get_attribute("outerHTML")

@@ -35,17 +35,20 @@ def sides_of(films, by_patient=True):
     return group_films(films, range(len(films))) if by_patient else {number: number for number in range(len(films))}
 
 
-@pytest.mark.parametrize("names, groups", [
-    ("n1 n3 n6", ["n1 n3 n6"]),
-    ("n1 n6", ["n1", "n6"]),
-    ("n1 n4", ["n1 n4"]),
-    ("n1 n5", ["n1", "n5"]),
-    ("n9 n10 n11 n20", ["n9 n10 n11", "n20"]),
-    ("n0007 n8", ["n0007 n8"]),
-    ("a-1-5 a-2-5 a-1-6", ["a-1-5 a-1-6", "a-2-5"]),
-    ("case12a case12b case30(left)", ["case12a case12b", "case30(left)"]),
-    ("day first other", ["day", "first", "other"]),
-])
+@pytest.mark.parametrize(
+    "names, groups",
+    [
+        ("n1 n3 n6", ["n1 n3 n6"]),
+        ("n1 n6", ["n1", "n6"]),
+        ("n1 n4", ["n1 n4"]),
+        ("n1 n5", ["n1", "n5"]),
+        ("n9 n10 n11 n20", ["n9 n10 n11", "n20"]),
+        ("n0007 n8", ["n0007 n8"]),
+        ("a-1-5 a-2-5 a-1-6", ["a-1-5 a-1-6", "a-2-5"]),
+        ("case12a case12b case30(left)", ["case12a case12b", "case30(left)"]),
+        ("day first other", ["day", "first", "other"]),
+    ],
+)
 def test_neighbours_by_last_number_form_chains(names, groups):
     assert partition([film(name) for name in names.split()]) == sets_of(*groups)
 
@@ -81,10 +84,12 @@ def test_groups_of_films_without_patient_stay_on_one_side_whatever_the_seed(raw_
     for seed in range(8):
         out = tmp_path / f"data{seed}"
         assert run(prepare.main, sets.words(out, "--per-class", "20", "--seed", str(seed))) == 0
-        split_of = {int(Path(row["file"]).stem.removeprefix("COVID-")): row["split"] for row in rows_of(out / INDEX)
-                    if "COVID-" in row["file"]}
-        near = [(split_of[one], split_of[other]) for one in split_of for other in split_of
-                if 0 < other - one <= NEIGHBOURS]
+        split_of = {
+            int(Path(row["file"]).stem.removeprefix("COVID-")): row["split"]
+            for row in rows_of(out / INDEX)
+            if "COVID-" in row["file"]
+        }
+        near = [(split_of[one], split_of[other]) for one in split_of for other in split_of if 0 < other - one <= NEIGHBOURS]
         assert near and all(one == other for one, other in near)
         sides.update(one for one, _ in near)
     assert "train" in sides and len(sides) > 1
@@ -105,7 +110,7 @@ def test_collection_that_is_one_chain_is_refused_with_advice(raw_sets, tmp_path,
         (sets.covidx / "train" / f"covid{number}.png").write_bytes(b"")
         sets.add_covidx(f"COVID-{number}.png", f"COVID {number}", class_8a="COVID-19")
     assert run(prepare.main, sets.words(tmp_path / "data")) == 1
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert "no split of 7 films a class keeps every patient on one side" in line
     assert "with covidx-cxr2/train/COVID-0.png, has 7 films" in line and line.endswith("or give --split random")
     assert not any((tmp_path / "data").iterdir())
@@ -129,8 +134,7 @@ def random_pool(rng, per_class, largest, single=0):
 
 
 @pytest.mark.parametrize("by_patient", [True, False])
-@pytest.mark.parametrize("per_class, sizes",
-                         [(1500, (1080, 120, 300)), (20, (14, 2, 4)), (10, (7, 1, 2)), (7, (5, 1, 1))])
+@pytest.mark.parametrize("per_class, sizes", [(1500, (1080, 120, 300)), (20, (14, 2, 4)), (10, (7, 1, 2)), (7, (5, 1, 1))])
 def test_split_sizes_are_exact_in_every_class(by_patient, per_class, sizes):
     single = 0 if per_class > 100 else sizes[1] + sizes[2]  # enough for an exact split to exist
     films = random_pool(np.random.default_rng(per_class), per_class, 3, single)
@@ -164,7 +168,10 @@ def test_split_is_found_where_the_first_order_of_patients_leaves_none():
     """Patients of one, two and three films: only some orders fill both splits exactly."""
     sizes = (3, 3, 3, 3, 2, 2, 1, 1, 1, 1)
     patients = [patient for patient, size in enumerate(sizes) for _ in range(size)]
-    films = [Film(Path(), f"{label}{n}", label, f"{label}p{patient}", "s")
-             for label in range(3) for n, patient in enumerate(patients)]
+    films = [
+        Film(Path(), f"{label}{n}", label, f"{label}p{patient}", "s")
+        for label in range(3)
+        for n, patient in enumerate(patients)
+    ]
     for seed in range(40):
         assert Counter(assign_splits(films, sides_of(films), seed).values())["test"] == 12

@@ -28,8 +28,17 @@ def write_cell(results, name, **predictions):
     path = results / "attacks" / f"{name}.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
     rounded = {f"{model}_8bit": [0] * 4 for model in predictions}
-    pd.DataFrame({"film": [7, 8, 9, 12], "label": LABELS, **predictions, **rounded, "linf": [0.1, 0.2, 0.3, 0.4],
-                  "l2": [1, 2, 3, 6], "ssim": [1, 1, 0.5, 0.5]}).to_csv(path, index=False)
+    pd.DataFrame(
+        {
+            "film": [7, 8, 9, 12],
+            "label": LABELS,
+            **predictions,
+            **rounded,
+            "linf": [0.1, 0.2, 0.3, 0.4],
+            "l2": [1, 2, 3, 6],
+            "ssim": [1, 1, 0.5, 0.5],
+        }
+    ).to_csv(path, index=False)
     return path
 
 
@@ -40,7 +49,7 @@ def results(tmp_path):
     write_cell(tmp_path, "VGG16/paper/fgsm/0.001", VGG16=[0, 0, 2, 0], InceptionV3=[1, 0, 1, 1])  # 2, 2 right
     write_cell(tmp_path, "VGG16/paper/fgnm/0.001", VGG16=[0, 1, 2, 0], InceptionV3=[0, 0, 1, 1])  # 1, 3
     write_cell(tmp_path, "VGG16/paper/fgsm/0.003", VGG16=[0, 1, 0, 0], InceptionV3=[1, 1, 0, 0])  # 1, 0
-    write_cell(tmp_path, "VGG16/paper/fgnm/0.003", VGG16=[1, 0, 0, 0])                            # 1, absent
+    write_cell(tmp_path, "VGG16/paper/fgnm/0.003", VGG16=[1, 0, 0, 0])  # 1, absent
     return tmp_path
 
 
@@ -80,7 +89,9 @@ def test_counts_and_accuracies_of_a_cell(results):
 def test_clean_accuracy_counts_over_all_films(results):
     clean = tables.clean_accuracy(records.read_clean(results))
     assert clean[["target", "correct", "films", "accuracy_percent"]].to_numpy().tolist() == [
-        ["VGG16", 3, 4, 75.0], ["InceptionV3", 4, 4, 100.0]]
+        ["VGG16", 3, 4, 75.0],
+        ["InceptionV3", 4, 4, 100.0],
+    ]
 
 
 def test_every_accuracy_has_its_wilson_interval_in_the_tidy_rows(results):
@@ -127,19 +138,26 @@ def test_table_two_lists_the_clean_row_then_ascending_strengths(results):
     assert shown.to_numpy().tolist() == [
         ["0 (clean)", "75.00", "75.00", "100.00", "100.00"],
         ["0.001", "50.00", "25.00", "50.00", "75.00"],
-        ["0.003", "25.00", "25.00", "0.00", "—"]]
+        ["0.003", "25.00", "25.00", "0.00", "—"],
+    ]
 
 
 def test_star_marks_the_white_box_model_only(results):
     assert list(table_two(results).shown.columns) == [
-        ("", "Strength"), ("VGG16*", "FGSM"), ("VGG16*", "FGNM"), ("InceptionV3", "FGSM"), ("InceptionV3", "FGNM")]
+        ("", "Strength"),
+        ("VGG16*", "FGSM"),
+        ("VGG16*", "FGNM"),
+        ("InceptionV3", "FGSM"),
+        ("InceptionV3", "FGNM"),
+    ]
 
 
 def test_bold_marks_the_attack_that_the_tests_find_better_and_no_other(results):
     assert table_two(results).bold.tolist() == [
         [False, False, False, False, False],
         [False, False, True, True, False],
-        [False, False, False, False, False]]
+        [False, False, False, False, False],
+    ]
     assert not attack_table(results).bold.any()  # four films are too few to tell anything apart
 
 
@@ -148,7 +166,12 @@ def test_markdown_and_latex_carry_bold_dash_and_star(results):
     markdown, latex = tables.to_markdown(table), tables.to_latex(table)
     lines = markdown.splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
-        "Strength", "VGG16* FGSM", "VGG16* FGNM", "InceptionV3 FGSM", "InceptionV3 FGNM"]
+        "Strength",
+        "VGG16* FGSM",
+        "VGG16* FGNM",
+        "InceptionV3 FGSM",
+        "InceptionV3 FGNM",
+    ]
     assert [cell.strip() for cell in lines[5].split("|")[1:-1]] == ["0.001", "50.00", "**25.00**", "**50.00**", "75.00"]
     assert r"0.001 & 50.00 & \textbf{25.00} & \textbf{50.00} & 75.00 \\" in latex
     assert r"0.003 & 25.00 & 25.00 & 0.00 & --- \\" in latex
@@ -163,7 +186,8 @@ def test_latex_is_balanced_and_free_of_bare_specials(results):
     assert latex.index("\n\\footnotesize\n") < latex.index(r"\begin{tabular}")
     assert [latex.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [1, 1, 1]
     assert tables.escape_latex("50 % of a_b & c {x} ~ ^ \\ $1 #2") == (
-        r"50 \% of a\_b \& c \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$1 \#2")
+        r"50 \% of a\_b \& c \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} \$1 \#2"
+    )
 
 
 def test_table_three_states_the_steps_on_record(results):
@@ -181,9 +205,15 @@ def test_no_table_without_a_cell(results):
     assert attack_table(results, iterative=True) is None
 
 
-@pytest.mark.parametrize("condition, suffix", [
-    (("VGG16", "paper"), ""), (("VGG16", "budget"), "-budget"), (("InceptionV3", "paper"), "-InceptionV3"),
-    (("InceptionV3", "budget"), "-InceptionV3-budget")])
+@pytest.mark.parametrize(
+    "condition, suffix",
+    [
+        (("VGG16", "paper"), ""),
+        (("VGG16", "budget"), "-budget"),
+        (("InceptionV3", "paper"), "-InceptionV3"),
+        (("InceptionV3", "budget"), "-InceptionV3-budget"),
+    ],
+)
 def test_other_conditions_have_names_of_their_own(condition, suffix):
     assert tables.condition_suffix(*condition) == suffix
 
@@ -191,8 +221,7 @@ def test_other_conditions_have_names_of_their_own(condition, suffix):
 def test_missing_cells_are_those_of_the_paper_and_those_beside_the_found_ones(results):
     write_cell(results, "VGG16/paper/fgsm/0.5", VGG16=[0, 0, 0, 0])
     missing = tables.missing_cells(cells_of(results))
-    assert missing["VGG16", "paper", "fgnm"] == [0.0005, 0.002, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025,
-                                                0.03, 0.5]
+    assert missing["VGG16", "paper", "fgnm"] == [0.0005, 0.002, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.5]
     assert 0.5 not in missing["VGG16", "paper", "fgsm"]
     assert missing["VGG16", "paper", "bim"] == [0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003]
 
@@ -207,25 +236,32 @@ def test_cells_come_in_the_order_of_the_paper(results):
     write_cell(results, "DenseNet201/budget/fgsm/1e-05", VGG16=[0, 0, 0, 0])
     write_cell(results, "VGG16/budget/fgsm/0.03", VGG16=[0, 0, 0, 0])
     assert [cell[:4] for cell in find_files(results, ROWS)] == [
-        ("VGG16", "paper", "fgsm", 0.001), ("VGG16", "paper", "fgsm", 0.003),
-        ("VGG16", "paper", "fgnm", 0.001), ("VGG16", "paper", "fgnm", 0.003),
-        ("VGG16", "budget", "fgsm", 0.03), ("DenseNet201", "budget", "fgsm", 0.00001)]
+        ("VGG16", "paper", "fgsm", 0.001),
+        ("VGG16", "paper", "fgsm", 0.003),
+        ("VGG16", "paper", "fgnm", 0.001),
+        ("VGG16", "paper", "fgnm", 0.003),
+        ("VGG16", "budget", "fgsm", 0.03),
+        ("DenseNet201", "budget", "fgsm", 0.00001),
+    ]
 
 
-@pytest.mark.parametrize("change, complaint", [
-    (lambda text: text[:len(text) // 2], "empty or not a number"),
-    (lambda text: text[:text.index("\n9,") + 1], "2 films are not the 4 films"),
-    (lambda text: text.replace("\n9,", "\n10,"), "films are not the 4 films"),
-    (lambda text: text.replace("\n9,1,", "\n9,2,"), "films are not the 4 films"),
-    (lambda text: text.replace("\n9,1,2,", "\n9,1,5,"), "line 4: VGG16 is 5, expected a class from 0 to 2"),
-    (lambda text: text.replace("\n9,1,2,", "\n9,1,x,"), "line 4: a field is empty or not a number"),
-    (lambda text: text.replace("VGG16_8bit", "VGG19_8bit"), "one more that ends in _8bit"),
-    (lambda text: text.replace("VGG16", "VGG19"), "targets VGG19, of which clean.csv holds no predictions"),
-    (lambda text: text.replace("ssim", "ssin"), "lacks the column ssim"),
-    (lambda text: text[:text.index("\n") + 1], "has a heading but no rows"),
-    (lambda text: "", "not a readable CSV file"),
-    (lambda text: text + "1,2,3,4,5,6,7,8,9,10,11,12\n", "not a readable CSV file"),
-])
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda text: text[: len(text) // 2], "empty or not a number"),
+        (lambda text: text[: text.index("\n9,") + 1], "2 films are not the 4 films"),
+        (lambda text: text.replace("\n9,", "\n10,"), "films are not the 4 films"),
+        (lambda text: text.replace("\n9,1,", "\n9,2,"), "films are not the 4 films"),
+        (lambda text: text.replace("\n9,1,2,", "\n9,1,5,"), "line 4: VGG16 is 5, expected a class from 0 to 2"),
+        (lambda text: text.replace("\n9,1,2,", "\n9,1,x,"), "line 4: a field is empty or not a number"),
+        (lambda text: text.replace("VGG16_8bit", "VGG19_8bit"), "one more that ends in _8bit"),
+        (lambda text: text.replace("VGG16", "VGG19"), "targets VGG19, of which clean.csv holds no predictions"),
+        (lambda text: text.replace("ssim", "ssin"), "lacks the column ssim"),
+        (lambda text: text[: text.index("\n") + 1], "has a heading but no rows"),
+        (lambda text: "", "not a readable CSV file"),
+        (lambda text: text + "1,2,3,4,5,6,7,8,9,10,11,12\n", "not a readable CSV file"),
+    ],
+)
 def test_a_damaged_cell_is_named_with_its_fault_and_the_cure(results, change, complaint):
     path = results / "attacks/VGG16/paper/fgsm/0.001.csv"
     path.write_text(change(path.read_text()))
@@ -236,11 +272,17 @@ def test_a_damaged_cell_is_named_with_its_fault_and_the_cure(results, change, co
     assert "remove the file and run attack.py again" in message
 
 
-@pytest.mark.parametrize("name, complaint", [
-    ("VGG16/paper/fgsm/strong", "should be a strength"), ("VGG16/paper/fgsm/-0.1", "should be a strength"),
-    ("VGG16/paper/fgsm/inf", "should be a strength"), ("VGG16/paper/fgsm/0.0010", "the same cell as"),
-    ("VGG16/paper/deepfool/0.001", "should read SOURCE/CONDITION"),
-    ("VGG16/free/fgsm/0.001", "should read SOURCE/CONDITION")])
+@pytest.mark.parametrize(
+    "name, complaint",
+    [
+        ("VGG16/paper/fgsm/strong", "should be a strength"),
+        ("VGG16/paper/fgsm/-0.1", "should be a strength"),
+        ("VGG16/paper/fgsm/inf", "should be a strength"),
+        ("VGG16/paper/fgsm/0.0010", "the same cell as"),
+        ("VGG16/paper/deepfool/0.001", "should read SOURCE/CONDITION"),
+        ("VGG16/free/fgsm/0.001", "should read SOURCE/CONDITION"),
+    ],
+)
 def test_a_path_that_names_no_cell_is_refused(results, name, complaint):
     write_cell(results, name, VGG16=[0, 0, 0, 0])
     with pytest.raises(UserError, match=complaint):
@@ -261,14 +303,20 @@ def test_table_one_sets_the_paper_beside_the_measured(tmp_path):
     assert table.shown.to_numpy().tolist() == [
         ["VGG16", "14,749,763", "33.33 (1/3)", "6.15–79.23", "71.3", "90.1", "14,747,715", "92.22 (830/900)"],
         ["InceptionV3", "21,942,307", "75.00 (3/4)", "30.06–95.44", "77.9", "93.7", "21,934,307", "90.11 (811/900)"],
-        ["MyNet", "1,000", "50.00 (2/4)", "15.00–85.00", "—", "—", "—", "—"]]
+        ["MyNet", "1,000", "50.00 (2/4)", "15.00–85.00", "—", "—", "—", "—"],
+    ]
 
 
-@pytest.mark.parametrize("text, complaint", [
-    (MODELS.replace("parameters", "size"), "lacks the column parameters"),
-    (MODELS.replace(",3,4,", ",5,4,"), "at most films"),
-    (MODELS.replace(",3,4,", ",,4,"), "whole numbers"), (MODELS.replace("VGG16", "InceptionV3"), "names a model twice"),
-    ("", "not a readable CSV file")])
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        (MODELS.replace("parameters", "size"), "lacks the column parameters"),
+        (MODELS.replace(",3,4,", ",5,4,"), "at most films"),
+        (MODELS.replace(",3,4,", ",,4,"), "whole numbers"),
+        (MODELS.replace("VGG16", "InceptionV3"), "names a model twice"),
+        ("", "not a readable CSV file"),
+    ],
+)
 def test_a_damaged_list_of_models_is_refused(tmp_path, text, complaint):
     (tmp_path / "models.csv").write_text(text)
     with pytest.raises(UserError, match=complaint):
@@ -279,14 +327,21 @@ def paper_rows(folder, results):
     """Return the comparison with the paper: quantity -> (paper, measured, note)."""
     (folder / "models.csv").write_text(MODELS)
     tidy = tables.paper_table(records.read_models(folder), cells_of(results)).tidy
-    assert tidy["paper_note"].tolist()[3:] == ["830/900", "811/900", "871/900", "69/900 at 0.01", "66/900 at 0.02",
-                                               "62/900", "about"]
+    assert tidy["paper_note"].tolist()[3:] == [
+        "830/900",
+        "811/900",
+        "871/900",
+        "69/900 at 0.01",
+        "66/900 at 0.02",
+        "62/900",
+        "about",
+    ]
     return {row.quantity: (row.paper, row.measured, row.measured_note) for row in tidy.itertuples()}
 
 
 def test_comparison_takes_the_lowest_white_box_accuracy_at_its_smallest_strength(results):
-    write_cell(results, "VGG16/paper/fgsm/0.002", VGG16=[0, 1, 0, 0])         # 1 right, as at 0.003
-    write_cell(results, "VGG16/budget/fgsm/0.001", VGG16=[1, 1, 0, 0])        # another protocol: none right
+    write_cell(results, "VGG16/paper/fgsm/0.002", VGG16=[0, 1, 0, 0])  # 1 right, as at 0.003
+    write_cell(results, "VGG16/budget/fgsm/0.001", VGG16=[1, 1, 0, 0])  # another protocol: none right
     write_cell(results, "InceptionV3/paper/fgsm/0.001", InceptionV3=[1, 1, 0, 0])
     rows = paper_rows(results, results)
     assert rows["FGSM, lowest white-box accuracy"] == (7.67, 25.0, "1/4 at 0.002 (of 3 run)")
@@ -346,8 +401,10 @@ def test_the_transfer_table_takes_the_largest_strength_that_all_sources_share(re
     table = tables.transfer_table(cells[cells["condition"] == "budget"])
     labels = records.read_clean(results)["label"]
     percent = [f"{100 * (np.array(seen) == labels).mean():.2f}" for seen in ([0] * 4, [0, 1, 0, 0], [1] * 4, [2] * 4)]
-    assert table.shown.to_numpy().tolist() == [["FGSM", "0.003", "VGG16", percent[0] + "*", percent[1]],
-                                               ["FGSM", "0.003", "InceptionV3", percent[2], percent[3] + "*"]]
+    assert table.shown.to_numpy().tolist() == [
+        ["FGSM", "0.003", "VGG16", percent[0] + "*", percent[1]],
+        ["FGSM", "0.003", "InceptionV3", percent[2], percent[3] + "*"],
+    ]
     assert table.name == "transfer-budget"
 
 
@@ -355,15 +412,42 @@ def test_the_comparison_lists_counts_p_values_and_verdicts(results):
     comparison = read(results)[2]
     table = tables.comparison_table(comparison)
     heading = [" ".join(filter(None, column)) for column in table.shown.columns]
-    assert heading == ["Pair", "Strength", "Target", "Films", "Films right under sign", "Films right under no-sign",
-                       "Films right under only sign", "Films right under only no-sign", "Difference", "95 % interval", "p",
-                       "Holm p", "Verdict"]
+    assert heading == [
+        "Pair",
+        "Strength",
+        "Target",
+        "Films",
+        "Films right under sign",
+        "Films right under no-sign",
+        "Films right under only sign",
+        "Films right under only no-sign",
+        "Difference",
+        "95 % interval",
+        "p",
+        "Holm p",
+        "Verdict",
+    ]
     intervals = [tables.span(*statistics.paired_interval(*only, 4)) for only in ((1, 0), (0, 1), (1, 1))]
     # By the predictions in `results`: VGG16 gets films 0, 1 right under FGSM and 0 under FGNM, then one film each.
     assert table.shown.to_numpy().tolist() == [
         ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", intervals[0], "1.00", "1.00", "not told apart"],
-        ["FGSM / FGNM", "0.001", "InceptionV3", "4", "2", "3", "0", "1", "+25.00", intervals[1], "1.00", "1.00", "not told apart"],
-        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", intervals[2], "1.00", "1.00", "not told apart"]]
+        [
+            "FGSM / FGNM",
+            "0.001",
+            "InceptionV3",
+            "4",
+            "2",
+            "3",
+            "0",
+            "1",
+            "+25.00",
+            intervals[1],
+            "1.00",
+            "1.00",
+            "not told apart",
+        ],
+        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", intervals[2], "1.00", "1.00", "not told apart"],
+    ]
     assert table.name == "comparison" and "Holm's correction over 3 comparisons of single-step attacks" in table.caption
     assert not table.bold.any() and tables.comparison_table(comparison.iloc[:0]) is None
     assert r"$-$25.00" in tables.to_latex(table)
@@ -408,12 +492,16 @@ def test_confusion_shows_the_white_box_matrices_at_the_largest_strengths(results
     confusion = statistics.count_confusion(records.read_films(results, films), films)
     table = tables.confusion_table(confusion)
     assert table.shown.to_numpy().tolist() == [  # labels 0, 0, 1, 2
-        ["clean", "—", "COVID-19", "2", "0", "0"], ["clean", "—", "Normal", "0", "1", "0"],
+        ["clean", "—", "COVID-19", "2", "0", "0"],
+        ["clean", "—", "Normal", "0", "1", "0"],
         ["clean", "—", "Pneumonia", "0", "1", "0"],
-        ["FGSM", "0.003", "COVID-19", "1", "1", "0"], ["FGSM", "0.003", "Normal", "1", "0", "0"],
+        ["FGSM", "0.003", "COVID-19", "1", "1", "0"],
+        ["FGSM", "0.003", "Normal", "1", "0", "0"],
         ["FGSM", "0.003", "Pneumonia", "1", "0", "0"],
-        ["FGNM", "0.003", "COVID-19", "1", "1", "0"], ["FGNM", "0.003", "Normal", "1", "0", "0"],
-        ["FGNM", "0.003", "Pneumonia", "1", "0", "0"]]
+        ["FGNM", "0.003", "COVID-19", "1", "1", "0"],
+        ["FGNM", "0.003", "Normal", "1", "0", "0"],
+        ["FGNM", "0.003", "Pneumonia", "1", "0", "0"],
+    ]
     assert len(table.tidy) == 9 * (2 + 7)  # two models clean, seven times a model in a cell
     assert tables.confusion_table(confusion[confusion["target"] == "InceptionV3"]) is None
 
@@ -422,11 +510,25 @@ def test_seeds_show_mean_spread_and_range(results):
     cells, clean, _ = read(results)
     other = cells.assign(accuracy_percent=np.minimum(cells["accuracy_percent"] + 10, 100))
     table = tables.seeds_table(statistics.spread_over_runs([(cells, clean), (other, clean)]))
-    assert table.shown.to_numpy().tolist()[0] == ["clean", "—", "2", "75.00 ± 0.00", "75.00–75.00", "100.00 ± 0.00",
-                                                  "100.00–100.00"]
+    assert table.shown.to_numpy().tolist()[0] == [
+        "clean",
+        "—",
+        "2",
+        "75.00 ± 0.00",
+        "75.00–75.00",
+        "100.00 ± 0.00",
+        "100.00–100.00",
+    ]
     # 50 and 60, 50 and 60: the standard deviation with n - 1 is the root of 50.
-    assert table.shown.to_numpy().tolist()[1] == ["FGSM", "0.001", "2", "55.00 ± 7.07", "50.00–60.00", "55.00 ± 7.07",
-                                                  "50.00–60.00"]
+    assert table.shown.to_numpy().tolist()[1] == [
+        "FGSM",
+        "0.001",
+        "2",
+        "55.00 ± 7.07",
+        "50.00–60.00",
+        "55.00 ± 7.07",
+        "50.00–60.00",
+    ]
     alone = tables.seeds_table(statistics.spread_over_runs([(cells, clean)])).shown.to_numpy().tolist()
     assert alone[4][:5] == ["FGNM", "0.003", "1", "25.00 ± —", "25.00–25.00"] and alone[4][5:] == ["—", "—"]
 

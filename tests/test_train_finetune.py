@@ -20,8 +20,26 @@ from nosign.errors import run
 from nosign.gradients import select_device, to_numpy
 
 SIZE, FILMS = 32, {"train": 27, "validation": 9, "test": 10}
-SETTINGS = ["--models", "VGG16", "--batch", "8", "--head-epochs", "2", "--head-rate", "0.02", "--epochs", "3", "--rate", "0.01",
-            "--preprocessing", "paper", "--backbone-batch-norm", "train", "--head-batch-norm", "train"]
+SETTINGS = [
+    "--models",
+    "VGG16",
+    "--batch",
+    "8",
+    "--head-epochs",
+    "2",
+    "--head-rate",
+    "0.02",
+    "--epochs",
+    "3",
+    "--rate",
+    "0.01",
+    "--preprocessing",
+    "paper",
+    "--backbone-batch-norm",
+    "train",
+    "--head-batch-norm",
+    "train",
+]
 WRITTEN = {"VGG16.keras", "VGG16.history.csv", "VGG16.curves.png", "models.csv", "manifest.json"}
 
 
@@ -79,11 +97,20 @@ def test_a_run_writes_model_history_curves_and_table(undisturbed):
 
 def test_the_table_counts_parameters_films_that_are_right_and_convolutions_that_changed(data, undisturbed):
     model = classifiers.load(undisturbed / "VGG16.keras", SIZE)
-    images, labels = np.load(data / "images.npy")[-FILMS["test"]:], np.arange(sum(FILMS.values()))[-FILMS["test"]:] % 3
+    images, labels = np.load(data / "images.npy")[-FILMS["test"] :], np.arange(sum(FILMS.values()))[-FILMS["test"] :] % 3
     right = (to_numpy(model(images.astype(np.float32) / 255)).argmax(-1) == labels).sum()
-    expected = {"model": "VGG16", "parameters": TINY_PARAMETERS, "correct": right, "films": FILMS["test"],
-                "imagenet_top1": 71.3, "imagenet_top5": 90.1, "weights_sha256": classifiers.weights_sha256(model),
-                "phase_kept": "all", "convolutions": 1, "convolutions_changed": 1}
+    expected = {
+        "model": "VGG16",
+        "parameters": TINY_PARAMETERS,
+        "correct": right,
+        "films": FILMS["test"],
+        "imagenet_top1": 71.3,
+        "imagenet_top5": 90.1,
+        "weights_sha256": classifiers.weights_sha256(model),
+        "phase_kept": "all",
+        "convolutions": 1,
+        "convolutions_changed": 1,
+    }
     (found,) = pd.read_csv(undisturbed / "models.csv").to_dict("records")
     assert found.items() >= expected.items() and np.isnan(found["warning"])
 
@@ -99,8 +126,18 @@ def test_the_saved_model_is_the_best_validation_epochs(data, undisturbed):
 
 def test_the_manifest_says_how_it_was_trained(undisturbed):
     manifest = json.loads((undisturbed / "manifest.json").read_text())
-    assert manifest["settings"]["VGG16"].items() >= {"weights": "imagenet", "batch": 8, "seed": 0, "head_epochs": 2,
-                                                     "head_rate": 0.02, "epochs": 3, "rate": 0.01}.items()
+    assert (
+        manifest["settings"]["VGG16"].items()
+        >= {
+            "weights": "imagenet",
+            "batch": 8,
+            "seed": 0,
+            "head_epochs": 2,
+            "head_rate": 0.02,
+            "epochs": 3,
+            "rate": 0.01,
+        }.items()
+    )
     assert set(manifest["outputs"]) == WRITTEN - {"manifest.json"}
 
 
@@ -124,8 +161,9 @@ train_finetune.main(sys.argv[1:])
 
 def test_a_training_that_is_killed_goes_on_and_ends_with_the_same_model(root, data, undisturbed, tmp_path):
     out = tmp_path / "model"
-    process = subprocess.Popen([sys.executable, "-c", CHILD, *words(data, out)], cwd=root, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *words(data, out)], cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     began, deadline = out / ".VGG16.unfinished/1-head/history.csv", time.time() + 120
     while not began.is_file() and process.poll() is None and time.time() < deadline:
         time.sleep(0.005)
@@ -198,8 +236,9 @@ def head_phase(data, tmp_path, monkeypatch):
 
 def test_the_first_phase_trains_the_head_alone_on_features_computed_once(head_phase):
     model, before, read = head_phase
-    changed = {weight.path.split("/")[0] for weight, old in zip(model.weights, before)
-               if not np.array_equal(to_numpy(weight), old)}
+    changed = {
+        weight.path.split("/")[0] for weight, old in zip(model.weights, before) if not np.array_equal(to_numpy(weight), old)
+    }
     assert changed == {"head_batch_norm", "hidden", "logits"}
     # A short last batch is filled up with its last film.
     assert sorted(set(read)) == list(range(FILMS["train"] + FILMS["validation"]))
@@ -319,10 +358,23 @@ def test_missing_splits_are_named(data, tmp_path, capsys):
     assert "no validation films" in refusal(capsys, words(tmp_path / "data", tmp_path / "out"))
 
 
-@pytest.mark.parametrize("bad", [
-    ["--epochs", "0"], ["--head-epochs", "-1"], ["--batch", "x"], ["--rate", "0"], ["--rate", "nan"], ["--head-rate", "1"],
-    ["--seed", "-1"], ["--seed", str(2**32)], ["--models", "ResNet"], ["--preprocessing", "mine"], ["--epoch-count", "1"]],
-    ids=" ".join)
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ["--epochs", "0"],
+        ["--head-epochs", "-1"],
+        ["--batch", "x"],
+        ["--rate", "0"],
+        ["--rate", "nan"],
+        ["--head-rate", "1"],
+        ["--seed", "-1"],
+        ["--seed", str(2**32)],
+        ["--models", "ResNet"],
+        ["--preprocessing", "mine"],
+        ["--epoch-count", "1"],
+    ],
+    ids=" ".join,
+)
 def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
     with pytest.raises(SystemExit) as caught:
         train_finetune.main(["--out", str(tmp_path / "out"), *bad])
@@ -397,8 +449,11 @@ def test_frozen_batch_norms_of_head_and_backbone_stay_as_phase_1_left_them(data,
         out = tmp_path / epochs
         assert run(train_finetune.main, words(data, out, *frozen, "--epochs", epochs, "--rate", "0.001")) == 0
         model = classifiers.load(out / "VGG16.keras")
-        found[epochs] = (model.get_layer("head_batch_norm").get_weights(),
-                         model.get_layer("VGG16").get_layer("norm").get_weights(), model.get_layer("VGG16").get_layer("conv").get_weights())
+        found[epochs] = (
+            model.get_layer("head_batch_norm").get_weights(),
+            model.get_layer("VGG16").get_layer("norm").get_weights(),
+            model.get_layer("VGG16").get_layer("conv").get_weights(),
+        )
     assert all(np.array_equal(a, b) for part in (0, 1) for a, b in zip(found["1"][part], found["2"][part]))
     # Phase 1 has moved the head's averages away from their start, and everything has moved the convolution.
     assert not np.array_equal(found["1"][0][2], np.zeros(4)) and not np.array_equal(found["1"][2][0], found["2"][2][0])
@@ -407,7 +462,9 @@ def test_frozen_batch_norms_of_head_and_backbone_stay_as_phase_1_left_them(data,
 def test_seeds_vary_films_weights_and_order_apart(data, tmp_path):
     for d in (0, 1):
         shutil.copytree(data, tmp_path / f"data/seed-{d}")
-    arguments = words(tmp_path / "data", tmp_path / "model", "--data-seeds", "0", "1", "--model-seeds", "0", "3", "--epochs", "1")
+    arguments = words(
+        tmp_path / "data", tmp_path / "model", "--data-seeds", "0", "1", "--model-seeds", "0", "3", "--epochs", "1"
+    )
     assert run(train_finetune.main, arguments) == 0
     weights = {(d, m): outcome(tmp_path / f"model/seed-{d}-{m}")[0] for d in (0, 1) for m in (0, 3)}
     # The films are the same here, so only the model seed makes a difference.

@@ -90,7 +90,7 @@ def test_weights_and_history_are_those_of_a_plain_loop(undisturbed):
     for epoch in range(EPOCHS):
         order = np.random.default_rng([SEED, epoch]).permutation(TRAINING_FILMS)
         for start in range(0, TRAINING_FILMS - BATCH + 1, BATCH):
-            chosen = order[start:start + BATCH]
+            chosen = order[start : start + BATCH]
             model.train_on_batch(films.films[chosen], np.eye(3)[films.labels[chosen]])
         losses.append(cross_entropy(model, validation))
         if losses[-1] == min(losses):
@@ -127,8 +127,8 @@ def test_the_history_has_a_row_an_epoch_and_is_on_disk(undisturbed):
 def test_each_epoch_reads_whole_batches_in_an_order_of_its_own(undisturbed):
     read = [rows for rows in undisturbed[2][0].read if len(rows) == BATCH]
     orders = [np.random.default_rng([SEED, epoch]).permutation(TRAINING_FILMS) for epoch in range(EPOCHS)]
-    expected = [list(order[start:start + BATCH]) for order in orders for start in (0, 8, 16)]
-    assert read[-len(expected):] == expected
+    expected = [list(order[start : start + BATCH]) for order in orders for start in (0, 8, 16)]
+    assert read[-len(expected) :] == expected
 
 
 class Stopped(BaseException):
@@ -241,6 +241,8 @@ print(classifiers.weights_sha256(model))
 
 
 def test_a_backbone_of_many_branches_trains_alike_in_every_process(root):
-    hashes = {subprocess.run([sys.executable, "-c", REPEATABLE], cwd=root, capture_output=True, text=True, check=True).stdout
-              for _ in range(2)}
+    hashes = {
+        subprocess.run([sys.executable, "-c", REPEATABLE], cwd=root, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    }
     assert len(hashes) == 1

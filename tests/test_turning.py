@@ -25,21 +25,21 @@ def test_the_grid_is_that_of_the_plan_and_costs_twenty_passes():
 def test_the_strength_is_the_smallest_that_turns_to_half_a_percent(edge):
     found = search(islands(edge), [True])
     assert found.status[0] == TURNED
-    assert edge < found.strength[0] <= edge * 2**(1 / 128) * (1 + 1e-12)
+    assert edge < found.strength[0] <= edge * 2 ** (1 / 128) * (1 + 1e-12)
     assert found.right_again[0] == 0
 
 
 def test_two_islands_give_the_edge_of_the_first_and_count_where_the_film_is_right_again():
     # Turned on (0.003, 0.009) and beyond 0.07: of the grid 2^-8 and 2^-7, then not 2^-6, 2^-5 and 2^-4, then 2^-3 and 2^-2.
     found = search(islands(0.003, 0.009, 0.07), [True])
-    assert 0.003 < found.strength[0] <= 0.003 * 2**(1 / 128)
+    assert 0.003 < found.strength[0] <= 0.003 * 2 ** (1 / 128)
     np.testing.assert_array_equal(found.turned[0], (GRID > 0.003) & (GRID < 0.009) | (GRID > 0.07))
     assert found.right_again[0] == 3
 
 
 def test_an_island_between_two_strengths_of_the_grid_is_not_seen_so_the_answer_is_an_upper_bound():
     found = search(islands(0.0021, 0.0035, 0.07), [True])
-    assert 0.07 < found.strength[0] <= 0.07 * 2**(1 / 128)
+    assert 0.07 < found.strength[0] <= 0.07 * 2 ** (1 / 128)
 
 
 def test_what_lies_beyond_the_grid_is_censored_and_films_that_are_wrong_take_no_part():
@@ -55,7 +55,7 @@ def test_what_lies_beyond_the_grid_is_censored_and_films_that_are_wrong_take_no_
 def test_the_weakest_strength_is_left_censored_only_if_it_turns():
     assert search(lambda strengths: strengths >= GRID[0], [True]).status[0] == LEFT_CENSORED
     just_beyond = search(lambda strengths: strengths > GRID[0], [True])
-    assert just_beyond.status[0] == TURNED and GRID[0] < just_beyond.strength[0] <= GRID[0] * 2**(1 / 128)
+    assert just_beyond.status[0] == TURNED and GRID[0] < just_beyond.strength[0] <= GRID[0] * 2 ** (1 / 128)
 
 
 def test_a_search_calls_as_often_as_announced():
@@ -86,7 +86,7 @@ def test_turning_strengths_of_a_linear_model_are_its_distances(two_classes, name
     found = turning_strength(model.classifier(), images, labels, name, batch=batch)
     assert (found.status == TURNED).all()
     assert np.all(found.strength >= margins / size * (1 - 1e-4))
-    assert np.all(found.strength <= margins / size * 2**(1 / 128) * (1 + 1e-4))
+    assert np.all(found.strength <= margins / size * 2 ** (1 / 128) * (1 + 1e-4))
 
 
 def test_the_ratio_of_turning_strengths_on_a_linear_model_is_the_cosine_between_gradient_and_sign(two_classes):
@@ -94,7 +94,7 @@ def test_the_ratio_of_turning_strengths_on_a_linear_model_is_the_cosine_between_
     normal = model.kernel[:, 0] - model.kernel[:, 1]
     cosine = np.abs(normal).sum() / np.linalg.norm(normal) / np.sqrt(len(normal))
     sign, no_sign = (turning_strength(model.classifier(), images, labels, name).strength for name in ("fgsm", "fgnm"))
-    np.testing.assert_allclose(no_sign / sign, cosine, rtol=2**(1 / 64) - 1)
+    np.testing.assert_allclose(no_sign / sign, cosine, rtol=2 ** (1 / 64) - 1)
 
 
 def test_wrong_images_take_no_part_and_a_targeted_attack_counts_those_that_reach_the_label(two_classes):
@@ -103,7 +103,7 @@ def test_wrong_images_take_no_part_and_a_targeted_attack_counts_those_that_reach
     assert (wrong.status == WRONG_BEFORE).all() and np.isnan(wrong.strength).all()
     untargeted = turning_strength(model.classifier(), images, labels)
     targeted = turning_strength(model.classifier(), images, 1 - labels, targeted=True)
-    np.testing.assert_allclose(targeted.strength, untargeted.strength, rtol=2**(1 / 64) - 1)
+    np.testing.assert_allclose(targeted.strength, untargeted.strength, rtol=2 ** (1 / 64) - 1)
     assert (turning_strength(model.classifier(), images, labels, targeted=True).status == WRONG_BEFORE).all()
 
 

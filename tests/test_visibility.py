@@ -25,8 +25,9 @@ def write_small(results, ratios, *, boundary=None, attack="bim"):
     finished.write(results / "clean.csv", FILMS.assign(VGG16=0))
     folder = results / "attacks/VGG16/paper" / attack
     for place, (strength, ratio) in enumerate(ratios.items(), start=1):
-        cell = FILMS.assign(VGG16=min(place, 2), VGG16_8bit=0, linf=strength, l2=1, ssim=1, psnr=50, local_ratio=0.1,
-                            jnd_ratio=ratio)
+        cell = FILMS.assign(
+            VGG16=min(place, 2), VGG16_8bit=0, linf=strength, l2=1, ssim=1, psnr=50, local_ratio=0.1, jnd_ratio=ratio
+        )
         finished.write(folder / f"{strength:g}.csv", cell)
     if boundary is not None:
         (folder / "boundary.csv").write_text(boundary)
@@ -103,8 +104,9 @@ def test_strength_zero_takes_no_part_in_the_interpolation(tmp_path):
 
 
 BOUNDARY = "film,label,criterion,strength,VGG16\n" + "".join(
-    f"{film},{label},JND,{strength},{seen}\n" for film, label, strength, seen in
-    [(7, 0, 0.002, 0), (8, 0, 0.004, 1), (9, 1, 0.006, 1), (12, 2, 1, 2)])
+    f"{film},{label},JND,{strength},{seen}\n"
+    for film, label, strength, seen in [(7, 0, 0.002, 0), (8, 0, 0.004, 1), (9, 1, 0.006, 1), (12, 2, 1, 2)]
+)
 
 
 def test_solved_boundaries_come_before_interpolated_ones(tmp_path):
@@ -125,16 +127,20 @@ def test_a_film_that_never_becomes_visible_is_bounded_by_the_whole_grey_range(tm
     assert boundaries_of(tmp_path)["strength"].iloc[3] == 1 and boundaries_of(tmp_path)["beyond"].iloc[3] == 1
 
 
-@pytest.mark.parametrize("change, complaint", [
-    (lambda text: text.replace("\n12,2,JND,1,2", ""), "films under 'JND' are not the 4"),
-    (lambda text: text.replace("\n9,1", "\n9,2"), "films under 'JND' are not the 4"),
-    (lambda text: text.replace("JND", "VIF"), "criterion VIF, expected local mean, JND, JND 99 %, SSIM"),
-    (lambda text: text.replace("0.006", ""), "line 4: a field is empty or not a number"),
-    (lambda text: text.replace("0.006", "-0.006"), "a strength below 0"),
-    (lambda text: text.replace("9,1,JND", "9,1,"), "line 4: a field is empty or not a number"),
-    (lambda text: text.replace("0.006,1", "0.006,7"), "line 4: VGG16 is 7, expected a class from 0 to 2"),
-    (lambda text: text.replace("criterion", "rule"), "lacks the column criterion"),
-    (lambda text: "", "not a readable CSV file")])
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda text: text.replace("\n12,2,JND,1,2", ""), "films under 'JND' are not the 4"),
+        (lambda text: text.replace("\n9,1", "\n9,2"), "films under 'JND' are not the 4"),
+        (lambda text: text.replace("JND", "VIF"), "criterion VIF, expected local mean, JND, JND 99 %, SSIM"),
+        (lambda text: text.replace("0.006", ""), "line 4: a field is empty or not a number"),
+        (lambda text: text.replace("0.006", "-0.006"), "a strength below 0"),
+        (lambda text: text.replace("9,1,JND", "9,1,"), "line 4: a field is empty or not a number"),
+        (lambda text: text.replace("0.006,1", "0.006,7"), "line 4: VGG16 is 7, expected a class from 0 to 2"),
+        (lambda text: text.replace("criterion", "rule"), "lacks the column criterion"),
+        (lambda text: "", "not a readable CSV file"),
+    ],
+)
 def test_a_damaged_boundary_file_is_named_with_its_fault(tmp_path, change, complaint):
     write_small(tmp_path, {0.001: [0.5] * 4}, boundary=change(BOUNDARY), attack="fgsm")
     with pytest.raises(UserError) as caught:
@@ -159,8 +165,11 @@ def test_medians_beyond_the_strengths_that_were_run_are_marked_as_bounds(tmp_pat
     (table,), _, _ = visibility.describe_boundary(sweep_of(tmp_path))
     at = list(table.shown.columns).index(("Median boundary (strength)", "JND"))
     assert table.shown.iloc[:, [0, 1, 2, at]].to_numpy().tolist() == [
-        ["BIM", "COVID-19", "2", "0.001-"], ["BIM", "Normal", "1", "0.002"], ["BIM", "Pneumonia", "1", "0.004+"],
-        ["BIM", "all", "4", "0.0015-"]]
+        ["BIM", "COVID-19", "2", "0.001-"],
+        ["BIM", "Normal", "1", "0.002"],
+        ["BIM", "Pneumonia", "1", "0.004+"],
+        ["BIM", "all", "4", "0.0015-"],
+    ]
     assert "interpolated" in table.caption and "solved for" not in table.caption
 
 
@@ -206,7 +215,10 @@ def test_sign_and_no_sign_are_tested_where_both_are_solved_for(tmp_path):
     row = made[1].tidy.iloc[0]
     assert row[["sign_films", "no_sign_films", "only_sign", "only_no_sign"]].tolist() == [11, 3, 8, 0]
     assert row["p"] == row["holm_p"] == pytest.approx(2 / 2**8) and row["verdict"] == "no-sign better"
-    assert "FGSM / FGNM, each film attacked as strongly as stays invisible: no-sign better by SSIM (−66.67 points)" in sentences[-1]
+    assert (
+        "FGSM / FGNM, each film attacked as strongly as stays invisible: no-sign better by SSIM (−66.67 points)"
+        in sentences[-1]
+    )
 
 
 def panel(limits):
@@ -217,9 +229,16 @@ def panel(limits):
 
 
 def test_marks_stand_at_the_medians_and_close_ones_share_their_letters():
-    medians = pd.DataFrame([("fgsm", "local mean", 0.002, ""), ("fgsm", "JND", 0.00201, ""), ("fgsm", "SSIM", 0.01, ""),
-                            ("fgnm", "JND", 0.003, "at most"), ("fgnm", "SSIM", 0.5, "")],
-                           columns=["attack", "criterion", "strength", "bound"])
+    medians = pd.DataFrame(
+        [
+            ("fgsm", "local mean", 0.002, ""),
+            ("fgsm", "JND", 0.00201, ""),
+            ("fgsm", "SSIM", 0.01, ""),
+            ("fgnm", "JND", 0.003, "at most"),
+            ("fgnm", "SSIM", 0.5, ""),
+        ],
+        columns=["attack", "criterion", "strength", "bound"],
+    )
     axes = panel((0.001, 0.03))
     visibility.mark_boundaries(axes, medians)
     marks = [(line.get_xdata()[0], line.get_color(), line.get_markerfacecolor()) for line in axes.get_lines()]
@@ -230,8 +249,9 @@ def test_marks_stand_at_the_medians_and_close_ones_share_their_letters():
 
 
 def test_iterative_attacks_of_one_direction_share_a_mark():
-    medians = pd.DataFrame([("bim", "JND", 0.002, ""), ("pgd", "JND", 0.004, "")],
-                           columns=["attack", "criterion", "strength", "bound"])
+    medians = pd.DataFrame(
+        [("bim", "JND", 0.002, ""), ("pgd", "JND", 0.004, "")], columns=["attack", "criterion", "strength", "bound"]
+    )
     axes = panel((0.001, 0.03))
     visibility.mark_boundaries(axes, medians)
     assert [line.get_xdata().tolist() for line in axes.get_lines()] == [[0.003]]

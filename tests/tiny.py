@@ -12,8 +12,10 @@ def write_data(folder, images, labels, splits):
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "images.npy", images)
     lines = [",".join(INDEX_COLUMNS)]
-    lines += [f"{row},{split},{label},{CLASSES[label]},phantom,p{row},p{row},film{row}.png,{row:064x}"
-              for row, (label, split) in enumerate(zip(labels, splits))]
+    lines += [
+        f"{row},{split},{label},{CLASSES[label]},phantom,p{row},p{row},film{row}.png,{row:064x}"
+        for row, (label, split) in enumerate(zip(labels, splits))
+    ]
     (folder / "index.csv").write_text("\n".join(lines) + "\n")
     return folder
 
@@ -78,8 +80,22 @@ class LinearSoftmax:
         return films, logits
 
 
-def reference_attack(model, name, film, label, strength, *, protocol, steps, noise, norm="linf", targeted=False,
-                     grey=False, path=None, field=None):
+def reference_attack(
+    model,
+    name,
+    film,
+    label,
+    strength,
+    *,
+    protocol,
+    steps,
+    noise,
+    norm="linf",
+    targeted=False,
+    grey=False,
+    path=None,
+    field=None,
+):
     """Attack one film as the paper's equations 1 to 6 say, in float64, one film and one step at a time.
 
     Args:
@@ -117,8 +133,11 @@ def reference_attack(model, name, film, label, strength, *, protocol, steps, noi
             direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
         if name == "noise" and protocol == "paper":
             # As long after clipping as it would be without.
-            alpha = brentq(lambda a: np.linalg.norm(np.clip(x + a * direction, 0, 1) - x) - strength * np.linalg.norm(direction),
-                           0, 100 * strength)
+            alpha = brentq(
+                lambda a: np.linalg.norm(np.clip(x + a * direction, 0, 1) - x) - strength * np.linalg.norm(direction),
+                0,
+                100 * strength,
+            )
         change = x + alpha * direction - film
         if norm == "linf":
             change = np.clip(change, -radius, radius)
@@ -138,8 +157,11 @@ def reference_ssim(original, changed):
         var_x = unbiased * (uniform_filter(x * x, 7) - mean_x**2)
         var_y = unbiased * (uniform_filter(y * y, 7) - mean_y**2)
         covariance = unbiased * (uniform_filter(x * y, 7) - mean_x * mean_y)
-        ssim = ((2 * mean_x * mean_y + 0.01**2) * (2 * covariance + 0.03**2) /
-                ((mean_x**2 + mean_y**2 + 0.01**2) * (var_x + var_y + 0.03**2)))
+        ssim = (
+            (2 * mean_x * mean_y + 0.01**2)
+            * (2 * covariance + 0.03**2)
+            / ((mean_x**2 + mean_y**2 + 0.01**2) * (var_x + var_y + 0.03**2))
+        )
         values.append(ssim[inner, inner].mean())
     return np.mean(values)
 

@@ -12,8 +12,14 @@ from benchmarks.worker import ONEDNN_FLAG
 def trivial(task):
     """Work done at once; what it returns is there to be sent back, or not."""
     print("what a library prints must not come between the answers")
-    return {FGSM: lambda: np.zeros(task.count), PGD: lambda: None, TABLE_TWO: lambda: {"strengths": task.strengths},
-            "flag": lambda: os.environ.get(ONEDNN_FLAG, "not set"), "mistake": lambda: 1 / 0, "end": lambda: os._exit(3)}
+    return {
+        FGSM: lambda: np.zeros(task.count),
+        PGD: lambda: None,
+        TABLE_TWO: lambda: {"strengths": task.strengths},
+        "flag": lambda: os.environ.get(ONEDNN_FLAG, "not set"),
+        "mistake": lambda: 1 / 0,
+        "end": lambda: os._exit(3),
+    }
 
 
 def broken(task):
