@@ -205,12 +205,11 @@ def describe_sweeps(cells, clean, films_are):
     Args:
         cells, clean, films_are: what `read_films`, `read_clean` and `recorded_films` of `nosign.records` returned.
     """
-    from nosign import effort, equal, grey, storing, sweeps, theory, visibility
+    from nosign import effort, grey, storing, sweeps, theory, visibility
 
     finished = sweeps.finished_sweeps(cells, clean, films_are)
     descriptions = (
         ("On equal terms", effort.describe_effort),
-        ("On equal terms", equal.describe_equal),
         ("Steps and the gradient", theory.describe_theory),
         ("Where attacks become visible", visibility.describe_boundary),
         ("What storing leaves", storing.describe_storing),

@@ -74,7 +74,6 @@ FIGURE_CAPTIONS = {
     "confusion": "Confusion matrices, clean and attacked",
     "seeds": "Accuracy against strength over several runs",
     "figure5": "Accuracy against four measures of effort",
-    "equal": "Sign against no-sign at equal effort",
     "theory": "Steps and the gradient",
     "boundary": "Where attacks become visible",
     "storing": "What storing leaves of the attacks",

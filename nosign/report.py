@@ -33,7 +33,7 @@ from nosign.tables import alignments, condition_note, starred
 from nosign.visibility import CRITERION_COLUMNS
 
 PARTS = Path(__file__).parent
-MAIN_TABLES = ("table1", "table2", "table3", "equal")  # the others are folded away
+MAIN_TABLES = ("table1", "table2", "table3")  # the others are folded away
 WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
 
 # Bytes before base64, which adds a third: together with the tables the page stays below 15 MB.
