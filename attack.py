@@ -16,45 +16,17 @@ import sys
 import time
 from pathlib import Path
 
-from nosign.arguments import HelpFormatter, add_seeds, as_number, each_seed, whole_number
-from nosign.attacks import (
-    ATTACKS,
-    CONTROLS,
-    ITERATIVE_STRENGTHS,
-    NORMS,
-    PAPER_ATTACKS,
-    PROTOCOLS,
-    SINGLE_STEP_STRENGTHS,
-    Condition,
-    check_norm,
-)
-from nosign.cells import (
-    CLEAN_ROWS,
-    CLEAN_STORED,
-    FILMS,
-    ROWS,
-    Cell,
-    Job,
-    example_path,
-    find_files,
-    logit_columns,
-    plan,
-    sweep_folder,
-)
-from nosign.classifiers import BACKBONES
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, LOSSES, NORMS, PROTOCOLS, Condition, check_norm
+from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
-from nosign.errors import UserError, run
-from nosign.gradients import LOSSES
-from nosign.perceptibility import STORAGES
-from nosign.provenance import (
-    MANIFEST,
-    atomic_path,
-    check_settings,
-    read_manifest,
-    sha256_of_file,
-    sha256_of_model,
-    write_manifest,
-)
+from nosign.errors import UserError
+from nosign.files import atomic_path, sha256_of_file, sha256_of_model
+from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
+from nosign.measures.storage import STORAGES
+from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
+from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FILMS, ROWS, Cell, example_path, find_files, logit_columns, sweep_folder
+from nosign.script import HelpFormatter, add_seeds, as_number, each_seed, run, whole_number
+from nosign.sweep.jobs import Job, plan
 
 SOURCE = "VGG16"
 ALL_SOURCES = "all"
@@ -164,7 +136,7 @@ def rescoring_jobs(arguments, identity, films):
     Raises:
         UserError: no films are there, they are not whole, or they were made from other clean films.
     """
-    from nosign.evaluation import open_films
+    from nosign.rows import open_films
 
     out, kept = Path(arguments.out), Path(arguments.rescore)
     if out.resolve() == kept.resolve():
@@ -256,27 +228,26 @@ def write_manifests(out, identity, job, arguments, started, **facts):
 
 def examples_wanted(job):
     """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
-    from nosign import evaluation
+    from nosign import paper
 
     if job.condition != Condition() or job.kept:
         return []
     attacks = {cell.attack for cell in job.cells}
-    return [name for name in evaluation.EXAMPLES if name in attacks and not example_path(job.results, name).is_file()]
+    return [name for name in paper.EXAMPLES if name in attacks and not example_path(job.results, name).is_file()]
 
 
 def load_sweep(arguments, films, job):
     """Load the models and return the sweep of a job and the device it runs on."""
-    from nosign import classifiers
-    from nosign.evaluation import Sweep
-    from nosign.gradients import describe_device, select_device
-    from nosign.logits import PROBES, find_logits
+    from nosign.attacks.gradients import describe_device, select_device
+    from nosign.classifiers import build
+    from nosign.classifiers.logits import PROBES, find_logits
+    from nosign.sweep.evaluation import Sweep
 
     device = select_device()
     print(describe_device(device), flush=True)
     some = films.pixels(slice(0, PROBES))
     targets = {
-        name: find_logits(classifiers.load(Path(arguments.models) / f"{name}.keras", films.size), some)
-        for name in arguments.targets
+        name: find_logits(build.load(Path(arguments.models) / f"{name}.keras", films.size), some) for name in arguments.targets
     }
     source = job.source if job.source in targets else next(iter(targets))
     return Sweep(
@@ -306,8 +277,7 @@ def score_clean(sweep, out):
     """
     import numpy as np
 
-    from nosign.evaluation import write_rows
-    from nosign.records import read_clean_logits
+    from nosign.rows import read_clean_logits, write_rows
 
     path = out / CLEAN_ROWS
     if not path.is_file():
@@ -331,7 +301,7 @@ def stored_clean_wanted(out, jobs):
 
 def score_stored_clean(sweep, out, clean):
     """Write what the models see in clean films after storing."""
-    from nosign.evaluation import write_rows
+    from nosign.rows import write_rows
 
     with progress_bar(len(sweep.films) * len(sweep.logits) * len(STORAGES), "clean films, stored") as bar:
         write_rows(out / CLEAN_STORED, sweep.clean_stored(clean, bar.update))
@@ -351,7 +321,8 @@ def run_job(sweep, job, clean, control_films):
     """Run the cells of a job that are not finished, with a progress bar, and return its health report."""
     import numpy as np
 
-    from nosign import evaluation
+    from nosign import rows
+    from nosign.sweep import evaluation
 
     todo, without_boundary = job.unfinished(), job.without_boundary()
     without_turning = {name: turning_positions(sweep, name, control_films) for name in job.without_turning()}
@@ -373,13 +344,13 @@ def run_job(sweep, job, clean, control_films):
         health = sweep.health or health
         for name, positions in without_turning.items():
             bar.set_description(f"{job.source}: turning strengths of {ATTACKS[name].title}")
-            evaluation.write_rows(job.turning_path(name), sweep.find_turning(name, clean, positions, bar.update))
+            rows.write_rows(job.turning_path(name), sweep.find_turning(name, clean, positions, bar.update))
         for cell in todo:
             bar.set_description(f"{job.source}: {ATTACKS[cell.attack].title} {cell.strength:g}")
             run_cell(sweep, job, cell, clean, bar.update)
         for name in without_boundary:
             bar.set_description(f"{job.source}: where {ATTACKS[name].title} becomes visible")
-            evaluation.write_rows(job.boundary_path(name), sweep.find_boundaries(name, bar.update))
+            rows.write_rows(job.boundary_path(name), sweep.find_boundaries(name, bar.update))
         for name in examples_wanted(job):
             bar.set_description(f"example of {ATTACKS[name].title}")
             with atomic_path(example_path(job.results, name)) as temporary:
@@ -389,8 +360,8 @@ def run_job(sweep, job, clean, control_films):
 
 def work_of(job, sweep, todo, without_boundary, without_turning):
     """Return the work of some cells of a job and of some attacks' boundaries and turning strengths, in forward passes."""
-    from nosign import evaluation
-    from nosign.turning import PASSES
+    from nosign.attacks.turning import PASSES
+    from nosign.sweep import evaluation
 
     targets = len(sweep.logits)
     per_film = sum(
@@ -401,24 +372,24 @@ def work_of(job, sweep, todo, without_boundary, without_turning):
 
 def run_cell(sweep, job, cell, clean, advance):
     """Run one cell and write its files, and the films if they are wanted."""
-    from nosign import evaluation
+    from nosign import rows
 
     if job.kept:
-        result = sweep.run(cell, clean, advance, kept=evaluation.open_films(job.films_path(cell), sweep.films))
+        result = sweep.run(cell, clean, advance, kept=rows.open_films(job.films_path(cell), sweep.films))
     elif job.save_films:
         # The films go first: the cell's file then vouches for them.
         with atomic_path(job.films_path(cell)) as temporary:
             result = sweep.run(
-                cell, clean, advance, keep=evaluation.new_films(temporary, sweep.films), storages=job.storages_of(cell)
+                cell, clean, advance, keep=rows.new_films(temporary, sweep.films), storages=job.storages_of(cell)
             )
     else:
         result = sweep.run(cell, clean, advance, storages=job.storages_of(cell))
-    evaluation.write_cell(job.path(cell), result)
+    rows.write_cell(job.path(cell), result)
 
 
 def print_summary(job, clean, health, seconds):
     """Print the source model's accuracy at the largest strength of each attack, and what is wrong with its gradients."""
-    from nosign.records import read_cell
+    from nosign.rows import read_cell
 
     if job.source in clean:
         right = (clean[job.source] == clean["label"]).sum()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nosign.errors import run
+from nosign.script import run
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class Inputs:
         results, models_folder: what `attack.py` and `train_finetune.py` wrote.
         out: where `tables/`, `figures/` and the report go.
         films_are, models, clean_films, sweep: what `recorded_films`, `read_models`, `read_clean` and `read_films` of
-            `nosign.records` returned.
+            `nosign.rows` returned.
         clean, cells: what `clean_accuracy` and `count_cells` of `nosign.tables` made of them.
         comparison, confusion: what `compare_directions` and `count_confusion` of `nosign.statistics` made of them.
-        examples: dict from attack to `nosign.figures.Example` or None.
+        examples: dict from attack to `nosign.rows.Example` or None.
         files: paths of what was read.
     """
 
@@ -63,8 +63,8 @@ def parse_args(argv=None):
 
 def find_runs(results):
     """Return the folders of the runs below a results folder: itself if it holds one, then `seed-*` in ascending order."""
-    from nosign.arguments import seed_folders
-    from nosign.cells import CLEAN_ROWS
+    from nosign.rows import CLEAN_ROWS
+    from nosign.script import seed_folders
 
     seeds = [folder for folder in seed_folders(results) if (folder / CLEAN_ROWS).exists()]
     own = [results] if not seeds or (results / CLEAN_ROWS).exists() else []
@@ -84,59 +84,61 @@ def read_inputs(results, models, out):
     Raises:
         nosign.errors.UserError: a file is missing or unusable.
     """
-    from nosign import cells, figures, records, statistics, tables
+    from nosign import rows
+    from nosign.findings import accuracy, classifiers, confusion, directions, examples
 
-    table_one, clean_films = records.read_models(models), records.read_clean(results)
-    sweep = records.read_films(results, clean_films)
-    examples = {attack: figures.read_example(results, attack) for attack in figures.EXAMPLE_FIGURES}
+    table_one, clean_films = rows.read_models(models), rows.read_clean(results)
+    sweep = rows.read_films(results, clean_films)
+    examples = {attack: rows.read_example(results, attack) for attack in examples.EXAMPLE_FIGURES}
     return Inputs(
         results,
         models,
         out,
-        records.recorded_films(results),
+        rows.recorded_films(results),
         table_one,
         clean_films,
         sweep,
-        clean=tables.clean_accuracy(clean_films),
-        cells=tables.count_cells(sweep, clean_films),
-        comparison=statistics.compare_directions(sweep),
-        confusion=statistics.count_confusion(sweep, clean_films),
+        clean=classifiers.clean_accuracy(clean_films),
+        cells=accuracy.count_cells(sweep, clean_films),
+        comparison=directions.compare_directions(sweep),
+        confusion=confusion.count_confusion(sweep, clean_films),
         examples=examples,
         files=[
             models / "models.csv",
-            results / cells.CLEAN_ROWS,
-            *(path for path in [results / cells.CLEAN_STORED] if path.exists()),
-            *dict.fromkeys(path for cell in sweep for path in cells.files_of(cell.path)),
-            *(cells.example_path(results, attack) for attack, example in examples.items() if example),
+            results / rows.CLEAN_ROWS,
+            *(path for path in [results / rows.CLEAN_STORED] if path.exists()),
+            *dict.fromkeys(path for cell in sweep for path in rows.files_of(cell.path)),
+            *(rows.example_path(results, attack) for attack, example in examples.items() if example),
         ],
     )
 
 
 def make_tables(inputs):
-    """Return the list of a run's tables, `nosign.tables.Table`."""
-    from nosign import records, storing, tables
+    """Return the list of a run's tables, `nosign.output.table.Table`."""
+    from nosign import rows
+    from nosign.findings import accuracy, classifiers, comparison_with_paper, confusion, directions, storage, transfer
 
     films_are = inputs.films_are
-    stored_clean = storing.count_stored_clean(inputs.results, inputs.clean_films)
+    stored_clean = storage.count_stored_clean(inputs.results, inputs.clean_films)
     made = [
-        tables.models_table(inputs.models),
-        tables.paper_table(inputs.models, inputs.cells),
-        tables.clean_table(inputs.clean, films_are),
+        classifiers.models_table(inputs.models),
+        comparison_with_paper.paper_table(inputs.models, inputs.cells),
+        classifiers.clean_table(inputs.clean, films_are),
     ]
     for (source, condition), part in inputs.cells.groupby(["source", "condition"], sort=False):
-        steps = records.recorded_steps(inputs.results, source, condition)
+        steps = rows.recorded_steps(inputs.results, source, condition)
         made += [
-            tables.attack_table(part, inputs.clean, iterative, steps, inputs.comparison, films_are)
+            accuracy.attack_table(part, inputs.clean, iterative, steps, inputs.comparison, films_are)
             for iterative in (False, True)
         ]
         made += [
-            tables.success_table(part, films_are),
-            tables.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
-            tables.confusion_table(of_sweep(inputs.confusion, source, condition), films_are),
+            accuracy.success_table(part, films_are),
+            directions.comparison_table(of_sweep(inputs.comparison, source, condition), films_are),
+            confusion.confusion_table(of_sweep(inputs.confusion, source, condition), films_are),
         ]
     if stored_clean is not None:
-        made.append(storing.stored_clean_table(stored_clean, films_are))
-    made += [tables.transfer_table(part, films_are) for _, part in inputs.cells.groupby("condition", sort=False)]
+        made.append(storage.stored_clean_table(stored_clean, films_are))
+    made += [transfer.transfer_table(part, films_are) for _, part in inputs.cells.groupby("condition", sort=False)]
     return [table for table in made if table is not None]
 
 
@@ -147,31 +149,33 @@ def of_sweep(frame, source, condition):
 
 def make_figures(inputs):
     """Return a run's figures, a dict from the file's name, without ending, to the matplotlib figure."""
-    from nosign import figures, tables
+    from nosign import paper
+    from nosign.findings import accuracy, confusion, examples, transfer, workflow
+    from nosign.output import words
 
-    made = {"figure1": figures.draw_workflow()}
+    made = {"figure1": workflow.draw_workflow()}
     for attack, example in inputs.examples.items():
         if example is not None:
-            made[figures.EXAMPLE_FIGURES[attack]] = figures.draw_example(example, inputs.films_are)
+            made[examples.EXAMPLE_FIGURES[attack]] = examples.draw_example(example, inputs.films_are)
     for (source, condition), part in inputs.cells.groupby(["source", "condition"], sort=False):
-        suffix = tables.condition_suffix(source, condition)
-        made["figure4" + suffix] = figures.draw_accuracy(part, inputs.clean, inputs.films_are)
-        made["confusion" + suffix] = figures.draw_confusion(of_sweep(inputs.confusion, source, condition), inputs.films_are)
+        suffix = words.condition_suffix(source, condition)
+        made["figure4" + suffix] = accuracy.draw_accuracy(part, inputs.clean, inputs.films_are)
+        made["confusion" + suffix] = confusion.draw_confusion(of_sweep(inputs.confusion, source, condition), inputs.films_are)
     for condition, part in inputs.cells.groupby("condition", sort=False):
-        matrix = tables.transfer_cells(part)
+        matrix = transfer.transfer_cells(part)
         if not matrix.empty:
-            name = "transfer" + tables.condition_suffix(tables.PAPER_CONDITION[0], condition)
-            made[name] = figures.draw_transfer(matrix, inputs.films_are)
+            name = "transfer" + words.condition_suffix(paper.PAPER_CONDITION[0], condition)
+            made[name] = transfer.draw_transfer(matrix, inputs.films_are)
     return made
 
 
 def make_sentences(inputs):
     """Return what a run's tests and confusion matrices say, two groups: (heading, list of sentences)."""
-    from nosign import statistics
+    from nosign.findings import confusion, directions
 
     return [
-        ("Sign against no-sign", list(statistics.summarise(inputs.comparison)["sentence"])),
-        ("What COVID-19 turns into", list(statistics.turned_sentences(inputs.confusion))),
+        ("Sign against no-sign", list(directions.summarise(inputs.comparison)["sentence"])),
+        ("What COVID-19 turns into", list(confusion.turned_sentences(inputs.confusion))),
     ]
 
 
@@ -203,19 +207,20 @@ def describe_sweeps(cells, clean, films_are):
     """Return what `make_own` does, on effort, theory, visibility, storing and grey perturbations, where it is on record.
 
     Args:
-        cells, clean, films_are: what `read_films`, `read_clean` and `recorded_films` of `nosign.records` returned.
+        cells, clean, films_are: what `read_films`, `read_clean` and `recorded_films` of `nosign.rows` returned.
     """
-    from nosign import effort, grey, storing, sweeps, theory, visibility
+    from nosign import finished
+    from nosign.findings import boundary, effort, grey, steps, storage
 
-    finished = sweeps.finished_sweeps(cells, clean, films_are)
+    sweeps = finished.finished_sweeps(cells, clean, films_are)
     descriptions = (
         ("On equal terms", effort.describe_effort),
-        ("Steps and the gradient", theory.describe_theory),
-        ("Where attacks become visible", visibility.describe_boundary),
-        ("What storing leaves", storing.describe_storing),
+        ("Steps and the gradient", steps.describe_theory),
+        ("Where attacks become visible", boundary.describe_boundary),
+        ("What storing leaves", storage.describe_storing),
     )
-    parts = [(heading, describe(sweep)) for sweep in finished for heading, describe in descriptions]
-    parts += [("Grey perturbations", grey.describe_grey(*pair)) for pair in grey.grey_twins(finished)]
+    parts = [(heading, describe(sweep)) for sweep in sweeps for heading, describe in descriptions]
+    parts += [("Grey perturbations", grey.describe_grey(*pair)) for pair in grey.grey_twins(sweeps)]
     made, drawn, told = [], {}, {}
     for heading, (tables, figures, sentences) in parts:
         made += tables
@@ -234,32 +239,35 @@ def mark_boundaries(drawn, made, cells):
     """
     import matplotlib
 
-    from nosign import figures, tables, visibility
-    from nosign.attacks import ATTACKS
+    from nosign.attacks.catalogue import ATTACKS
+    from nosign.findings import boundary
+    from nosign.output import plot, words
 
     for source, condition in cells[["source", "condition"]].drop_duplicates().itertuples(index=False):
-        medians = visibility.median_boundaries(made, source, condition)
-        figure = drawn["figure4" + tables.condition_suffix(source, condition)]
+        medians = boundary.median_boundaries(made, source, condition)
+        figure = drawn["figure4" + words.condition_suffix(source, condition)]
         for axes in figure.get_axes() if len(medians) else ():
             steps = medians["attack"].map(lambda name: "iterative" if ATTACKS[name].iterative else "single-step")
-            with matplotlib.rc_context(figures.STYLE):
-                visibility.mark_boundaries(axes, medians[steps == axes.get_label().split(" ")[0]])
+            with matplotlib.rc_context(plot.STYLE):
+                boundary.mark_boundaries(axes, medians[steps == axes.get_label().split(" ")[0]])
         if len(medians):
-            figure.supxlabel(f"{figure.get_supxlabel()}\n{visibility.MARKS_NOTE}", fontsize=figures.SMALL_POINTS)
+            figure.supxlabel(f"{figure.get_supxlabel()}\n{boundary.MARKS_NOTE}", fontsize=plot.SMALL_POINTS)
 
 
 def make_spread(runs):
     """Return what `make_own` does, on how several runs, a list of `Inputs`, differ."""
-    from nosign import figures, statistics, tables
+    from nosign.findings import directions, over_runs
 
-    spread = statistics.spread_over_runs([(inputs.cells, inputs.clean) for inputs in runs])
+    spread = over_runs.spread_over_runs([(inputs.cells, inputs.clean) for inputs in runs])
     made, drawn = [], {}
     for (source, condition), part in spread.groupby(["source", "condition"], sort=False):
-        made.append(tables.seeds_table(part, runs[0].films_are))
-        drawn[made[-1].name] = figures.draw_seeds(part, runs[0].films_are)
-    directions = statistics.directions_over_runs([(inputs.cells, inputs.clean) for inputs in runs])
-    made += [tables.runs_table(part, runs[0].films_are) for _, part in directions.groupby(["source", "condition"], sort=False)]
-    return made, drawn, [("Over several seeds", statistics.directions_sentences(directions))]
+        made.append(over_runs.seeds_table(part, runs[0].films_are))
+        drawn[made[-1].name] = over_runs.draw_seeds(part, runs[0].films_are)
+    directions = over_runs.directions_over_runs([(inputs.cells, inputs.clean) for inputs in runs])
+    made += [
+        over_runs.runs_table(part, runs[0].films_are) for _, part in directions.groupby(["source", "condition"], sort=False)
+    ]
+    return made, drawn, [("Over several seeds", over_runs.directions_sentences(directions))]
 
 
 def publish(out, runs, products, settings, started, elsewhere=()):
@@ -274,18 +282,21 @@ def publish(out, runs, products, settings, started, elsewhere=()):
     Returns:
         (written paths, removed paths).
     """
-    from nosign import figures, provenance, report, statistics, tables
+    from nosign import manifest
+    from nosign.findings import directions
+    from nosign.output import plot, table
+    from nosign.output.report import page
 
     made, drawn, sentences = products
-    written = [path for table in made for path in tables.write_table(out / "tables", table)]
-    counts = [statistics.summarise(inputs.comparison) for inputs in runs if inputs.out == out]
-    written += tables.write_summary(out / "tables", sentences, counts[0] if counts else None)
-    written += figures.save_figures(drawn, out / "figures")
-    pictures = [(name, figures.figure_caption(name), out / "figures" / f"{name}.png") for name in drawn]
+    written = [path for table in made for path in table.write_table(out / "tables", table)]
+    counts = [directions.summarise(inputs.comparison) for inputs in runs if inputs.out == out]
+    written += table.write_summary(out / "tables", sentences, counts[0] if counts else None)
+    written += plot.save_figures(drawn, out / "figures")
+    pictures = [(name, plot.figure_caption(name), out / "figures" / f"{name}.png") for name in drawn]
     folders = {"" if inputs.out == out else inputs.results.name: (inputs.results, inputs.models_folder) for inputs in runs}
-    written.append(report.write_report(out / "report.html", folders, made, pictures, sentences))
+    written.append(page.write_report(out / "report.html", folders, made, pictures, sentences))
     removed = remove_stale(out / "tables", [*written, *elsewhere])
-    provenance.write_manifest(
+    manifest.write_manifest(
         out / "tables",
         stage="data_figure.py",
         settings=settings,
@@ -306,7 +317,8 @@ def remove_stale(folder, written):
     Returns:
         The removed paths; files that somebody has changed since are kept.
     """
-    from nosign.provenance import read_manifest, sha256_of_file
+    from nosign.files import sha256_of_file
+    from nosign.manifest import read_manifest
 
     kept, removed = {path.resolve() for path in written}, []
     for name, digest in (read_manifest(folder) or {}).get("outputs", {}).items():
@@ -319,27 +331,27 @@ def remove_stale(folder, written):
 
 def print_missing(inputs):
     """Say which cells and examples of a full sweep are not there."""
-    from nosign import figures, tables
+    from nosign.findings import accuracy, examples
 
-    for (source, condition, attack), strengths in tables.missing_cells(inputs.cells).items():
+    for (source, condition, attack), strengths in accuracy.missing_cells(inputs.cells).items():
         print(f"not run: {source}/{condition}/{attack}: {' '.join(f'{strength:g}' for strength in strengths)}")
     for attack, example in inputs.examples.items():
         if example is None:
-            print(f"not made: examples/{attack}.npz, so {figures.EXAMPLE_FIGURES[attack]} is skipped")
+            print(f"not made: examples/{attack}.npz, so {examples.EXAMPLE_FIGURES[attack]} is skipped")
 
 
 def print_summary(cells):
     """Print the white-box accuracies of Table II."""
-    from nosign import tables
+    from nosign.findings import accuracy
 
     for (source, condition), part in cells.groupby(["source", "condition"], sort=False):
-        pairs = tables.attack_pairs(iterative=False)
+        pairs = catalogue.attack_pairs(iterative=False)
         own = part[part["white_box"] & part["attack"].isin(sum(pairs, ()))]
         if own.empty:
             continue
-        grid = tables.accuracy_grid(own, pairs, "accuracy_percent").droplevel("target", axis=1)
+        grid = accuracy.accuracy_grid(own, pairs, "accuracy_percent").droplevel("target", axis=1)
         print(f"\nTable II, white-box: accuracy (%) of {source} on {own['films'].iloc[0]} films, condition '{condition}'")
-        print(tables.plain_grid(grid))
+        print(accuracy.plain_grid(grid))
 
 
 def print_paths(written, removed):

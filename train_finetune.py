@@ -12,19 +12,12 @@ import shutil
 import time
 from pathlib import Path
 
-from nosign.arguments import LARGEST_SEED, HelpFormatter, add_seeds, as_number, each_seed, whole_number
-from nosign.classifiers import BACKBONES, PREPROCESSING, check_buildable
-from nosign.errors import UserError, run
-from nosign.provenance import (
-    atomic_path,
-    describe_differences,
-    locked,
-    read_manifest,
-    sha256_of_file,
-    write_csv,
-    write_manifest,
-    write_text,
-)
+from nosign.classifiers.build import check_buildable
+from nosign.classifiers.catalogue import BACKBONES, PREPROCESSING
+from nosign.errors import UserError
+from nosign.files import atomic_path, locked, sha256_of_file, write_csv, write_text
+from nosign.manifest import describe_differences, read_manifest, write_manifest
+from nosign.script import LARGEST_SEED, HelpFormatter, add_seeds, as_number, each_seed, run, whole_number
 
 # Phase 1, the head on the frozen backbone: the paper's rate and batch, with legacy Keras's decay of 5e-6 a step.
 HEAD_RATE, DECAY, HEAD_EPOCHS, BATCH = 5e-4, 5e-6, 30, 64
@@ -61,7 +54,7 @@ def train_all(arguments):
     if not todo:
         print(f"{out}: {', '.join(arguments.models)} are trained already; nothing to do")
     else:
-        from nosign.gradients import describe_device, select_device
+        from nosign.attacks.gradients import describe_device, select_device
 
         device = select_device()
         print(describe_device(device), flush=True)
@@ -137,18 +130,16 @@ def unfinished_folder(out, name):
 
 def train(name, splits, out, settings, device, tensorboard):
     """Train one model and write its files."""
-    from nosign import classifiers
-    from nosign.training import predict
+    from nosign.classifiers import build
+    from nosign.classifiers.training import predict
 
     started = time.time()
     size = splits["train"].size
-    model = classifiers.build(
-        name, size, weights=settings["weights"], preprocessing=settings["preprocessing"], seed=settings["seed"]
-    )
+    model = build.build(name, size, weights=settings["weights"], preprocessing=settings["preprocessing"], seed=settings["seed"])
     print(f"\n{name}: {model.count_params():,} parameters, {size} px, {len(splits['train'])} training films", flush=True)
     folder = unfinished_folder(out, name)
     history, kept = train_phases(model, name, splits, settings, folder, out / "tensorboard" / name if tensorboard else None)
-    seen = predict(classifiers.logits_of(model), splits["test"], settings["batch"]).argmax(-1)
+    seen = predict(build.logits_of(model), splits["test"], settings["batch"]).argmax(-1)
     row = {
         "model": name,
         "parameters": model.count_params(),
@@ -156,12 +147,12 @@ def train(name, splits, out, settings, device, tensorboard):
         "films": len(splits["test"]),
         "imagenet_top1": BACKBONES[name].top1,
         "imagenet_top5": BACKBONES[name].top5,
-        "weights_sha256": classifiers.weights_sha256(model),
+        "weights_sha256": build.weights_sha256(model),
         **kept,
     }
     write_csv(out / f"{name}.history.csv", history)
     draw_curves(history, name, out / f"{name}.curves.png")
-    classifiers.save(model, out / f"{name}.keras")
+    build.save(model, out / f"{name}.keras")
     record(out, row, settings, device, started)
     shutil.rmtree(folder)
     print(
@@ -175,7 +166,7 @@ def train_phases(model, name, splits, settings, folder, tensorboard):
     """Train the head, then everything; leave the model with the weights of the best validation epoch of both phases.
 
     Args:
-        model: keras.Model as `nosign.classifiers.build` returns it.
+        model: keras.Model as `nosign.classifiers.build.build.build` returns it.
         folder: where the state of an unfinished training is kept.
 
     Returns:
@@ -184,22 +175,22 @@ def train_phases(model, name, splits, settings, folder, tensorboard):
     """
     import pandas as pd
 
-    from nosign import classifiers
+    from nosign.classifiers import build
 
     phases = {}
     if settings["head_epochs"]:
         model.get_layer(name).trainable = False
         phases["head"] = train_head(model, name, splits, settings, folder)
-    classifiers.unfreeze(model, name, settings["backbone_batch_norm"], settings["head_batch_norm"])
+    build.unfreeze(model, name, settings["backbone_batch_norm"], settings["head_batch_norm"])
     before = model.get_weights()
-    kernels = classifiers.convolution_kernels(model, name)
-    phases["all"] = train_everything(classifiers.logits_of(model), name, splits, settings, folder, tensorboard)
+    kernels = build.convolution_kernels(model, name)
+    phases["all"] = train_everything(build.logits_of(model), name, splits, settings, folder, tensorboard)
     history = mark_kept(pd.concat(phases, names=["phase"]).reset_index("phase"))
     kept = history[history["kept"]].iloc[0]
     if kept["phase"] == "head":
         model.set_weights(before)
         print(f"warning: {name}: {kept['warning']}", flush=True)
-    after = classifiers.convolution_kernels(model, name)
+    after = build.convolution_kernels(model, name)
     changed = sum((old != new).any() for old, new in zip(kernels, after))
     return history, {
         "phase_kept": kept["phase"],
@@ -237,8 +228,8 @@ def train_head(model, name, splits, settings, folder):
     """
     import keras
 
-    from nosign.classifiers import LOGITS
-    from nosign.training import Batches, fit, predict
+    from nosign.classifiers.build import LOGITS
+    from nosign.classifiers.training import Batches, fit, predict
 
     pooled = keras.Model(model.input, model.get_layer("flatten").output)
     features = {
@@ -270,7 +261,7 @@ def train_everything(logits, name, splits, settings, folder, tensorboard):
     """
     import keras
 
-    from nosign.training import Batches, fit
+    from nosign.classifiers.training import Batches, fit
 
     batches = Batches(splits["train"], splits["train"].labels, settings["batch"], settings["seed"])
     steps = settings["epochs"] * len(batches)

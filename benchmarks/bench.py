@@ -34,10 +34,10 @@ from benchmarks.task import (
     Task,
 )
 from benchmarks.worker import CannotRun, Worker
-from nosign.arguments import whole_number
-from nosign.attacks import ATTACKS, SINGLE_STEP_STRENGTHS
-from nosign.errors import run
-from nosign.provenance import git_state, utc
+from nosign.attacks.catalogue import ATTACKS
+from nosign.manifest import git_state, utc
+from nosign.paper import SINGLE_STEP_STRENGTHS
+from nosign.script import run, whole_number
 
 OURS, NUMPY, STAGE_THREE = "benchmarks.ours:library", "benchmarks.ours:numpy_product", "benchmarks.ours:stage_three"
 ON_TENSORFLOW = {

@@ -32,8 +32,8 @@ SWEEP_FILMS, SWEEP_BATCHES = 2, 2  # a batch's films; enough, as all is told as 
 def library(task):
     """`nosign` as a user has it: imported, called, nothing else set; and the bare passes in the same process."""
     from nosign import attack, turning_strength
-    from nosign.attacks import Attacker
-    from nosign.gradients import to_numpy
+    from nosign.attacks.gradients import to_numpy
+    from nosign.attacks.loop import Attacker
 
     model, films, labels = task.classifier, task.films, task.labels
     attacker = Attacker(task.logits_model)
@@ -50,8 +50,8 @@ def library(task):
 
 def table_two(attacker, task):
     """Attack with FGSM and FGNM at all of the paper's strengths, from one gradient."""
-    from nosign.attacks import ATTACKS
-    from nosign.gradients import to_numpy
+    from nosign.attacks.catalogue import ATTACKS
+    from nosign.attacks.gradients import to_numpy
 
     # The public way to share a gradient between strengths; `attack` computes it anew at each call.
     first = attacker.gradient_at(task.films, task.one_hot)
@@ -62,7 +62,7 @@ def table_two(attacker, task):
 
 def bare_passes(attacker, task):
     """Return one compiled forward pass and one compiled gradient of all films, as work."""
-    from nosign.gradients import to_numpy
+    from nosign.attacks.gradients import to_numpy
 
     return {
         FORWARD: lambda: to_numpy(attacker.logits(task.films)),
@@ -106,8 +106,9 @@ def pytorch(task):
 
 def stage_three(task):
     """The attacks as attack.py runs them, with determinism: bare passes, attacks, a whole sweep and how costs grow."""
-    from nosign.attacks import ATTACKS, Attacker, unit_noise
-    from nosign.gradients import describe_device, select_device, to_numpy
+    from nosign.attacks.catalogue import ATTACKS
+    from nosign.attacks.gradients import describe_device, select_device, to_numpy
+    from nosign.attacks.loop import Attacker, unit_noise
 
     device = describe_device(select_device())
     attacker = Attacker(task.logits_model)
@@ -162,7 +163,8 @@ def sweep_against_bare_passes(task):
     Returns:
         Dict: ratio, and the process's largest resident memory in GB.
     """
-    from nosign import evaluation
+    from nosign.attacks import gradients
+    from nosign.sweep import evaluation
 
     with tempfile.TemporaryDirectory() as folder:
         sweep = small_sweep(task)
@@ -173,7 +175,7 @@ def sweep_against_bare_passes(task):
         bare = spent = 0
         # A shared machine's speed drifts within minutes: the bare passes are timed beside each part.
         for gradients, forwards, part in parts:
-            bare += gradients * timed(lambda: evaluation.to_numpy(sweep.attacker.gradient_at(pixels, labels)))
+            bare += gradients * timed(lambda: gradients.to_numpy(sweep.attacker.gradient_at(pixels, labels)))
             bare += forwards * timed(lambda: sweep.predict(pixels))
             spent += timed(part)
     return {"ratio": spent / bare, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
@@ -185,15 +187,16 @@ def sweep_parts(sweep, folder, steps):
     Returns:
         List of (gradients, forward passes on three models, function), both numbers in batches.
     """
-    from nosign import evaluation
-    from nosign.attacks import PAPER_ATTACKS
-    from nosign.cells import cell_path, plan
-    from nosign.records import with_classes
+    from nosign import rows
+    from nosign.paper import PAPER_ATTACKS
+    from nosign.rows import cell_path, with_classes
+    from nosign.sweep import evaluation
+    from nosign.sweep.jobs import plan
 
     clean = with_classes(sweep.clean(ignore))
 
     def finish(cell):
-        evaluation.write_cell(cell_path(folder, sweep.source, sweep.condition, cell), sweep.run(cell, clean, ignore))
+        rows.write_cell(cell_path(folder, sweep.source, sweep.condition, cell), sweep.run(cell, clean, ignore))
 
     parts = [(0, SWEEP_BATCHES, lambda: sweep.clean(ignore)), (SWEEP_BATCHES, 0, lambda: sweep.first_gradients(ignore))]
     for cell in plan(PAPER_ATTACKS, (0.003, 0.03), (STRENGTH,)):
@@ -208,12 +211,13 @@ def ignore(work):
 
 def small_sweep(task):
     """Return an `evaluation.Sweep` of a few batches of films on the three models with random weights."""
-    from nosign import classifiers, evaluation
+    from nosign.classifiers import build, catalogue
     from nosign.dataset import CLASSES, FilmSet
+    from nosign.sweep import evaluation
 
     count = SWEEP_BATCHES * SWEEP_FILMS
     images = np.random.default_rng(1).integers(0, 256, (count, task.size, task.size, 3), dtype=np.uint8)
-    rows, unnamed = np.arange(count), [""] * count
-    films = FilmSet(images, rows, rows % len(CLASSES), unnamed, unnamed, rows, rows)
-    targets = {name: classifiers.logits_of(classifiers.build(name, task.size)) for name in classifiers.BACKBONES}
+    numbers, unnamed = np.arange(count), [""] * count
+    films = FilmSet(images, numbers, numbers % len(CLASSES), unnamed, unnamed, numbers, numbers)
+    targets = {name: build.logits_of(build.build(name, task.size)) for name in catalogue.BACKBONES}
     return evaluation.Sweep(films, "VGG16", targets, steps=task.steps, batch=SWEEP_FILMS)

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from nosign.provenance import write_csv, write_text
+from nosign.files import write_csv, write_text
 
 PARTS = LIBRARIES, PEAK, OWN = "Other libraries against ours", "Ours against the machine", "Ours as stage 3 runs it"
 

@@ -14,7 +14,8 @@ from pathlib import Path
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import read_covidx
 from nosign.dataset import CLASSES
-from nosign.errors import UserError, run
+from nosign.errors import UserError
+from nosign.script import run
 
 
 @dataclass(frozen=True)

@@ -33,11 +33,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from nosign.arguments import whole_number
 from nosign.dataset import CLASSES
-from nosign.errors import UserError, run
+from nosign.errors import UserError
+from nosign.files import write_text
+from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.processes import process_map
-from nosign.provenance import MANIFEST, check_settings, read_manifest, write_manifest, write_text
+from nosign.script import run, whole_number
 
 STAGE = "phantom"
 DRAWING_VERSION = 2  # raise it whenever the same seed gives other films

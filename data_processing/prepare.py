@@ -26,11 +26,12 @@ from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, resize
 from data_processing.folders import films_elsewhere, name_some
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
-from nosign.arguments import HelpFormatter, add_seeds, each_seed, whole_number
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
-from nosign.errors import UserError, run
+from nosign.errors import UserError
+from nosign.files import atomic_path, reserve, sha256_of_file
+from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.processes import process_map
-from nosign.provenance import MANIFEST, atomic_path, check_settings, read_manifest, reserve, sha256_of_file, write_manifest
+from nosign.script import HelpFormatter, add_seeds, each_seed, run, whole_number
 
 PER_CLASS = 1500
 IMAGE_SIZE = 224

@@ -14,13 +14,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 # Before Keras, so that TensorFlow computes with oneDNN on every processor.
 from nosign import attack, turning_strength  # isort: skip
-from nosign.errors import UserError, run  # isort: skip
-
 import keras
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
+
+from nosign.errors import UserError
+from nosign.script import run
 
 ATTACKS = {"fgsm": "sign", "fgnm": "no-sign", "noise": "Gaussian noise"}
 

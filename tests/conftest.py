@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data_processing import phantom
-from nosign.errors import run
+from nosign.script import run
 
 ROOT = Path(__file__).resolve().parent.parent
 XRAY = Path(os.environ.get("NOSIGN_XRAY", ROOT.parent / "shared" / "xray"))

@@ -15,13 +15,13 @@ import pytest
 from tiny import LinearSoftmax, random_films, reference_attack, write_data
 
 import attack
-from nosign import classifiers, evaluation
-from nosign.attacks import ATTACKS, ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
-from nosign.cells import logit_columns
-from nosign.errors import run
-from nosign.gradients import LOSSES
-from nosign.perceptibility import STORAGES
-from nosign.records import with_classes
+from nosign import rows
+from nosign.attacks.catalogue import ATTACKS, LOSSES
+from nosign.classifiers import build
+from nosign.measures.storage import STORAGES
+from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
+from nosign.rows import logit_columns, with_classes
+from nosign.script import run
 
 SIZE, FILMS, TRAINING_FILMS = 12, 10, 2
 MODELS = {"VGG16": 0, "InceptionV3": 1, "DenseNet201": 2}
@@ -41,7 +41,7 @@ def workplace(tmp_path_factory):
     labels = linear("VGG16").logits(images / 255).argmax(-1)
     write_data(folder / "data", images, labels, ["train"] * TRAINING_FILMS + ["test"] * FILMS)
     for name in MODELS:
-        classifiers.save(linear(name).classifier(), folder / f"model/{name}.keras")
+        build.save(linear(name).classifier(), folder / f"model/{name}.keras")
     return folder
 
 
@@ -215,7 +215,7 @@ def test_a_full_disk_ends_with_one_line_and_nothing_corrupt(root, workplace, und
 def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undisturbed, tmp_path, monkeypatch):
     # The first start was stopped between making the sweep's folder and writing its manifest.
     (tmp_path / SWEEP).mkdir(parents=True)
-    write_cell = evaluation.write_cell
+    write_cell = rows.write_cell
 
     def write_one_cell(path, result):
         if list(tmp_path.rglob("0.0005.csv")):
@@ -223,7 +223,7 @@ def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undi
         write_cell(path, result)
 
     with monkeypatch.context() as patched:
-        patched.setattr(evaluation, "write_cell", write_one_cell)
+        patched.setattr(rows, "write_cell", write_one_cell)
         assert run(attack.main, words(workplace, tmp_path)) == 130
     assert run(attack.main, words(workplace, tmp_path)) == 0
     assert contents(tmp_path) == contents(undisturbed)
@@ -252,7 +252,7 @@ def test_results_of_other_films_or_models_are_not_mixed(workplace, undisturbed, 
     np.save(tmp_path / "data/images.npy", images)
     assert "images.npy" in refusal(capsys, [*words(workplace, copy), "--data", str(tmp_path / "data")])
     shutil.copytree(workplace / "model", tmp_path / "model")
-    classifiers.save(linear("VGG16", seed=9).classifier(), tmp_path / "model/VGG16.keras")
+    build.save(linear("VGG16", seed=9).classifier(), tmp_path / "model/VGG16.keras")
     assert "models" in refusal(capsys, [*words(workplace, copy), "--models", str(tmp_path / "model")])
     assert contents(copy) == contents(undisturbed)
 
@@ -272,7 +272,7 @@ def test_clean_predictions_without_a_manifest_are_not_taken_for_this_runs(workpl
 
 def test_a_run_that_failed_before_its_first_result_leaves_nothing_in_the_way(workplace, tmp_path, capsys):
     shutil.copytree(workplace / "model", tmp_path / "model")
-    classifiers.save(linear("DenseNet201", size=16).classifier(), tmp_path / "model/DenseNet201.keras")
+    build.save(linear("DenseNet201", size=16).classifier(), tmp_path / "model/DenseNet201.keras")
     short = [*words(workplace, tmp_path / "out"), "--attacks", "fgsm", "--models", str(tmp_path / "model")]
     (tmp_path / "out/reference").mkdir(parents=True)
     (tmp_path / "out/reference/table2.csv").write_text("tables stand beside the results\n")
@@ -310,7 +310,7 @@ def test_overwrite_with_other_films_removes_all_sweeps(workplace, copy):
 
 def test_overwrite_keeps_the_results_if_a_model_cannot_be_used(workplace, undisturbed, copy, tmp_path, capsys):
     shutil.copytree(workplace / "model", tmp_path / "model")
-    classifiers.save(linear("VGG16", size=16).classifier(), tmp_path / "model/VGG16.keras")
+    build.save(linear("VGG16", size=16).classifier(), tmp_path / "model/VGG16.keras")
     refusal(capsys, [*words(workplace, copy, "--overwrite"), "--models", str(tmp_path / "model")])
     assert contents(copy) == contents(undisturbed)
 
@@ -422,7 +422,7 @@ def test_saved_films_score_the_same_again_and_by_other_models(workplace, tmp_pat
     assert films.shape == (FILMS, SIZE, SIZE, 3) and films.dtype == np.float32
     shutil.copytree(workplace / "model", tmp_path / "model")
     other = linear("VGG16", seed=77)
-    classifiers.save(other.classifier(), tmp_path / "model/VGG16.keras")
+    build.save(other.classifier(), tmp_path / "model/VGG16.keras")
     rescore = [*words(workplace, tmp_path / "other", "--rescore", str(tmp_path / "first")), "--models", str(tmp_path / "model")]
     assert run(attack.main, rescore) == 0
     frame = read_rows(tmp_path / "other" / SWEEP / "fgnm/0.02.csv")
@@ -461,7 +461,7 @@ def test_the_health_report_is_in_the_manifest_and_warns(workplace, tmp_path, cap
     # So far on the side of class 0 that no attack within [0, 1] leaves it, and that its softmax is flat.
     shutil.copytree(workplace, tmp_path / "place")
     saturated = linear("VGG16", bias=np.float32([1e6, -1e6, -1e6]))
-    classifiers.save(saturated.classifier(), tmp_path / "place/model/VGG16.keras")
+    build.save(saturated.classifier(), tmp_path / "place/model/VGG16.keras")
     found = {}
     for loss in LOSSES:
         assert run(attack.main, words(tmp_path / "place", tmp_path / "out", "--attacks", "fgsm", "--loss", loss)) == 0
@@ -489,7 +489,7 @@ def test_accuracy_that_rises_with_strength_is_reported(workplace, copy):
     for changed, seen in ((path, labels), (copy / SWEEP / "fgsm/0.0005.csv", (labels + 1) % 3)):
         frame = pd.read_csv(changed)
         frame[logit_columns("VGG16")] = np.eye(3, dtype=np.float32)[seen]
-        evaluation.write_rows(changed, frame)
+        rows.write_rows(changed, frame)
     (copy / SWEEP / "pgdnm/0.002.csv").unlink()
     assert run(attack.main, words(workplace, copy)) == 0
     health = json.loads((copy / SWEEP / "manifest.json").read_text())["health"]

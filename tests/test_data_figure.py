@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 
 import data_figure
-from nosign.cells import logit_columns
-from nosign.errors import run
-from nosign.provenance import sha256_of_file, write_manifest
+from nosign.files import sha256_of_file
+from nosign.manifest import write_manifest
+from nosign.rows import logit_columns
+from nosign.script import run
 
 ROOT = Path(data_figure.__file__).parent
 TABLES = [

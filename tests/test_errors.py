@@ -10,7 +10,8 @@ from functools import partial
 
 import pytest
 
-from nosign.errors import UserError, run, warn
+from nosign.errors import UserError, warn
+from nosign.script import run
 
 
 def raising(error):

@@ -14,10 +14,10 @@ import pytest
 from tiny import TINY_PARAMETERS, random_films, tiny_backbone, write_data
 
 import train_finetune
-from nosign import classifiers
+from nosign.attacks.gradients import select_device, to_numpy
+from nosign.classifiers import build, catalogue
 from nosign.dataset import FilmSet, open_split
-from nosign.errors import run
-from nosign.gradients import select_device, to_numpy
+from nosign.script import run
 
 SIZE, FILMS = 32, {"train": 27, "validation": 9, "test": 10}
 SETTINGS = [
@@ -46,7 +46,7 @@ WRITTEN = {"VGG16.keras", "VGG16.history.csv", "VGG16.curves.png", "models.csv",
 @pytest.fixture(scope="module", autouse=True)
 def tiny_backbones():
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(classifiers, "load_backbone", tiny_backbone)
+        patched.setattr(build, "load_backbone", tiny_backbone)
         yield
 
 
@@ -67,8 +67,8 @@ def words(data, out, *more):
 
 def outcome(out, name="VGG16"):
     """Return what two equal trainings have in common: weights, history and the rows of Table I."""
-    model = classifiers.load(out / f"{name}.keras")
-    return (classifiers.weights_sha256(model), (out / f"{name}.history.csv").read_text(), (out / "models.csv").read_text())
+    model = build.load(out / f"{name}.keras")
+    return (build.weights_sha256(model), (out / f"{name}.history.csv").read_text(), (out / "models.csv").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_a_run_writes_model_history_curves_and_table(undisturbed):
 
 
 def test_the_table_counts_parameters_films_that_are_right_and_convolutions_that_changed(data, undisturbed):
-    model = classifiers.load(undisturbed / "VGG16.keras", SIZE)
+    model = build.load(undisturbed / "VGG16.keras", SIZE)
     images, labels = np.load(data / "images.npy")[-FILMS["test"] :], np.arange(sum(FILMS.values()))[-FILMS["test"] :] % 3
     right = (to_numpy(model(images.astype(np.float32) / 255)).argmax(-1) == labels).sum()
     expected = {
@@ -106,7 +106,7 @@ def test_the_table_counts_parameters_films_that_are_right_and_convolutions_that_
         "films": FILMS["test"],
         "imagenet_top1": 71.3,
         "imagenet_top5": 90.1,
-        "weights_sha256": classifiers.weights_sha256(model),
+        "weights_sha256": build.weights_sha256(model),
         "phase_kept": "all",
         "convolutions": 1,
         "convolutions_changed": 1,
@@ -120,7 +120,7 @@ def test_the_saved_model_is_the_best_validation_epochs(data, undisturbed):
     best = history.loc[history["val_loss"].idxmin()]
     assert best["phase"] == "all" and list(history.index[history["kept"]]) == [best.name] and history["warning"].isna().all()
     films = open_split(data, "validation")
-    probabilities = to_numpy(classifiers.load(undisturbed / "VGG16.keras")(films.pixels())).astype(np.float64)
+    probabilities = to_numpy(build.load(undisturbed / "VGG16.keras")(films.pixels())).astype(np.float64)
     assert -np.log(probabilities[range(len(films)), films.labels]).mean() == pytest.approx(best["val_loss"], rel=1e-4)
 
 
@@ -196,7 +196,7 @@ def test_a_model_of_other_settings_is_not_taken_for_this_ones(data, undisturbed,
 
 
 def test_an_unfinished_training_does_not_go_on_with_other_settings(data, tmp_path, monkeypatch, capsys):
-    from nosign import training
+    from nosign.classifiers import training
 
     def stop(*arguments, **options):
         raise KeyboardInterrupt
@@ -221,7 +221,7 @@ def head_phase(data, tmp_path, monkeypatch):
     select_device()
     splits = {split: open_split(data, split) for split in ("train", "validation")}
     settings = train_finetune.settings_of(train_finetune.parse_args(words(data, tmp_path)), "VGG16", {})
-    model = classifiers.build("VGG16", SIZE, weights="imagenet")
+    model = build.build("VGG16", SIZE, weights="imagenet")
     before, read, pixels = model.get_weights(), [], FilmSet.pixels
 
     def counted(self, positions=slice(None)):
@@ -247,10 +247,10 @@ def test_the_first_phase_trains_the_head_alone_on_features_computed_once(head_ph
 def test_features_are_the_backbones_pooled_outputs(data):
     import keras
 
-    model = classifiers.build("VGG16", SIZE, weights="imagenet")
+    model = build.build("VGG16", SIZE, weights="imagenet")
     films = open_split(data, "validation")
     pooled = keras.Model(model.input, model.get_layer("flatten").output)
-    from nosign.training import predict
+    from nosign.classifiers.training import predict
 
     found = predict(pooled, films, 4)
     expected = to_numpy(model.get_layer("VGG16")(films.pixels(), training=False)).mean((1, 2))
@@ -260,7 +260,7 @@ def test_features_are_the_backbones_pooled_outputs(data):
 @pytest.fixture
 def rates(data, tmp_path, monkeypatch):
     """Function of a command line's words that returns the phases' learning rates as functions of the step."""
-    from nosign import training
+    from nosign.classifiers import training
 
     def read_rates(*more):
         captured = {}
@@ -327,7 +327,7 @@ def test_the_backbones_batch_norm_adapts_or_stays(undisturbed, from_scratch):
     # Scale, shift, mean and variance.
     start = [np.ones(4), np.zeros(4), np.zeros(4), np.ones(4)]
     for out, stays in ((undisturbed, False), (from_scratch, True)):
-        backbone = classifiers.load(out / "VGG16.keras").get_layer("VGG16")
+        backbone = build.load(out / "VGG16.keras").get_layer("VGG16")
         same = [np.array_equal(a, b) for a, b in zip(backbone.get_layer("norm").get_weights(), start)]
         assert same == [stays] * 4
 
@@ -346,9 +346,9 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_trained(data, tmp_
     out = tmp_path / "out"
     line = refusal(capsys, words(data, out, "--models", "VGG16", "InceptionV3"))
     assert "InceptionV3 needs films of at least 75 px, these have 32 px" in line
-    (tmp_path / classifiers.WEIGHT_FILES["VGG16"]).touch()
+    (tmp_path / catalogue.WEIGHT_FILES["VGG16"]).touch()
     line = refusal(capsys, words(data, out, "--models", "VGG16", "DenseNet201", "--weights", str(tmp_path)))
-    assert classifiers.WEIGHT_FILES["DenseNet201"] in line and "not found" in line
+    assert catalogue.WEIGHT_FILES["DenseNet201"] in line and "not found" in line
     assert "index.csv" in refusal(capsys, words(tmp_path / "nowhere", out))
     assert not out.exists()
 
@@ -407,7 +407,7 @@ def test_falling_back_on_the_first_phase_is_said_everywhere_and_keeps_its_weight
     assert row["warning"] == entry["warning"] == warning
     assert row["phase_kept"] == "head" and (row["convolutions"], row["convolutions_changed"]) == (1, 0)
     films = open_split(data, "validation")
-    probabilities = to_numpy(classifiers.load(out / "VGG16.keras")(films.pixels())).astype(np.float64)
+    probabilities = to_numpy(build.load(out / "VGG16.keras")(films.pixels())).astype(np.float64)
     assert -np.log(probabilities[range(len(films)), films.labels]).mean() == pytest.approx(kept["val_loss"], rel=1e-4)
 
 
@@ -430,13 +430,13 @@ def test_a_training_that_falls_back_does_so_after_a_stop_too(data, tmp_path, mon
 
 
 def test_a_convolution_that_training_did_not_change_is_missing_from_the_count(data, tmp_path, monkeypatch):
-    unfreeze = classifiers.unfreeze
+    unfreeze = build.unfreeze
 
     def leave_convolution_frozen(model, name, *batch_norms):
         unfreeze(model, name, *batch_norms)
         model.get_layer(name).get_layer("conv").trainable = False
 
-    monkeypatch.setattr(classifiers, "unfreeze", leave_convolution_frozen)
+    monkeypatch.setattr(build, "unfreeze", leave_convolution_frozen)
     assert run(train_finetune.main, words(data, tmp_path, "--weights", "none")) == 0
     row = pd.read_csv(tmp_path / "models.csv").iloc[0]
     assert row["phase_kept"] == "all" and (row["convolutions"], row["convolutions_changed"]) == (1, 0)
@@ -448,7 +448,7 @@ def test_frozen_batch_norms_of_head_and_backbone_stay_as_phase_1_left_them(data,
     for epochs in ("1", "2"):
         out = tmp_path / epochs
         assert run(train_finetune.main, words(data, out, *frozen, "--epochs", epochs, "--rate", "0.001")) == 0
-        model = classifiers.load(out / "VGG16.keras")
+        model = build.load(out / "VGG16.keras")
         found[epochs] = (
             model.get_layer("head_batch_norm").get_weights(),
             model.get_layer("VGG16").get_layer("norm").get_weights(),

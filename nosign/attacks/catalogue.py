@@ -1,0 +1,118 @@
+"""The attacks: one row of a table for each, and the condition that they run under. Plain data; imports no Keras."""
+
+import re
+from dataclasses import dataclass
+
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+
+# What attacks climb: cross-entropy, exactly; or one of two common mistakes, which lose the gradient of confident films.
+LOSSES = ("cross-entropy", "softmax", "probabilities")
+SIGNS, GAUSSIAN, SHUFFLED = "random signs", "Gaussian noise", "shuffled gradient"
+PROTOCOLS = ("paper", "budget")
+NORMS = ("linf", "l2")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A named attack: one row of the table below.
+
+    Attributes:
+        name: as on the command line and in paths.
+        title: as in tables and figures.
+        direction: "sign" or "no-sign".
+        iterative: many steps rather than one.
+        random_start: starts from a uniform random point around the film.
+        momentum: share of the earlier gradients that a step keeps.
+        control: what it follows in place of the gradient, one of those in `nosign.controls`; empty for an attack.
+    """
+
+    name: str
+    title: str
+    direction: str
+    iterative: bool = False
+    random_start: bool = False
+    momentum: float = 0.0
+    control: str = ""
+
+    @property
+    def needs_gradient(self):
+        """Whether the source model has any part in it."""
+        return self.control in ("", SHUFFLED)
+
+
+ATTACKS = {
+    attack.name: attack
+    for attack in (
+        Attack("fgsm", "FGSM", "sign"),
+        Attack("fgnm", "FGNM", "no-sign"),
+        Attack("bim", "BIM", "sign", iterative=True),
+        Attack("binm", "BINM", "no-sign", iterative=True),
+        Attack("pgd", "PGD", "sign", iterative=True, random_start=True),
+        Attack("pgdnm", "PGDNM", "no-sign", iterative=True, random_start=True),
+        # Dong et al., 2018, arXiv:1710.06081, who find a momentum of 1 best; and its no-sign twin.
+        Attack("mifgsm", "MI-FGSM", "sign", iterative=True, momentum=1.0),
+        Attack("mifgnm", "MI-FGNM", "no-sign", iterative=True, momentum=1.0),
+        # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
+        Attack("noise-sign", "Random signs", "sign", control=SIGNS),
+        Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
+        Attack("shuffled", "Shuffled FGNM", "no-sign", control=SHUFFLED),
+    )
+}
+CONTROLS = tuple(name for name, attack in ATTACKS.items() if attack.control)
+PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"))
+
+
+def attack_pairs(iterative):
+    """Return the (sign, no-sign) pairs of attack names that are iterative, or those that are not."""
+    return tuple(pair for pair in PAIRS if ATTACKS[pair[0]].iterative == iterative)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What, beside the source model, all cells of a sweep have in common; a folder is named after it.
+
+    Attributes:
+        protocol: one of `PROTOCOLS`.
+        norm: of the ball, one of `NORMS`.
+        target: class that the attacks aim at; None if any wrong class will do.
+        grey: whether the perturbation is the same in all channels.
+        loss: one of `nosign.attacks.catalogue.LOSSES`.
+    """
+
+    protocol: str = "paper"
+    norm: str = "linf"
+    target: str | None = None
+    grey: bool = False
+    loss: str = LOSSES[0]
+
+    def __str__(self):
+        """Return the folder's name, such as "paper", "paper-grey", "paper-loss-softmax" or "budget-l2-to-Normal"."""
+        words = [
+            self.protocol,
+            *["l2"] * (self.norm == "l2"),
+            *["loss", self.loss] * (self.loss != LOSSES[0]),
+            *["grey"] * self.grey,
+        ]
+        return "-".join(words + (["to", self.target] if self.target else []))
+
+    @classmethod
+    def parse(cls, name):
+        """Return the condition that a folder's name states, or None if it states none."""
+        found = re.fullmatch(
+            rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-loss-({'|'.join(LOSSES[1:])}))?(-grey)?"
+            rf"(?:-to-({'|'.join(map(re.escape, CLASSES))}))?",
+            name,
+        )
+        if not found:
+            return None
+        return cls(found[1], "l2" if found[2] else "linf", found[5], bool(found[4]), found[3] or LOSSES[0])
+
+
+def check_norm(condition):
+    """Refuse a norm that would be without effect."""
+    if condition.protocol == "paper" and condition.norm != NORMS[0]:
+        raise UserError(
+            f"norm: {condition.norm!r} is that of the ball which protocol 'budget' keeps to, and protocol 'paper' "
+            "has none; choose protocol 'budget', or leave the norm out"
+        )

@@ -1,0 +1,295 @@
+"""The one loop of all attacks: gradient, direction, step, projection, clipping."""
+
+from functools import lru_cache, partial
+
+import numpy as np
+
+from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Condition, check_norm
+from nosign.attacks.controls import strength_for_length
+from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, accumulate, beside, one_channel
+from nosign.attacks.gradients import compiled, compiled_gradient, compiled_logits, to_numpy
+from nosign.errors import UserError
+
+
+def move(direction, norm, bounds, position, films, gradient, step, radius):
+    """Take one step: direction, projection onto the ball around the films, clipping to the bounds.
+
+    Args:
+        direction: key of `DIRECTIONS`.
+        norm: one of `NORMS`, or None for no ball.
+        bounds: smallest and largest value of a film.
+        position: float32 [films, ...], where the attack stands.
+        films: the same shape, the centre of the ball.
+        gradient: the same shape, d loss / d pixel at `position`.
+        step: float32 [films, 1, ...], the step's length as a change of each component.
+        radius: float32 [films, 1, ...], the ball's radius as a change of each component.
+
+    Returns:
+        The new position, same shape, within the bounds.
+    """
+    from keras import ops
+
+    moved = position + step * DIRECTIONS[direction](gradient)
+    return ops.clip(moved if norm is None else PROJECTIONS[norm](moved, films, radius), *bounds)
+
+
+@lru_cache(maxsize=64)
+def compiled_move(direction, norm, bounds):
+    """Return `move` compiled for a direction, norm and bounds: it holds no model, so all models share it."""
+    # XLA makes one pass over the arrays of it. A no-sign step sums over a film, which XLA does in one thread and less exactly.
+    return compiled(partial(move, direction, norm, bounds), fused=direction == "sign" and norm != "l2")
+
+
+def schedule(attack, strength, protocol, steps):
+    """Resolve an attack's strength into its step, ball, number of steps and random start.
+
+    Protocol "paper" (Table III): every step has the full strength, and no ball: the paper's, of radius 1, never binds. Protocol
+    "budget" (equations 2 to 4): the strength is the radius of the ball, shared out over the steps.
+
+    Args:
+        attack: an `Attack`.
+        strength: float >= 0, or an array of one strength a film.
+        protocol: one of `PROTOCOLS`.
+        steps: steps of an iterative attack.
+
+    Returns:
+        step, radius (both like `strength`), number of steps, radius of the random start.
+    """
+    steps = steps if attack.iterative else 1
+    start = strength if attack.random_start else 0.0
+    return (strength / steps if protocol == "budget" else strength), strength, steps, start
+
+
+def unit_noise(seed, rows, shape):
+    """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape]; `seed` is one int or several.
+
+    It depends on the seed and the film alone, so a film starts at the same point in any batch, and PGD and PGDNM
+    start alike.
+    """
+    noise = [np.random.default_rng([*np.atleast_1d(seed), row]).random(shape, dtype=np.float32) for row in rows]
+    return np.stack(noise) * np.float32(2) - np.float32(1)
+
+
+def check_batch(films, labels, model_shapes, bounds=(0.0, 1.0)):
+    """Refuse films and labels that do not fit the model or each other.
+
+    Args:
+        films: float32 [n, ...]; looked through if they are in NumPy.
+        labels: float32 one-hot [n, classes].
+        model_shapes: shapes of the model's films and logits, with None for any size; None where a model has none.
+        bounds: smallest and largest value of a film.
+
+    Raises:
+        UserError: says what was expected and what was received.
+    """
+    for what, array, expected in zip(("films", "one-hot labels"), (films, labels), model_shapes):
+        check_shape(what, tuple(array.shape), expected)
+    if len(films) != len(labels):
+        raise UserError(f"{len(films)} films but {len(labels)} labels; give one label a film")
+    if isinstance(films, np.ndarray):
+        check_range(films, bounds)
+
+
+def check_shape(what, shape, expected):
+    """Refuse an array that does not have a model's shape, with None for any size; None fits everything."""
+
+    def fits(shape):
+        return len(shape) == len(expected) and all(size in (None, given) for size, given in zip(expected[1:], shape[1:]))
+
+    if expected is None or fits(shape):
+        return
+    advice = ""
+    if fits((1, *shape)):
+        advice = "; it is one alone: add the first axis, x[None]"
+    elif fits((*shape, 1)):
+        advice = "; add the axis of the one channel, x[..., None]"
+    raise UserError(f"{what}: expected the model's shape (n, {', '.join(map(str, expected[1:]))}), received {shape}{advice}")
+
+
+def check_range(films, bounds, slack=0.0):
+    """Refuse films, NumPy [n, ...], with a NaN or with values further outside the bounds than `slack`.
+
+    Returns:
+        Whether all values lie within the bounds, in float32.
+    """
+    low, high = bounds
+    if not films.size:
+        return True
+    smallest, largest = float(films.min()), float(films.max())
+    if not (smallest >= low - slack and largest <= high + slack):
+        raise UserError(
+            f"films: expected values in [{low:g}, {high:g}], received {smallest!r} to {largest!r}; divide grey levels "
+            "by the largest possible one, or give `attack` the bounds that they have"
+        )
+    return smallest >= np.float32(low) and largest <= np.float32(high)
+
+
+def check_settings(attack, strength, condition, steps, noise, shape):
+    """Refuse settings of an attack on films of a shape that make no sense; see `Attacker.perturb`."""
+    strength = np.asarray(strength)
+    if strength.shape not in ((), shape[:1]) or not np.all((strength >= 0) & (strength <= np.finfo(np.float32).max)):
+        raise UserError(f"strength: expected finite numbers of at least 0, one or one a film, received {strength}")
+    for what, known in (("protocol", PROTOCOLS), ("norm", NORMS)):
+        if getattr(condition, what) not in known:
+            raise UserError(f"{what}: expected one of {', '.join(known)}, received {getattr(condition, what)!r}")
+    check_norm(condition)
+    if not isinstance(steps, (int, np.integer)) or steps < 1:
+        raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
+    if attack.random_start and np.shape(noise) != shape:
+        raise UserError(
+            f"noise: {attack.title} starts at random and needs unit_noise of the films' shape {shape}, "
+            f"received {'none' if noise is None else np.shape(noise)}"
+        )
+
+
+def stepped(attack, films, unit, strength, protocol="paper", bounds=(0.0, 1.0)):
+    """Return films changed by a single-step attack at any strength.
+
+    Args:
+        attack: a single-step `Attack`.
+        films: float32 [n, ...] within the bounds.
+        unit: the same shape, what `Attacker.unit_step` returned.
+        strength: float array [n].
+        protocol: one of `PROTOCOLS`.
+        bounds: smallest and largest value of a film.
+
+    Returns:
+        float32, the same shape, within the bounds.
+    """
+    # The ball of "budget" leaves no room for a longer step.
+    if attack.control == GAUSSIAN and protocol == "paper":
+        strength = [strength_for_length(*film, bounds) for film in zip(films, unit, strength)]
+    return np.clip(films + beside(np.float32(strength), films) * unit, *bounds)
+
+
+class Attacker:
+    """Runs attacks on one source model, in batches of one shape; holds what is compiled."""
+
+    def __init__(self, logits_model, loss=LOSSES[0], *, bounds=(0.0, 1.0), channels=-1):
+        """Prepare to follow a model; the first call of a shape compiles.
+
+        Args:
+            logits_model: callable from films to logits, see `nosign.attacks.gradients.compiled_gradient`.
+            loss: one of `LOSSES`.
+            bounds: smallest and largest value of a film; strengths are fractions of their difference.
+            channels: axis of the films that holds the channels, for grey perturbations.
+        """
+        self.gradient, self.logits = compiled_gradient(logits_model, loss), compiled_logits(logits_model)
+        self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
+        self.bounds = tuple(float(np.float32(bound)) for bound in bounds)
+        self.span = self.bounds[1] - self.bounds[0]
+        self.accumulate, self.one_channel = compiled(accumulate), compiled(partial(one_channel, axis=channels))
+        self.channels = channels
+
+    def perturb(
+        self,
+        attack,
+        films,
+        labels,
+        strength,
+        *,
+        protocol="paper",
+        norm="linf",
+        targeted=False,
+        grey=False,
+        steps=10,
+        noise=None,
+        first_gradient=None,
+        watch=None,
+    ):
+        """Attack a batch of films.
+
+        Args:
+            attack: an `Attack`.
+            films: float32 [n, ...] within the bounds; a backend tensor is not looked through.
+            labels: float32 one-hot [n, classes]: the films' classes, or those that a targeted attack aims at.
+            strength: float >= 0, or float array [n].
+            protocol: one of `PROTOCOLS`.
+            norm: norm of the budget ball, one of `NORMS`; the L2 ball's radius is that of a change by `strength` in every
+                component.
+            targeted: lower the loss of `labels` instead of raising it.
+            grey: change all channels alike.
+            steps: steps of an iterative attack.
+            noise: output of `unit_noise`, for attacks with a random start.
+            first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known; for a
+                control, its field (see `nosign.attacks.controls.control_field`).
+            watch: called after each step with the positions before and after it, and the gradient and the logits before
+                it (None where `first_gradient` served), all backend tensors.
+
+        Returns:
+            float32 [n, ...] within the bounds, a backend tensor.
+
+        Raises:
+            UserError: films outside the bounds, shapes that do not fit the model or each other, a negative or not finite
+                strength, fewer than one step, an unknown protocol or norm, a random start without noise, or a control
+                without its field.
+        """
+        from keras import ops
+
+        check_batch(films, labels, self.shapes, self.bounds)
+        check_settings(attack, strength, Condition(protocol, norm), steps, noise, tuple(films.shape))
+        strength = np.broadcast_to(np.asarray(strength, np.float32), len(films))
+        if attack.control:
+            if first_gradient is None:
+                raise UserError(f"first_gradient: {attack.title} follows no gradient; give it its control_field")
+            unit = to_numpy(self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey))
+            return ops.convert_to_tensor(stepped(attack, to_numpy(films), unit, strength, protocol, self.bounds))
+        step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps)
+        # The ball of "paper" is as wide as the bounds.
+        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds)
+        # PyTorch multiplies no array by a tensor.
+        films, step, radius, start = (ops.convert_to_tensor(value, "float32") for value in (films, step, radius, start))
+        position, kept = films, None
+        if attack.random_start:
+            position, first_gradient = self.random_start(films, start, noise, grey), None
+        for number in range(steps):
+            gradient, logits = first_gradient, None
+            if number or first_gradient is None:
+                gradient, logits = self.gradient_and_logits(position, labels, targeted)
+            followed = self.one_channel(gradient) if grey else gradient
+            if attack.momentum:
+                followed = kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, followed)
+            before, position = position, take(position, films, followed, step, radius)
+            if watch:
+                watch(before, position, gradient, logits)
+        return position
+
+    def random_start(self, films, radius, noise, grey):
+        """Return films moved at random by up to a radius, a tensor [n, 1, ...], and clipped; a backend tensor."""
+        from keras import ops
+
+        if grey:
+            noise = np.repeat(np.take(noise, [0], self.channels), noise.shape[self.channels], axis=self.channels)
+        return ops.clip(films + radius * ops.convert_to_tensor(noise), *self.bounds)
+
+    def gradient_and_logits(self, films, labels, targeted=False):
+        """Return the gradient that attacks climb, float32 of the films' shape, and the logits, float32 [n, classes].
+
+        They do not depend on attack, direction or strength; see `perturb`.
+        """
+        gradient, logits = self.gradient(films, labels)
+        return (-gradient if targeted else gradient), logits
+
+    def gradient_at(self, films, labels, targeted=False):
+        """Return the gradient alone; see `gradient_and_logits`."""
+        return self.gradient_and_logits(films, labels, targeted)[0]
+
+    def unit_step(self, attack, gradient, *, protocol="paper", norm="linf", grey=False):
+        """Return a single-step attack's change at strength 1, before it is clipped to the bounds.
+
+        The change at any strength is the strength times this.
+
+        Args:
+            attack: a single-step `Attack`.
+            gradient: what `gradient_at` returned.
+            protocol, norm, grey: as for `perturb`.
+
+        Returns:
+            float32 of the gradient's shape, a backend tensor.
+        """
+        from keras import ops
+
+        direction = DIRECTIONS[attack.direction](self.one_channel(gradient) if grey else gradient)
+        if protocol == "budget":
+            direction = PROJECTIONS[norm](direction, ops.zeros_like(direction), 1.0)
+        return self.span * direction

@@ -1,0 +1,516 @@
+"""A classifier's logits: found in a Keras model's graph, then checked by value.
+
+Attacks follow the gradient of logits, because a saturated softmax has a gradient of exactly zero. The search starts at the
+tensor that is the model's output and goes back from there, through nested models, to what the last softmax or sigmoid was
+given. What it finds must give the model's own outputs again.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+from nosign.attacks.gradients import to_numpy
+from nosign.classifiers.kinds import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
+from nosign.classifiers.pytorch import Followed
+from nosign.errors import UserError, warn
+
+# What an operation without weights does to one tensor, beside SOFTMAX and SIGMOID.
+IDENTITY, LOG_SOFTMAX, AFFINE = "identity", "log-softmax", "affine"
+# Logits are compared by the probabilities between this and 1 minus this; beyond, rounding decides.
+LEAST_PROBABILITY = 1e-4
+# Of log-probabilities, and of the sum of probabilities.
+TOLERANCES = {"float16": (1e-2, 1e-2), "bfloat16": (0.1, 5e-2), "float32": (1e-4, 1e-3)}
+SMALLEST = float(np.finfo(np.float32).tiny)
+PROBES, RANDOM_PROBES = 4, 4
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a tensor of a model's graph comes about.
+
+    Attributes:
+        kind: `SOFTMAX` or `SIGMOID` of the scores; `LINEAR`, as logits are; or `UNKNOWN`.
+        tensors: the graph's tensors from which the scores are computed.
+        scores: function from the list of these tensors' values to the scores.
+    """
+
+    kind: str
+    tensors: list
+    scores: object = lambda values: values[0]
+
+
+class Logits:
+    """A model from images to logits, as the attacks take it.
+
+    Attributes:
+        variables: Keras variables that the logits depend on.
+        input_shape, output_shape: with None for any size; `input_shape` is None where the model does not tell.
+    """
+
+    def __init__(self, scores, classes, variables=(), input_shape=None):
+        """Wrap a function from a backend tensor of images to one of logits [n, classes]."""
+        self.scores, self.variables = scores, list(variables)
+        self.input_shape, self.output_shape = input_shape, (None, classes)
+
+    def __call__(self, images, training=False):
+        """Return the logits of images, a backend tensor [n, classes]; `training` is taken as Keras's models take it."""
+        return self.scores(images)
+
+
+@dataclass
+class Outputs:
+    """What a model gives for some images.
+
+    Attributes:
+        name: of the model, for messages.
+        values: float64 [n, outputs].
+        dtype: the coarsest of the model's floating-point types, a key of `TOLERANCES`.
+        random: whether a second call gave something else.
+    """
+
+    name: str
+    values: np.ndarray
+    dtype: str
+    random: bool
+
+    @property
+    def count(self):
+        """How many outputs there are for an image."""
+        return self.values.shape[1]
+
+    @property
+    def bounded(self):
+        """Whether all lie in [0, 1]."""
+        return bool(np.all((self.values >= 0) & (self.values <= 1 + TOLERANCES[self.dtype][1])))
+
+    @property
+    def sum_to_one(self):
+        """Whether those of each image are the probabilities of classes."""
+        return self.count > 1 and self.bounded and bool(np.all(abs(self.values.sum(1) - 1) <= TOLERANCES[self.dtype][1]))
+
+
+def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
+    """Return a classifier's `Logits`, which share its weights.
+
+    Args:
+        model: keras.Model, or a function from images to outputs [n, outputs].
+        images: float32 [n, ...], on the first of which, and on random ones, the logits are checked.
+        logits: True if the outputs are logits, False if they are probabilities, None to find out.
+        finding: number of the output that is attacked in a multi-label model, as two classes: 0 absent, 1 present.
+        bounds: smallest and largest value of an image.
+
+    Returns:
+        `Logits`. With one sigmoid, or with `finding`, they are 0 and the sigmoid's z.
+
+    Raises:
+        UserError: the outputs are no classifier's, or whether they are logits cannot be told.
+
+    Warns:
+        AttackWarning: the model is random, or its logits could not be checked or found.
+    """
+    random = np.random.default_rng(0).uniform(*bounds, (RANDOM_PROBES, *images.shape[1:]))
+    probes = np.concatenate([images[:PROBES], random]).astype(np.float32)
+    outputs = look_at(model, probes)
+    if finding is not None and not 0 <= finding < outputs.count:
+        raise UserError(
+            f"finding: expected a number from 0 to {outputs.count - 1}, one of the outputs of {outputs.name}, "
+            f"received {finding!r}"
+        )
+    kind, scores = UNKNOWN, partial(only_output, model)
+    if isinstance(model, Followed):
+        kind, scores = model.read(outputs, logits)
+    elif logits:
+        kind = LINEAR
+    elif is_graph(model):
+        kind, scores = read_model(model)
+        kind = UNKNOWN if kind == LINEAR and logits is False else kind
+    if kind in (SOFTMAX, SIGMOID) and not agrees(outputs, kind, scores, probes):
+        kind = UNKNOWN
+    scores = accepted(outputs, kind, scores, partial(only_output, model), logits, finding)
+    column = finding if finding is not None else 0 if outputs.count == 1 else None
+    return Logits(
+        partial(as_classes, scores, column),
+        outputs.count if column is None else 2,
+        getattr(model, "variables", ()),
+        getattr(model, "input_shape", None) if is_graph(model) else None,
+    )
+
+
+def look_at(model, probes):
+    """Call a model twice on images and return its `Outputs`.
+
+    Raises:
+        UserError: it is no model, it has several inputs or outputs, or the output is not [n, outputs].
+    """
+    import keras
+
+    name = getattr(model, "name", None) or getattr(model, "__name__", type(model).__name__)
+    if not callable(model):
+        raise UserError(
+            f"model: expected a Keras model, a PyTorch module, or a function of a batch of images, received a {name}"
+        )
+    inputs = len(model.inputs) if is_graph(model) else 1
+    if inputs != 1:
+        raise UserError(
+            f"{name}: has {inputs} inputs; wrap it in a function of the images alone and give logits=True or logits=False"
+        )
+    first, second = (only_output(model, keras.ops.convert_to_tensor(probes)) for _ in range(2))
+    values, again = (np.float64(to_numpy(keras.ops.cast(tensor, "float32"))) for tensor in (first, second))
+    if values.ndim == 1:
+        values, again = values[:, None], again[:, None]
+    if values.ndim != 2 or len(values) != len(probes):
+        raise UserError(f"{name}: {len(probes)} images give outputs of shape {values.shape}, expected ({len(probes)}, outputs)")
+    random = not np.allclose(values, again, rtol=1e-3, atol=1e-6, equal_nan=True)
+    if random:
+        warn(
+            f"{name}: its outputs differ between two calls on the same images: a random model; each step follows one draw, "
+            "and its logits are not checked"
+        )
+    return Outputs(name, values, coarsest_dtype(model, first), random)
+
+
+def only_output(model, images):
+    """Return a model's output in inference mode, a backend tensor [n, outputs]."""
+    import keras
+
+    found = model(images, training=False) if isinstance(model, keras.Layer) else model(images)
+    flat = keras.tree.flatten(found)
+    if len(flat) != 1:
+        raise UserError(
+            f"{getattr(model, 'name', model)}: has {len(flat)} outputs; attack a model of one of them, such as "
+            "keras.Model(model.inputs, model.outputs[0])"
+        )
+    return flat[0]
+
+
+def coarsest_dtype(model, output):
+    """Return the least precise type that a model computes with, a key of `TOLERANCES`."""
+    import keras
+
+    layers = model._flatten_layers() if isinstance(model, keras.Layer) else ()
+    found = {keras.backend.standardize_dtype(output.dtype)} if hasattr(output, "dtype") else set()
+    found |= {layer.compute_dtype for layer in layers}
+    return next((dtype for dtype in ("bfloat16", "float16") if dtype in found), "float32")
+
+
+def agrees(outputs, kind, scores, probes):
+    """Tell whether scores give a model's outputs again; True where the images cannot tell, with a warning."""
+    from keras import ops
+
+    if outputs.random:
+        return True
+    found = np.float64(to_numpy(ops.cast(scores(ops.convert_to_tensor(probes)), "float32"))).reshape(len(probes), -1)
+    if found.shape != outputs.values.shape:
+        return False
+    tell = (outputs.values >= LEAST_PROBABILITY) & (outputs.values <= 1 - LEAST_PROBABILITY)
+    if not tell.any():
+        warn(
+            f"{outputs.name}: sure of all images that it was tried on, so its logits could not be compared with its "
+            f"probabilities; the last {kind} of its graph decides alone"
+        )
+        return True
+    logs = log_softmax(found, axis=1) if kind == SOFTMAX else log_expit(found)
+    error = abs(logs[tell] - np.log(outputs.values[tell]))
+    return bool(error.max() <= TOLERANCES[outputs.dtype][0])
+
+
+def accepted(outputs, kind, scores, whole, logits, finding):
+    """Return the function from images to scores that the attacks follow, or raise `UserError`.
+
+    Args:
+        outputs: `Outputs`.
+        kind: of `Reading`, checked by value.
+        scores: function from images to what the last softmax or sigmoid was given.
+        whole: function from images to the model's output.
+        logits, finding: see `find_logits`.
+    """
+    classes = finding is None and outputs.count > 1
+    refuse_unclear(outputs, kind, logits, finding, classes)
+    if kind in (SOFTMAX, SIGMOID):
+        return scores
+    if kind == LINEAR and not outputs.sum_to_one:
+        return whole
+    warn(
+        f"{outputs.name}: its logits were not found, so the attack follows the logarithm of its probabilities; images of "
+        "which it is sure beyond float32 have no gradient"
+    )
+    return partial(log_probabilities if classes else log_odds, whole)
+
+
+def refuse_unclear(outputs, kind, logits, finding, classes):
+    """Raise `UserError` if what a model gives is not clearly logits or probabilities; see `accepted`.
+
+    Args:
+        classes: whether each output is a class of its own.
+    """
+    several = f"{outputs.count} outputs in [0, 1] that do not sum to 1"
+    findings = "finding=k to attack the k-th, with labels 0 (absent) and 1 (present)"
+    independent = classes and outputs.bounded and not outputs.sum_to_one
+    problem = None
+    if finding is not None and (kind == SOFTMAX or outputs.sum_to_one):
+        problem = "finding is for multi-label models, and these outputs sum to 1: leave it out, and give classes as labels"
+    elif kind == SIGMOID and classes:
+        problem = f"a multi-label model, {several}: give {findings}"
+    elif kind == LINEAR and outputs.sum_to_one and logits:
+        problem = "its outputs lie in [0, 1] and sum to 1 on every image: probabilities, not logits; leave logits=True out"
+    elif kind == LINEAR and outputs.count == 1 and not logits:
+        problem = "one output without a sigmoid; give logits=True if it is the log-odds of class 1"
+    elif kind == UNKNOWN and independent:
+        problem = (
+            f"{several}; if it is a multi-label model, give logits=False and {findings}; if they are logits, give logits=True"
+        )
+    elif kind == UNKNOWN and logits is False and not outputs.bounded:
+        problem = (
+            f"its outputs are no probabilities, they range from {outputs.values.min():g} to {outputs.values.max():g}; "
+            "leave logits=False out"
+        )
+    elif kind == UNKNOWN and logits is None and not outputs.sum_to_one:
+        problem = (
+            "whether its outputs are logits cannot be told from its graph or its values; give logits=True if they are, "
+            "logits=False if they are probabilities"
+        )
+    if problem:
+        raise UserError(f"{outputs.name}: {problem}")
+
+
+def as_classes(scores, column, images):
+    """Return logits, float32 [n, classes]: the scores, or 0 and the scores of one column."""
+    from keras import ops
+
+    found = ops.cast(scores(images), "float32")
+    if column is None:
+        return found
+    z = ops.reshape(found, (found.shape[0], -1))[:, column : column + 1]
+    return ops.concatenate([ops.zeros_like(z), z], axis=1)
+
+
+def log_probabilities(whole, images):
+    """Return the logarithm of a model's probabilities, which are logits of the same softmax."""
+    from keras import ops
+
+    return ops.log(ops.maximum(ops.cast(whole(images), "float32"), SMALLEST))
+
+
+def log_odds(whole, images):
+    """Return the log-odds of a model's probabilities, which a sigmoid turns into them again."""
+    from keras import ops
+
+    p = ops.cast(whole(images), "float32")
+    return ops.log(ops.maximum(p, SMALLEST)) - ops.log(ops.maximum(1 - p, SMALLEST))
+
+
+def is_graph(model):
+    """Tell whether a model, or an operation of one, is a functional or built sequential Keras model."""
+    import keras
+
+    if not isinstance(model, keras.Model):
+        return False
+    # A sequential model knows its tensors once it was built; a subclassed one never does.
+    return all(
+        hasattr(tensor, "_keras_history") for name in ("inputs", "outputs") for tensor in getattr(model, name, None) or [None]
+    )
+
+
+def read_model(model):
+    """Return the kind of a model's output and the function from images to its scores; see `Reading`."""
+    reading = read(model.outputs[0])
+    compute = computing(model.inputs, reading.tensors)
+    return reading.kind, lambda images: reading.scores(compute(images))
+
+
+def computing(inputs, tensors):
+    """Return the Keras model from a graph's inputs to some of its tensors, as a function from values to a list of values."""
+    import keras
+
+    model = keras.Model(inputs[0] if len(inputs) == 1 else inputs, tensors)
+
+    def compute(values):
+        found = model(values, training=False)
+        return list(found) if isinstance(found, (list, tuple)) else [found]
+
+    return compute
+
+
+def read(tensor):
+    """Return the `Reading` of a tensor, from the operation that made it."""
+    operation, number, place = tensor._keras_history
+    inputs = operation._inbound_nodes[number].input_tensors
+    unknown = Reading(UNKNOWN, [tensor])
+    if is_graph(operation):
+        return read_nested(operation, place, inputs, tensor)
+    if parts := summands(tensor):
+        return read_sum(parts, tensor)
+    if type(operation).__name__ == "Concatenate":
+        return read_joined(operation, inputs, tensor)
+    if len(inputs) != 1:
+        return unknown
+    if getattr(operation, "weights", None):
+        return read_weighted(operation, inputs[0], tensor)
+    arguments = operation._inbound_nodes[number].arguments
+
+    def call(value):
+        given, named = arguments.fill_in({id(inputs[0]): value})
+        return operation(*given, **named)
+
+    kind = behaviour(call, inputs[0].shape)
+    if kind in (SOFTMAX, SIGMOID):
+        return Reading(kind, inputs)
+    if kind == LOG_SOFTMAX:
+        return Reading(LINEAR, [tensor])
+    before = read(inputs[0]) if kind in (IDENTITY, AFFINE) else unknown
+    if kind == IDENTITY and before.kind in (SOFTMAX, SIGMOID):
+        return Reading(before.kind, before.tensors, lambda values: call(before.scores(values)))
+    return Reading(LINEAR if before.kind == LINEAR else UNKNOWN, [tensor])
+
+
+def read_joined(operation, inputs, tensor):
+    """Return the `Reading` of heads with a sigmoid each, or without any, that are joined to one output."""
+    members = [read(part) for part in inputs]
+    kinds = {member.kind for member in members}
+    if kinds == {SIGMOID}:
+        return Reading(SIGMOID, together(members), lambda values: operation(scores_of_members(members, values)))
+    return Reading(LINEAR if kinds == {LINEAR} else UNKNOWN, [tensor])
+
+
+def together(members):
+    """Return the tensors of several readings as one list."""
+    return [tensor for member in members for tensor in member.tensors]
+
+
+def scores_of_members(members, values):
+    """Return the scores of several readings from the values of `together`'s tensors."""
+    values = list(values)
+    return [member.scores([values.pop(0) for _ in member.tensors]) for member in members]
+
+
+def read_nested(model, place, inputs, tensor):
+    """Return the `Reading` of an output of a model inside a model."""
+    inner = read(model.outputs[place])
+    if inner.kind not in (SOFTMAX, SIGMOID):
+        return Reading(inner.kind, [tensor])
+    compute = computing(model.inputs, inner.tensors)
+    return Reading(inner.kind, list(inputs), lambda values: inner.scores(compute(values[0] if len(values) == 1 else values)))
+
+
+def read_weighted(layer, before, tensor):
+    """Return the `Reading` of what a layer with weights and perhaps an activation gives."""
+    import keras
+
+    activation = getattr(layer, "activation", None)
+    kind = IDENTITY if activation is None else behaviour(activation, (2, 4))
+    if kind in (SOFTMAX, SIGMOID):
+        return Reading(kind, [before], lambda values: without_activation(layer, values[0]))
+    # Of a layer of the user's own nothing is known but its name.
+    of_keras = type(layer).__module__.partition(".")[0] == "keras" or isinstance(
+        layer, (keras.layers.Dense, keras.layers.EinsumDense)
+    )
+    return Reading(LINEAR if of_keras and kind in (IDENTITY, LOG_SOFTMAX) else UNKNOWN, [tensor])
+
+
+def without_activation(layer, values):
+    """Call a layer without its activation: whatever else it does, quantised weights for one, it does itself."""
+    held = vars(layer)
+    missing = object()
+    kept, held["activation"] = held.get("activation", missing), lambda x: x
+    try:
+        return layer(values)
+    finally:
+        # On PyTorch a layer that serves as activation lies elsewhere.
+        if kept is missing:
+            del held["activation"]
+        else:
+            held["activation"] = kept
+
+
+def summands(tensor):
+    """Return a tensor as a sum, a list of (positive weight, tensor), or [] if it is none."""
+    import keras
+
+    operation, number, _ = tensor._keras_history
+    node = operation._inbound_nodes[number]
+    inputs, name = node.input_tensors, type(operation).__name__
+    if isinstance(operation, keras.layers.Average):
+        return [(1 / len(inputs), part) for part in inputs]
+    if isinstance(operation, keras.layers.Add) or name == "Add" and len(inputs) == 2:
+        return [(1.0, part) for part in inputs]
+    if name in ("Mean", "Sum") and len(inputs) == 1 and type(inputs[0]._keras_history.operation).__name__ == "Stack":
+        stack, number, _ = inputs[0]._keras_history
+        parts = stack._inbound_nodes[number].input_tensors
+        if operation.axis in (stack.axis, [stack.axis], (stack.axis,)):
+            return [(1 / len(parts) if name == "Mean" else 1.0, part) for part in parts]
+    if name in ("Multiply", "Divide", "TrueDivide") and len(inputs) == 1:
+        factor = next((value for value in node.arguments.args if isinstance(value, (int, float, np.number))), None)
+        if factor is not None and factor > 0 and (name == "Multiply" or node.arguments.args[0] is inputs[0]):
+            return [(float(factor) if name == "Multiply" else 1 / float(factor), inputs[0])]
+    return []
+
+
+def read_sum(parts, tensor):
+    """Return the `Reading` of a weighted sum; that of an ensemble, a mean of probabilities, keeps its members' logits."""
+    while any(inner := [summands(part) for _, part in parts]):
+        parts = [
+            (weight * factor, leaf) for (weight, part), split in zip(parts, inner) for factor, leaf in split or [(1.0, part)]
+        ]
+    members = [read(part) for _, part in parts]
+    weights = np.array([weight for weight, _ in parts])
+    kinds = {member.kind for member in members}
+    if kinds == {LINEAR}:
+        return Reading(LINEAR, [tensor])
+    if len(kinds) != 1 or UNKNOWN in kinds or abs(weights.sum() - 1) > 1e-6:
+        return Reading(UNKNOWN, [tensor])
+    return Reading(kinds.pop(), together(members), partial(mixed, members, weights))
+
+
+def mixed(members, weights, values):
+    """Return the scores of a weighted mean of softmaxes or of sigmoids, from the values of all members' tensors."""
+    from keras import ops
+
+    scores = [ops.cast(z, "float32") for z in scores_of_members(members, values)]
+    shares = [float(np.log(weight)) for weight in weights]
+
+    def mean(logs):
+        return ops.logsumexp(ops.stack([log + share for log, share in zip(logs, shares)]), axis=0)
+
+    if members[0].kind == SOFTMAX:
+        return mean([ops.log_softmax(z, axis=-1) for z in scores])
+    return mean([ops.log_sigmoid(z) for z in scores]) - mean([ops.log_sigmoid(-z) for z in scores])
+
+
+def behaviour(function, shape):
+    """Tell what a function of one tensor does, by trying it: one of the kinds above, or `UNKNOWN`.
+
+    Names would not tell a softmax of TensorFlow's, of a `Lambda` layer or of a `Softmax` object from anything else.
+
+    Args:
+        function: an activation, or an operation or layer without weights.
+        shape: of its input, with None for any size.
+    """
+    import keras
+
+    shape = (2, *(4 if size is None else size for size in shape[1:]))
+    trials = [3 * np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in (0, 1)]
+    trials += [np.zeros(shape, np.float32), trials[0] + trials[1]]
+    try:
+        found = [
+            np.float64(to_numpy(keras.ops.cast(function(keras.ops.convert_to_tensor(trial)), "float32"))) for trial in trials
+        ]
+    except Exception:  # a function of the user's own raises anything, on a shape it was not made for
+        return UNKNOWN
+    known = {
+        IDENTITY: lambda x: x,
+        SIGMOID: expit,
+        SOFTMAX: partial(softmax, axis=-1),
+        LOG_SOFTMAX: partial(log_softmax, axis=-1),
+    }
+    for kind, reference in known.items():
+        expected = [reference(np.float64(trial)) for trial in trials]
+        # A reshaped tensor keeps its values.
+        if all(
+            result.size == trial.size and np.allclose(result.ravel(), trial.ravel(), rtol=1e-2, atol=1e-2)
+            for trial, result in zip(expected, found)
+        ):
+            return kind
+    zero = found[2]
+    return AFFINE if np.allclose(found[0] + found[1], found[3] + zero, rtol=1e-2, atol=1e-2) else UNKNOWN

@@ -1,0 +1,182 @@
+"""Equal terms: what attacks spend, in norms and in SSIM, beside what they do to the accuracy."""
+
+import math
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nosign.attacks.catalogue import ATTACKS
+from nosign.dataset import CLASSES
+from nosign.finished import twins
+from nosign.output.plot import (
+    CHANCE_LINE,
+    CLEAN_LINE,
+    SMALL_POINTS,
+    STYLE,
+    WIDTH,
+    add_legend,
+    attack_style,
+    clearer_place,
+    draw_band,
+    draw_level,
+    finish_panel,
+    scale_strengths,
+)
+from nosign.output.table import plain_table
+from nosign.output.words import MISSING, joined, ordered, percent, starred
+
+SPENT = {"linf": "L-inf", "l2": "L2"}  # measures of which mean and largest are told
+EFFORT_PANELS = (
+    ("strength", "strength"),
+    ("l2_mean", "mean L2 norm"),
+    ("linf_mean", "mean L-inf norm"),
+    ("dissimilarity", "1 − mean SSIM"),
+)
+
+
+def measure_effort(sweep):
+    """Measure what every cell spends.
+
+    Returns:
+        Frame with a row a cell: source, condition, attack, strength, films, the films that each target sees rightly (or takes
+        for the class aimed at), mean and largest L-inf and L2 norm, mean SSIM, the mean PSNR in dB over the films that
+        changed at all, with their number, and the films that each target sees rightly in per cent, with the Wilson 95 %
+        interval; NaN where it is not on record.
+    """
+    count, among = sweep.counted
+    rows = []
+    for (attack, strength), cell in sweep.cells.items():
+        row = {
+            "source": sweep.source,
+            "condition": sweep.condition,
+            "attack": attack,
+            "strength": strength,
+            "films": len(cell),
+            among: len(sweep.hits(sweep.labels)),
+        }
+        row |= {f"{count}_{target}": sweep.hits(cell[target]).sum() if target in cell else math.nan for target in sweep.targets}
+        row |= {
+            f"{column}_{how}": value
+            for column in SPENT
+            for how, value in (("mean", cell[column].mean()), ("largest", cell[column].max()))
+        }
+        psnr = cell["psnr"] if "psnr" in cell else pd.Series(dtype=float)
+        changed = psnr[np.isfinite(psnr)]
+        rows.append(
+            {
+                **row,
+                "ssim_mean": cell["ssim"].mean(),
+                "psnr_mean": changed.mean(),
+                "films_changed": int((cell["linf"] > 0).sum()),
+            }
+        )
+    frame = pd.DataFrame(rows)
+    for target in sweep.targets:
+        frame = sweep.with_percent(frame, f"_{target}")
+    return frame
+
+
+def effort_table(sweep, effort):
+    """Build the table of what every cell spends beside what it does."""
+    rows = [
+        [
+            ATTACKS[row["attack"]].title,
+            f"{row['strength']:g}",
+            *(percent(row[f"{sweep.effect}_percent_{target}"]) for target in sweep.targets),
+            *(f"{row[f'{column}_{how}']:.3g}" for column in SPENT for how in ("mean", "largest")),
+            f"{row['ssim_mean']:.4f}",
+            MISSING if math.isnan(row["psnr_mean"]) else f"{row['psnr_mean']:.1f}",
+        ]
+        for row in effort.to_dict("records")
+    ]
+    columns = [
+        ("", "Attack"),
+        ("", "Strength"),
+        *((f"{sweep.effect.title()} (%)", starred(target, sweep.source)) for target in sweep.targets),
+        *((name, how) for name in SPENT.values() for how in ("mean", "largest")),
+        ("", "SSIM"),
+        ("", "PSNR (dB)"),
+    ]
+    caption = (
+        f"What each attack spends: mean and largest L-inf and L2 norm of the perturbation (pixels in [0, 1]), mean "
+        f"SSIM, and mean PSNR over the films that changed; {sweep.described} (*: white-box). Counts and Wilson 95 % "
+        "intervals stand in the CSV file."
+    )
+    return plain_table("effort" + sweep.suffix, "Equal terms", caption, effort, rows, columns)
+
+
+@matplotlib.rc_context(STYLE)
+def draw_effort(sweep, effort):
+    """Draw figure 5: the white-box accuracy against strength, L2, L-inf and SSIM, all attacks in each panel.
+
+    Returns:
+        The figure, or None if the source model was not attacked itself or no attack changed a film.
+    """
+    effect = f"{sweep.effect}_percent_{sweep.source}"
+    effort = effort[effort["linf_mean"] > 0].assign(dissimilarity=1 - effort["ssim_mean"])
+    if effect not in effort or effort.empty:
+        return None
+    figure = Figure(figsize=(WIDTH, 4.7), layout="constrained")
+    panels = figure.subplots(2, 2, sharey=True).ravel()
+    for axes, letter, (column, label) in zip(panels, "abcd", EFFORT_PANELS):
+        shown = effort[effort[column] > 0]
+        for name in ordered(shown["attack"], ATTACKS):
+            line = shown[shown["attack"] == name].sort_values("strength")
+            axes.plot(line[column], line[effect], **attack_style(name))
+            draw_band(axes, line[column], *(line[f"ci_{end}_percent_{sweep.source}"] for end in ("low", "high")), name)
+        draw_levels(axes, sweep, shown.assign(shown=shown[effect]) if letter == "a" else None)
+        axes.set_xlabel(f"({letter}) {label}")
+        if not shown.empty:
+            scale_strengths(axes, shown[column])
+        finish_panel(axes)
+    panels[0].set(ylim=(-3, 103), yticks=range(0, 101, 20))
+    add_legend(figure, effort["attack"])
+    measured = f"taken for {sweep.aim} by" if sweep.aim else "accuracy of"
+    figure.supylabel(f"{measured} {sweep.source} (%)", fontsize=STYLE["axes.labelsize"])
+    figure.supxlabel(f"{sweep.described}; bands: Wilson 95 % intervals", fontsize=SMALL_POINTS)
+    return figure
+
+
+def draw_levels(axes, sweep, lines):
+    """Draw the source model's clean accuracy and the chance level, unless the attacks aim at a class.
+
+    Args:
+        lines: frame with the columns strength and shown, of which the levels' labels keep clear; None for no labels.
+    """
+    if sweep.aim:
+        return
+    clean = sweep.effect_percent(sweep.clean[sweep.source])
+    for level, text, linestyle in ((clean, "clean", CLEAN_LINE), (100 / len(CLASSES), "chance", CHANCE_LINE)):
+        draw_level(
+            axes,
+            level,
+            text if lines is not None else "",
+            linestyle,
+            *(clearer_place(lines, level) if lines is not None else ()),
+        )
+
+
+def spent_sentences(sweep):
+    """Return the sentence on what no-sign attacks spend of the norms of sign attacks, at equal strength."""
+    ratios = {}
+    for sign, no_sign in twins(sweep.cells):
+        moved = sweep.cells[sign]["linf"] > 0
+        for column in SPENT:
+            ratio = sweep.cells[no_sign][column][moved] / sweep.cells[sign][column][moved]
+            ratios.setdefault((sign[0], no_sign[0]), {}).setdefault(column, []).append(ratio)
+    told = [
+        f"{ATTACKS[no_sign].title} has {np.median(np.concatenate(found['l2'])):.2f} times the L2 and "
+        f"{np.median(np.concatenate(found['linf'])):.2f} times the L-inf norm of {ATTACKS[sign].title}"
+        for (sign, no_sign), found in ratios.items()
+        if sum(map(len, found["l2"]))
+    ]
+    return [f"{sweep.heading}: at equal strength {joined(told)} (medians over films and strengths)."] if told else []
+
+
+def describe_effort(sweep):
+    """Return what one sweep spends: (list of `Table`, dict from name to figure, list of sentences)."""
+    effort = measure_effort(sweep)
+    figure = draw_effort(sweep, effort)
+    return ([effort_table(sweep, effort)], {} if figure is None else {"figure5" + sweep.suffix: figure}, spent_sentences(sweep))

@@ -1,0 +1,162 @@
+"""Coloured against grey perturbations: what attacks lose where they must change all channels alike."""
+
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nosign.attacks.catalogue import ATTACKS, Condition
+from nosign.output.plot import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, finish_panel
+from nosign.output.table import plain_table
+from nosign.output.words import joined, ordered, percent, plural, signed, starred
+from nosign.statistics.families import holm
+from nosign.statistics.intervals import ALPHA
+from nosign.statistics.paired import compare_hits
+
+
+def grey_twins(sweeps):
+    """Yield (coloured, grey) sweeps that differ in nothing else."""
+    found = {(sweep.source, sweep.condition): sweep for sweep in sweeps}
+    for sweep in sweeps:
+        condition = Condition.parse(sweep.condition)
+        grey = found.get((sweep.source, str(replace(condition, grey=True))))
+        if not condition.grey and grey is not None:
+            yield sweep, grey
+
+
+def compare_grey(coloured, grey):
+    """Compare two sweeps cell by cell.
+
+    Returns:
+        Frame with a row a common cell and target: source, condition (the coloured one), attack, strength, target, films, the
+        films seen rightly (or taken for the class aimed at) under coloured and under grey perturbations, and under one of
+        the two only, difference_points (grey minus coloured) with its interval,
+        p of McNemar's exact test, holm_p (over the table), told_apart,
+        and both counts in per cent with the Wilson 95 % interval.
+    """
+    count, among = coloured.counted
+    rows = []
+    for (attack, strength), cell in ((cell, films) for cell, films in coloured.cells.items() if cell[1] > 0):
+        other = grey.cells.get((attack, strength), ())
+        for target in (target for target in coloured.targets if target in cell and target in other):
+            hits, grey_hits = coloured.hits(cell[target]), grey.hits(other[target])
+            rows.append(
+                {
+                    "source": coloured.source,
+                    "condition": coloured.condition,
+                    "attack": attack,
+                    "strength": strength,
+                    "target": target,
+                    "films": len(cell),
+                    among: len(hits),
+                    f"{count}_coloured": int(hits.sum()),
+                    f"{count}_grey": int(grey_hits.sum()),
+                    **compare_hits(hits, grey_hits, ("coloured", "grey")),
+                }
+            )
+    if not rows:
+        return pd.DataFrame()
+    compared = pd.DataFrame(rows).assign(holm_p=lambda frame: holm(frame["p"]))
+    compared["told_apart"] = compared["holm_p"] < ALPHA
+    return coloured.with_percent(coloured.with_percent(compared, "_coloured"), "_grey")
+
+
+def grey_table(sweep, compared):
+    """Build the table of coloured against grey perturbations."""
+    targets = ordered(compared["target"], sweep.targets)
+    rows, bold = [], []
+    for (attack, strength), part in compared.groupby(["attack", "strength"], sort=False):
+        found = part.set_index("target").reindex(targets)
+        rows.append(
+            [
+                ATTACKS[attack].title,
+                f"{strength:g}",
+                *(
+                    text
+                    for row in found.to_dict("records")
+                    for text in (
+                        *(percent(row[f"{sweep.effect}_percent_{kind}"]) for kind in ("coloured", "grey")),
+                        signed(row["difference_points"]),
+                    )
+                ),
+            ]
+        )
+        bold.append([False, False, *(mark for apart in found["told_apart"].eq(True) for mark in (False, False, apart))])
+    columns = [
+        ("", "Attack"),
+        ("", "Strength"),
+        *((starred(target, sweep.source), heading) for target in targets for heading in ("coloured", "grey", "difference")),
+    ]
+    caption = (
+        f"{sweep.effect.title()} (%) under coloured perturbations and under grey ones, equal in all channels, and the "
+        f"difference in points; {sweep.described} (*: white-box). Bold: told apart by the exact McNemar test on the "
+        f"same films (p below {ALPHA:g} after Holm's correction over {plural(len(compared), 'comparison')}). Counts "
+        "and Wilson 95 % intervals stand in the CSV file."
+    )
+    table = plain_table("grey" + sweep.suffix, "Grey perturbations", caption, compared, rows, columns)
+    return replace(table, bold=np.array(bold))
+
+
+@matplotlib.rc_context(STYLE)
+def draw_grey(sweep, compared):
+    """Draw the accuracy under grey against that under coloured perturbations, a panel a target, a mark a cell."""
+    targets = ordered(compared["target"], sweep.targets)
+    figure = Figure(figsize=(WIDTH, 0.9 + 6.6 / max(3, len(targets))), layout="constrained")
+    for axes, target in zip(figure.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0], targets):
+        for name in ordered(compared["attack"], ATTACKS):
+            part = compared[(compared["attack"] == name) & (compared["target"] == target)]
+            axes.plot(
+                part[f"{sweep.effect}_percent_coloured"],
+                part[f"{sweep.effect}_percent_grey"],
+                clip_on=False,
+                **{**attack_style(name), "linestyle": "none"},
+            )
+        axes.plot([0, 100], [0, 100], color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
+        axes.set(
+            title=starred(target, sweep.source),
+            xlabel=f"{sweep.effect} (%), coloured",
+            aspect="equal",
+            xlim=(0, 100),
+            ylim=(0, 100),
+            xticks=range(0, 101, 25),
+            yticks=range(0, 101, 25),
+        )
+        finish_panel(axes)
+    figure.get_axes()[0].set_ylabel(f"{sweep.effect} (%), grey")
+    add_legend(figure, compared["attack"], lines=False)
+    figure.supxlabel(sweep.described, fontsize=SMALL_POINTS)
+    return figure
+
+
+def grey_sentences(sweep, compared):
+    """Return the sentence on how much a grey perturbation costs each attack against the white-box model."""
+    own = compared[compared["target"] == sweep.source]
+    if own.empty:
+        return []
+    told = [
+        f"{part['difference_points'].mean():+.1f} under {ATTACKS[name].title}"
+        for name, part in own.groupby("attack", sort=False)
+    ]
+    # A weaker attack leaves more films right, and takes fewer to a target.
+    weaker = own["told_apart"] & (own["difference_points"] * (-1 if sweep.aim else 1) > 0)
+    stronger = own["told_apart"] & ~weaker
+    return [
+        f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
+        f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey "
+        f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two "
+        f"cannot be told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."
+    ]
+
+
+def describe_grey(coloured, grey):
+    """Return what two sweeps say of grey perturbations, as `describe_effort`."""
+    compared = compare_grey(coloured, grey)
+    if compared.empty:
+        return [], {}, []
+    return (
+        [grey_table(coloured, compared)],
+        {"grey" + coloured.suffix: draw_grey(coloured, compared)},
+        grey_sentences(coloured, compared),
+    )

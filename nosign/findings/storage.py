@@ -1,0 +1,220 @@
+"""What storing adversarial films leaves of the attacks: rounding to fewer bits, and JPEG."""
+
+from itertools import groupby
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from nosign.attacks.catalogue import ATTACKS
+from nosign.findings.accuracy import with_share
+from nosign.finished import twins
+from nosign.measures.storage import STORAGES
+from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
+from nosign.output.table import plain_table
+from nosign.output.words import joined, ordered, percent
+from nosign.rows import CLEAN_STORED, STORED, models_in, read_by_word
+
+STORED_PER_ROW = 3
+SHARE_INTERVAL = ("ci_low_share_percent", "ci_high_share_percent")
+
+
+def count_stored(sweep):
+    """Count what storing leaves of the attacks.
+
+    Returns:
+        Frame with a row a cell, storage and target: source, condition, attack, strength, storage, target, films, the
+        films seen rightly (or taken for the class aimed at) after storing, turned (films that the attack turned before
+        storing: right on the clean film and wrong now, or newly taken for the aim), surviving (of these, still so after
+        storing), and the former and the latter in per cent with their Wilson 95 % intervals; turned_by_both and
+        surviving_of_both, the same of the films that the other attack of the pair turns too (NaN where it was not stored at
+        this strength). No rows if nothing was stored.
+
+    Raises:
+        UserError: a file of predictions after storing is malformed.
+    """
+    found = {
+        cell: read_by_word(path.with_suffix(STORED), "storage", (), sweep.clean)
+        for cell, path in sweep.paths.items()
+        if path.with_suffix(STORED).exists()
+    }
+    twin_of = dict(pair[::step] for pair in twins(found) for step in (1, -1))
+    rows, (count, among) = [], sweep.counted
+    for (attack, strength), storages in found.items():
+        cell, twin = sweep.cells[attack, strength], sweep.cells.get(twin_of.get((attack, strength)), ())
+        for storage, stored in storages.items():
+            for target in (target for target in sweep.targets if target in stored and target in cell):
+                turned = sweep.turned(target, cell[target])
+                surviving = turned & sweep.turned(target, stored[target])
+                both = turned & sweep.turned(target, twin[target]) if target in twin else None
+                rows.append(
+                    {
+                        "source": sweep.source,
+                        "condition": sweep.condition,
+                        "attack": attack,
+                        "strength": strength,
+                        "storage": storage,
+                        "target": target,
+                        "films": len(stored),
+                        among: len(sweep.hits(stored[target])),
+                        count: int(sweep.hits(stored[target]).sum()),
+                        "turned": int(turned.sum()),
+                        "surviving": int(surviving.sum()),
+                        "turned_by_both": np.nan if both is None else int(both.sum()),
+                        "surviving_of_both": np.nan if both is None else int((both & surviving).sum()),
+                    }
+                )
+    if not rows:
+        return pd.DataFrame()
+    return with_share(sweep.with_percent(pd.DataFrame(rows)), "surviving", "turned", "share_percent", SHARE_INTERVAL)
+
+
+def count_stored_clean(results, clean):
+    """Count what storing alone does to clean films.
+
+    Args:
+        results: the results folder.
+        clean: what `records.read_clean` returned.
+
+    Returns:
+        Frame with a row a target and storage: target, storage, films, right_before, correct (after storing), fallen (right
+        before and wrong after), accuracy_percent and its Wilson 95 % interval; None if it is not on record.
+
+    Raises:
+        UserError: the file is malformed.
+    """
+    path = Path(results) / CLEAN_STORED
+    if not path.exists():
+        return None
+    rows = []
+    for storage, stored in read_by_word(path, "storage", (), clean).items():
+        for target in models_in(stored.columns, clean):
+            before, after = clean[target] == clean["label"], stored[target] == clean["label"]
+            rows.append(
+                {
+                    "target": target,
+                    "storage": storage,
+                    "films": len(clean),
+                    "right_before": int(before.sum()),
+                    "correct": int(after.sum()),
+                    "fallen": int((before & ~after).sum()),
+                }
+            )
+    return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
+
+
+def stored_clean_table(stored, films_are="test films"):
+    """Build the table of what storing alone does to clean films."""
+    storages = storages_in(stored)
+    rows = []
+    for target, part in stored.groupby("target", sort=False):
+        found = part.set_index("storage").loc[storages, ["correct", "fallen"]].to_numpy().ravel()
+        rows.append([target, str(part["right_before"].iloc[0]), *map(str, found)])
+    columns = [("", "Model"), ("", "Right before"), *((storage, name) for storage in storages for name in ("right", "fallen"))]
+    caption = (
+        f"What storing alone does to the {stored['films'].iloc[0]} {films_are}: films that a model gets right before and "
+        "after storing, and how many of the former it gets wrong then. The control for what storing leaves of the "
+        "attacks."
+    )
+    return plain_table("storing-clean", "Storing clean films", caption, stored, rows, columns)
+
+
+def storing_table(sweep, stored):
+    """Build the table of what storing leaves of the white-box attacks; tidy for all targets."""
+    own = stored[stored["target"] == sweep.source]
+    storages = storages_in(stored)
+    rows = []
+    for (attack, strength), part in own.groupby(["attack", "strength"], sort=False):
+        found = part.set_index("storage")
+        rows.append(
+            [
+                ATTACKS[attack].title,
+                f"{strength:g}",
+                str(part["turned"].iloc[0]),
+                *(percent(found["share_percent"].get(storage)) for storage in storages),
+            ]
+        )
+    columns = [("", "Attack"), ("", "Strength"), ("", "Turned"), *(("Still turned (%) after", storage) for storage in storages)]
+    turned = f"newly taken for {sweep.aim}" if sweep.aim else "right before it, wrong after it"
+    caption = (
+        f"What storing leaves of the attacks: the films that an attack turned for {sweep.source} ({turned}), and the "
+        f"share of them that is still turned after the film was stored; {sweep.described}. Wilson 95 % intervals "
+        "stand in the CSV file."
+    )
+    return plain_table("storing" + sweep.suffix, "Storing", caption, stored, rows, columns)
+
+
+def storages_in(stored):
+    """Return the storages on record, more bits before fewer and JPEG last."""
+    bits = [name for name in STORAGES if name.endswith("bits")]
+    gentlest_first = sorted(bits, key=lambda name: -int(name.split()[0])) + [name for name in STORAGES if name not in bits]
+    return ordered(stored["storage"], gentlest_first)
+
+
+@matplotlib.rc_context(STYLE)
+def draw_storing(sweep, stored):
+    """Draw the share of the white-box attacks' successes that survives storing, a panel a strength."""
+    stored, storages = stored[stored["target"] == sweep.source], storages_in(stored)
+    strengths = sorted(stored["strength"].unique())
+    rows = -(-len(strengths) // STORED_PER_ROW)
+    columns = -(-len(strengths) // rows)
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.75 * rows), layout="constrained")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, strength in zip(panels, strengths):
+        part = stored[stored["strength"] == strength]
+        for name in ordered(part["attack"], ATTACKS):
+            found = part[part["attack"] == name].set_index("storage").reindex(storages)
+            axes.plot(range(len(storages)), found["share_percent"], clip_on=False, **attack_style(name))
+            draw_band(axes, range(len(storages)), *(found[end] for end in SHARE_INTERVAL), name)
+        axes.set_title(f"strength {strength:g}")
+        axes.set_xticks(range(len(storages)), storages, rotation=40, ha="right", rotation_mode="anchor")
+        finish_panel(axes)
+    for axes in panels[len(strengths) :]:
+        axes.set_visible(False)
+    for axes in panels[max(0, len(strengths) - columns) : len(strengths)]:
+        axes.tick_params(labelbottom=True)  # also where the row below is not full
+    panels[0].set(ylim=(0, 105), yticks=range(0, 101, 20))
+    add_legend(figure, stored["attack"])
+    figure.supylabel("successes that survive storing (%)", fontsize=STYLE["axes.labelsize"])
+    figure.supxlabel(f"{sweep.described}; bands: Wilson 95 % intervals", fontsize=SMALL_POINTS)
+    return figure
+
+
+def storing_sentences(sweep, stored):
+    """Return the sentence on what storing leaves of sign and no-sign attacks, over the strengths at which both were stored."""
+    own = stored[stored["target"] == sweep.source].set_index(["attack", "strength"]).sort_index()
+    pairs = list(twins(own.index.unique()))
+    if not pairs:
+        return []
+    counts = ["turned", "turned_by_both", "surviving", "surviving_of_both"]
+    sums = {
+        storage: [
+            own[own["storage"] == storage].loc[[pair[place] for pair in pairs], counts].sum().astype(int) for place in (0, 1)
+        ]
+        for storage in storages_in(own)
+    }
+    left = {
+        storage: " and ".join(" / ".join(str(found[count]) for found in both) for count in counts[2:])
+        for storage, both in sums.items()
+    }
+    told = [f"{words} after {joined(list(storages))}" for words, storages in groupby(left, key=left.get)]
+    sign, no_sign = sums[next(iter(sums))]
+    return [
+        f"{sweep.heading}: of the {sign['turned']} / {no_sign['turned']} films that sign / no-sign attacks turned, and of "
+        f"the {sign['turned_by_both']} that both turned, so many are still turned after storing: {joined(told)} (all stored "
+        "strengths at which both ran, added up)."
+    ]
+
+
+def describe_storing(sweep):
+    """Return what storing leaves of one sweep, as `describe_effort`."""
+    stored = count_stored(sweep)
+    if stored.empty or not (stored["target"] == sweep.source).any():
+        return [], {}, []
+    return (
+        [storing_table(sweep, stored)],
+        {"storing" + sweep.suffix: draw_storing(sweep, stored)},
+        storing_sentences(sweep, stored),
+    )

@@ -1,0 +1,172 @@
+"""The report's viewer: one film under one attack at one strength, and what each model sees."""
+
+import base64
+import json
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from nosign.attacks.catalogue import ATTACKS
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+from nosign.measures.visibility import CRITERION_COLUMNS, SSIM_INVISIBLE
+from nosign.output.report.page import condition_meaning
+from nosign.output.report.pictures import LEVEL_BYTES, ZERO_BYTE, Pictures
+from nosign.output.words import starred
+from nosign.paper import NOISE_GAIN
+from nosign.rows import ROWS, SHOWN, find_files, read_shown
+
+MOST_PICTURES = 1000  # a change is 300 kB in memory; where there are more cells, fewer films are shown
+GAIN_STEPS = (1, 2, 5)
+GAIN_SHARE = 0.99  # of a change's components stay within the grey range at the gain that is chosen for it
+
+
+def make_viewer(results):
+    """Return what the viewer shows, of the first run that has films to show; None for none.
+
+    Returns:
+        Dict with run; index, JSON that the script reads; pictures, a list of (name, WebP in base64).
+    """
+    for run, folder in results.items():
+        if found := find_files(folder, SHOWN):
+            break
+    else:
+        return None
+    most = max(1, MOST_PICTURES // len(found))
+    sweeps = {place: [cell[2:] for cell in cells] for place, cells in groupby(found, key=lambda cell: cell[:2])}
+    pictures = Pictures()
+    index = {
+        "classes": CLASSES,
+        "gain": NOISE_GAIN,
+        "zeroByte": ZERO_BYTE,
+        "levelBytes": LEVEL_BYTES,
+        "sweeps": [sweep_index(*key, cells, most, pictures) for key, cells in sweeps.items()],
+    }
+    films, changes, index["levels"] = pictures.encoded()
+    named = [
+        (f"{kind}-{number}", base64.b64encode(data).decode())
+        for kind, pictures in (("film", films), ("change", changes))
+        for number, data in enumerate(pictures)
+    ]
+    return {"run": run, "index": script_json(index), "pictures": named}
+
+
+def script_json(value):
+    """Return JSON that can stand inside a script element: no text in it can end the element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def sweep_index(source, condition, cells, most, pictures):
+    """Return the viewer's index of one source model and condition.
+
+    Args:
+        source, condition: what the sweep's folder is named after.
+        cells: list of (attack, strength, path).
+        most: films a cell to show.
+        pictures: `Pictures` that receives the films and changes.
+    """
+    attacks, films, models = {}, {}, None
+    for attack, strength, path in cells:
+        shown = read_shown(attack, strength, path, most)
+        if models not in (None, shown.models):
+            raise UserError(
+                f"{path}: its models are {', '.join(shown.models)}, those of other cells {', '.join(models)}; "
+                "remove it and run attack.py again"
+            )
+        models = shown.models
+        for place, film in enumerate(shown.films):
+            films.setdefault(
+                film,
+                {
+                    "film": film,
+                    "label": shown.labels[place],
+                    "picture": pictures.add_film(shown.original[place]),
+                    "probabilities": rounded(shown.clean_probabilities[:, place]),
+                },
+            )
+        attacks.setdefault(attack, []).append(cell_index(shown, pictures))
+    return {
+        "source": source,
+        "condition": condition,
+        "meaning": condition_meaning(condition),
+        "models": models,
+        "headings": [starred(model, source) for model in models],
+        "films": list(films.values()),
+        "attacks": [
+            {"name": name, "title": ATTACKS[name].title, "direction": ATTACKS[name].direction, "cells": found}
+            for name, found in attacks.items()
+        ],
+    }
+
+
+def cell_index(shown, pictures):
+    """Return the viewer's index of one cell: strength, and an entry a film."""
+    measures = read_measures(shown)
+    entries = {}
+    for place, film in enumerate(shown.films):
+        change = shown.change[place].astype(np.float32)
+        entries[film] = {
+            "picture": pictures.add_change(shown.change[place]),
+            "gain": fitting_gain(change),
+            "measures": describe_change(change, measures.get(film, {})),
+            "probabilities": rounded(shown.probabilities[:, place]),
+        }
+    return {"strength": f"{shown.strength:g}", "films": entries}
+
+
+def rounded(probabilities):
+    """Return float32 [models, classes] as lists of numbers with six decimals."""
+    return [[round(float(value), 6) for value in row] for row in probabilities]
+
+
+def fitting_gain(change):
+    """Return the largest of 1, 2, 5, 10, 20 ... at which nearly all of a change stays within mid-grey +- half the range."""
+    usual = float(np.quantile(np.abs(change), GAIN_SHARE)) or float(np.abs(change).max())
+    gains = [step * 10**power for power in range(5) for step in GAIN_STEPS]
+    return max([gain for gain in gains if gain * usual <= 0.5001] or [1]) if usual else NOISE_GAIN
+
+
+def read_measures(shown):
+    """Return what the cell's rows say of the films shown: dict from film to a dict of measures; {} without rows."""
+    wanted = ("film", "psnr", *CRITERION_COLUMNS.values())
+    path = shown.path.with_name(shown.path.name.removesuffix(SHOWN) + ROWS)
+    try:
+        frame = pd.read_csv(path, usecols=lambda column: column in wanted)
+    except (FileNotFoundError, ValueError):  # the tables, which need the file, say what is wrong with it
+        return {}
+    if "film" not in frame:
+        return {}
+    frame = frame[frame["film"].isin(shown.films)].apply(pd.to_numeric, errors="coerce")
+    return {
+        int(row.pop("film")): {name: value for name, value in row.items() if not np.isnan(value)}
+        for row in frame.to_dict("records")
+    }
+
+
+def describe_change(change, measures):
+    """Return a change's size in words, and by which criteria one can see it.
+
+    Args:
+        change: float32 [height, width, 3].
+        measures: dict that may have psnr (dB) and `CRITERION_COLUMNS`, of which all but ssim say "visible" above 1.
+    """
+    largest = float(np.abs(change).max())
+    words = [
+        f"largest change {largest:.4f} ({255 * largest:.1f} of 255 grey levels)",
+        f"L2 {np.sqrt(np.square(change).sum(dtype=np.float64)):.3g}",
+    ]
+    if np.isfinite(measures.get("psnr", np.inf)):
+        words.append(f"PSNR {measures['psnr']:.1f} dB")
+    seen = [
+        (f"{name} ({measures[key]:.2g} of its bound)", measures[key] > 1)
+        for name, key in CRITERION_COLUMNS.items()
+        if key in measures and key != "ssim"
+    ]
+    if "ssim" in measures:
+        seen.append((f"SSIM ({measures['ssim']:.4f})", measures["ssim"] < SSIM_INVISIBLE))
+    for word, which in (("visible", True), ("invisible", False)):
+        if names := [name for name, visible in seen if visible == which]:
+            words.append(f"{word} by {', '.join(names)}")
+    return "; ".join(words)

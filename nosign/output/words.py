@@ -1,0 +1,97 @@
+"""How numbers, attacks and conditions are written in tables, captions and sentences."""
+
+import numbers
+
+import pandas as pd
+
+from nosign.attacks.catalogue import ATTACKS
+from nosign.paper import PAPER_CONDITION
+
+
+def ordered(names, known):
+    """Return the names without repetition: known ones in their own order, then the others alphabetically."""
+    names = set(names)
+    return [name for name in known if name in names] + sorted(names - set(known))
+
+
+CLEAN = "clean"  # stands for the attack where there is none
+
+
+def plural(number, word):
+    """Return a number and what it counts, such as "1 film" or "2 films"."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def joined(words):
+    """Return words as a list in prose: "a", "a and b", "a, b and c"."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
+
+
+PROTOCOL_NOTES = {"paper": "each step as long as the strength", "budget": "every attack kept within the strength of the film"}
+NORM_NOTES = {"linf": "", "l2": " (in L2: a change by it in every component)"}
+GREY_NOTES = {False: "", True: "; perturbations equal in all channels"}
+LOSS_NOTES = {
+    "cross-entropy": "",
+    "softmax": "; a mistake made on purpose: the softmax taken for logits",
+    "probabilities": "; a mistake made on purpose: cross-entropy on clipped probabilities",
+}
+MISSING = "\N{EM DASH}"
+
+
+def condition_suffix(source, condition):
+    """Return what distinguishes a condition's file names: nothing for the paper's own."""
+    words = [word for word, default in zip((source, condition), PAPER_CONDITION) if word != default]
+    return "".join(f"-{word}" for word in words)
+
+
+def starred(target, source):
+    """Return a target model's heading; a star marks the white-box model."""
+    return f"{target}*" if target == source else target
+
+
+def percent(value):
+    """Return a percentage with two decimals, or a dash where there is none."""
+    return MISSING if pd.isna(value) else f"{value:.2f}"
+
+
+def counted(correct, films):
+    """Return an accuracy with its counts, such as "92.22 (830/900)"."""
+    return f"{100 * correct / films:.2f} ({correct}/{films})"
+
+
+def interval(low, high):
+    """Return an interval in per cent, such as "90.28–93.79"."""
+    return f"{low:.2f}\N{EN DASH}{high:.2f}"
+
+
+def condition_note(settings):
+    """Return what a `Condition` means, in words."""
+    return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
+
+
+def pair_title(row):
+    """Return the name of a row's pair of attacks, such as "FGSM / FGNM"."""
+    return f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}"
+
+
+def span(low, high):
+    """Return the interval of a difference in points, such as "-3.10 to +0.25" with a true minus sign."""
+    return f"{signed(low)} to {signed(high)}"
+
+
+def signed(points):
+    """Return a difference with two decimals, and its sign unless it is zero."""
+    return MISSING if pd.isna(points) else f"{points:+.2f}".replace("-", "\N{MINUS SIGN}") if points else "0.00"
+
+
+def p_value(p):
+    """Return a p value with three significant digits, or a bound for a very small one."""
+    return "<0.0001" if p < 0.0001 else f"{p:#.3g}"
+
+
+def quantity(value, unit):
+    """Return a count in full, another number with two decimals, each with its unit."""
+    if pd.isna(value):
+        return MISSING
+    number = f"{value:,}" if isinstance(value, numbers.Integral) else f"{value:.2f}"
+    return f"{number} {unit}".rstrip()

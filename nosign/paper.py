@@ -1,0 +1,18 @@
+"""All that the paper states: settings, strengths, its numbers."""
+
+PAPER_TEST_FILMS = 900
+HEAD_UNITS = 64
+
+SINGLE_STEP_STRENGTHS = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03)
+ITERATIVE_STRENGTHS = (0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003)
+PAPER_ATTACKS = ("fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm")
+
+
+# Figures 2 and 3: attack, and the smaller of their two strengths a factor of ten apart.
+EXAMPLES = {"fgnm": 0.003, "pgdnm": 0.0003}
+EXAMPLE_FACTOR = 10
+
+PAPER_CONDITION = ("VGG16", "paper")  # source model and condition of the paper's Tables II and III
+PAPER_BEST = (("fgsm", 7.67, 0.01), ("fgnm", 7.33, 0.02), ("pgdnm", 6.89, None))  # attack, accuracy in %, strength
+PAPER_GAP = ("fgsm", "fgnm", 30, 0.001, 0.005)  # sign, no-sign, points apart, strengths strictly between
+NOISE_GAIN = 1000  # the paper shows the noise a thousand times larger

@@ -1,0 +1,574 @@
+"""The contract between stages 3 and 4: where each file lies, its columns, writing it whole, reading it checked.
+
+A cell is one attack at one strength on all test films. Its path names the condition, so a finished cell is a file and a
+stopped sweep goes on with the next one: RESULTS/attacks/SOURCE/CONDITION/ATTACK/STRENGTH.csv and what stands beside it.
+Who reads a file here gets numbers that are all there and belong to the same films, or an error that says what to do.
+"""
+
+import math
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nosign.attacks.catalogue import ATTACKS, Condition
+from nosign.classifiers.catalogue import BACKBONES
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+from nosign.files import atomic_path, reserve, write_csv
+from nosign.manifest import read_manifest
+from nosign.output.words import ordered
+
+# Endings of a cell's files: its rows, adversarial films, record of steps, predictions after storing, films for the report.
+ROWS, FILMS, STEPS, STORED, SHOWN = ".csv", ".npy", ".steps.csv", ".stored.csv", ".shown.npz"
+CLEAN_ROWS = "clean.csv"  # predictions on the films before any attack, beside attacks/
+CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the control for STORED
+BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
+TURNING = "turning.csv"  # the smallest strength of a single-step attack that turns each film, once an attack
+ROUNDED = "_8bit"  # ending of the columns that describe films rounded to 8 bits
+# Columns that say which film a row of `CLEAN_ROWS` describes.
+IDENTITY = ("film", "label", "collection", "patient", "group")
+# Columns with what a perturbation measures; after rounding, the first three alone.
+MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio", "jnd99_ratio")
+ROUNDED_MEASURES = tuple(name + ROUNDED for name in MEASURES[:3])
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One attack at one strength."""
+
+    attack: str
+    strength: float
+
+
+def logit_columns(model):
+    """Return the names of the columns with a model's logits, one for each of `CLASSES`."""
+    return [f"{model}_logit{label}" for label in range(len(CLASSES))]
+
+
+def sweep_folder(results, source, condition):
+    """Return the folder of the cells of a source model and a `Condition`, or its name."""
+    return Path(results) / "attacks" / source / str(condition)
+
+
+def cell_path(results, source, condition, cell):
+    """Return the path of a cell's rows; it names source, condition, attack and strength."""
+    return sweep_folder(results, source, condition) / cell.attack / f"{cell.strength:g}{ROWS}"
+
+
+def example_path(results, attack):
+    """Return where an attack's example for Figures 2 and 3 is kept."""
+    return Path(results) / "examples" / f"{attack}.npz"
+
+
+def files_of(path):
+    """Return which files there are of a cell, given its rows' path: these, what stands beside them, the attack's boundaries.
+
+    Adversarial films, which may be gigabytes, are not among them.
+    """
+    beside = [
+        *(path.with_suffix(ending) for ending in (STEPS, STORED, SHOWN)),
+        path.with_name(BOUNDARY),
+        path.with_name(TURNING),
+    ]
+    return [path, *(other for other in beside if other.is_file())]
+
+
+def find_files(results, ending):
+    """Find the files of one kind of all finished cells.
+
+    Args:
+        results: the results folder.
+        ending: `ROWS`, `SHOWN` or another of the endings.
+
+    Returns:
+        List of (source, condition, attack, strength, path), in the order in which tables list them.
+
+    Raises:
+        UserError: a path does not name a condition, an attack and a strength, or two files are of the same cell.
+    """
+    folder, found = Path(results) / "attacks", {}
+    for path in sorted(folder.glob(f"*/*/*/*{ending}")):
+        source, condition, attack, name = path.relative_to(folder).parts
+        hidden = any(word.startswith(".") for word in (source, condition, attack, name))  # a dot: not finished yet
+        if hidden or (ending == ROWS and name.endswith((STEPS, STORED, BOUNDARY, TURNING))):
+            continue
+        if Condition.parse(condition) is None or attack not in ATTACKS:
+            raise UserError(
+                f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH{ending} with a condition such as "
+                f"{Condition()} or {Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the "
+                "file away"
+            )
+        cell = source, condition, attack, stated_strength(path, ending)
+        if cell in found:
+            raise UserError(f"{path}: the same cell as {found[cell]}; remove one of the two")
+        found[cell] = path
+    sources, conditions = ({cell[place] for cell in found} for place in (0, 1))
+    names = [*ordered(sources, BACKBONES), *ordered(conditions, [str(Condition())]), *ATTACKS]
+    place = {name: number for number, name in enumerate(names)}
+    return [(*cell, found[cell]) for cell in sorted(found, key=lambda cell: (*map(place.get, cell[:3]), cell[3]))]
+
+
+def stated_strength(path, ending):
+    """Return the strength that the name of a cell's file states."""
+    try:
+        strength = float(path.name.removesuffix(ending))
+    except ValueError:
+        strength = math.nan
+    if not 0 <= strength < math.inf:
+        raise UserError(f"{path}: the file name should be a strength, at least 0, and {ending}; move the file away")
+    return strength
+
+
+MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
+NEEDED_MEASURES = MEASURES[:3]  # a cell's rows may lack the others
+ADVICE = "remove it and the cell beside it, and run attack.py again"
+
+
+@dataclass(frozen=True)
+class CellFilms:
+    """A finished cell, film by film.
+
+    Attributes:
+        source: model whose gradients were followed.
+        condition: name of a `Condition`.
+        attack: name in `ATTACKS`.
+        strength: float.
+        path: the cell's file.
+        targets: list of the target models' names.
+        films: float64 frame, a row a film in the order of `clean.csv`, with the file's columns.
+    """
+
+    source: str
+    condition: str
+    attack: str
+    strength: float
+    path: Path
+    targets: list
+    films: pd.DataFrame
+
+
+def read_rows(path, required, advice):
+    """Read a CSV file that must have certain columns and at least one row.
+
+    Args:
+        path: the file.
+        required: names of columns that must be there.
+        advice: what the user can do if the file is unusable.
+
+    Raises:
+        UserError: the file is missing, is no CSV, lacks a column or has no rows.
+    """
+    try:
+        frame = pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {advice}") from None
+    except ValueError as error:  # pandas' parser errors and undecodable bytes are ValueErrors
+        raise UserError(f"{path}: not a readable CSV file ({error}); {advice}") from None
+    if absent := [column for column in required if column not in frame.columns]:
+        raise UserError(f"{path}: lacks the column {', '.join(absent)}; {advice}")
+    if frame.empty:
+        raise UserError(f"{path}: has a heading but no rows; {advice}")
+    return frame
+
+
+def read_fields(path, required, advice, *, words=None, infinite=(), empty=()):
+    """Read a CSV file of finite numbers, with exceptions.
+
+    Args:
+        path, required, advice: as for `read_rows`.
+        words: the one column that holds words, if it is there.
+        infinite: columns that may hold infinity; they may be absent.
+        empty: columns with fields that may be empty; they may be absent.
+
+    Returns:
+        Frame, float64 but for `words`; empty fields are NaN.
+
+    Raises:
+        UserError: as `read_rows`, or a field is no such number.
+    """
+    frame = read_rows(path, required, advice)
+    numbers = [column for column in frame.columns if column != words]
+    fields = frame[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
+    fine = np.isfinite(fields)
+    for column in fields.columns.intersection(infinite):
+        fine[column] |= fields[column] == math.inf
+    for column in fields.columns.intersection(empty):
+        fine[column] |= frame[column].isna()
+    if words in frame.columns:
+        fine[words] = frame[words].notna()
+        fields[words] = frame[words].astype(str)
+    broken = ~fine.to_numpy().all(axis=1)
+    if broken.any():
+        raise UserError(f"{path}: line {broken.argmax() + 2}: a field is empty or not a number; {advice}")
+    return fields
+
+
+def check_classes(path, frame, columns, advice):
+    """Refuse predictions or labels that are not positions in `CLASSES`."""
+    for column in columns:
+        wrong = frame.loc[~frame[column].isin(range(len(CLASSES))), column]
+        if not wrong.empty:
+            raise UserError(
+                f"{path}: line {wrong.index[0] + 2}: {column} is {wrong.iloc[0]:g}, expected a class from "
+                f"0 to {len(CLASSES) - 1}; {advice}"
+            )
+
+
+def read_clean(results):
+    """Read `clean.csv`: each test film's label and every model's prediction on the clean film.
+
+    Returns:
+        float64 frame with columns film, label and one per model, in the order of `BACKBONES`; see `read_clean_logits`.
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    frame, models = read_clean_logits(results)
+    return frame[["film", "label", *models]]
+
+
+def read_clean_logits(results):
+    """Read `clean.csv` with the models' logits.
+
+    Returns:
+        (float64 frame with columns film, label, one per model with the class it sees, and where the file holds them each
+        model's `logit_columns`; names of the models, in the order of `BACKBONES`).
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    path = Path(results) / CLEAN_ROWS
+    advice = "run attack.py, or name its output folder with --results"
+    frame = read_fields(path, ("film", "label"), advice, words="collection", empty=("patient",))
+    frame = with_classes(frame.drop(columns=[name for name in IDENTITY[2:] if name in frame]))
+    models = ordered(set(frame.columns) - {"film", "label"} - all_logits(frame), BACKBONES)
+    if not models:
+        raise UserError(f"{path}: no model's predictions in it; {advice}")
+    check_classes(path, frame, ["label", *models], advice)
+    return frame, models
+
+
+def all_logits(frame):
+    """Return the names of a frame's columns that hold logits."""
+    return {column for column in frame.columns if column.rpartition("_")[2].startswith("logit")}
+
+
+def with_classes(frame):
+    """Return a frame with a column of the class that each model sees, where it holds logits; earlier files hold the class."""
+    models = dict.fromkeys(column.rpartition("_")[0] for column in frame.columns if column in all_logits(frame))
+    seen = {}
+    for model in models:
+        logits = frame[[column for column in logit_columns(model) if column in frame]]
+        if logits.shape[1] == len(CLASSES):
+            seen[model] = logits.to_numpy().argmax(-1).astype(float)
+    return pd.concat([frame, pd.DataFrame(seen, index=frame.index)], axis=1)
+
+
+def read_cell(path, clean):
+    """Read one cell and check that it belongs to the clean predictions.
+
+    Args:
+        path: the cell's file.
+        clean: what `read_clean` returned.
+
+    Returns:
+        (float64 frame, names of the target models in it).
+
+    Raises:
+        UserError: the file is malformed or unfinished, or it was computed on other films or other models.
+    """
+    advice = "remove the file and run attack.py again; it recomputes missing cells only"
+    frame = with_classes(read_fields(path, ("film", "label", *NEEDED_MEASURES), advice, infinite=("psnr",)))
+    predictions = set(frame.columns) - {"film", "label", *MEASURES, *ROUNDED_MEASURES} - all_logits(frame)
+    targets = ordered((name for name in predictions if not name.endswith(ROUNDED)), BACKBONES)
+    if not targets or predictions != {name + ending for name in targets for ending in ("", ROUNDED)}:
+        raise UserError(f"{path}: expected a column per target model and one more that ends in {ROUNDED}; {advice}")
+    if unknown := [target for target in targets if target not in clean.columns]:
+        raise UserError(f"{path}: targets {', '.join(unknown)}, of which clean.csv holds no predictions; {advice}")
+    if not np.array_equal(frame[["film", "label"]], clean[["film", "label"]]):
+        raise UserError(f"{path}: its {len(frame)} films are not the {len(clean)} films of clean.csv; {advice}")
+    check_classes(path, frame, predictions, advice)
+    return frame, targets
+
+
+def read_films(results, clean):
+    """Read every finished cell film by film.
+
+    Args:
+        results: the results folder.
+        clean: what `read_clean` returned.
+
+    Returns:
+        List of `CellFilms`, in the order in which tables list them.
+
+    Raises:
+        UserError: there are no cells, or one of them is unusable.
+    """
+    found = find_files(results, ROWS)
+    if not found:
+        raise UserError(
+            f"{Path(results) / 'attacks'}: no finished cells; run attack.py, or name its output folder with --results"
+        )
+    read = []
+    for *cell, path in found:
+        films, targets = read_cell(path, clean)
+        read.append(CellFilms(*cell, path, targets, films))
+    return read
+
+
+def models_in(columns, clean):
+    """Return the models of the clean predictions of which a file has columns."""
+    return [model for model in clean.columns.drop(["film", "label"]) if model in columns]
+
+
+def read_by_word(path, word, required, clean, **options):
+    """Read a file that holds, for every value of one column of words, a row a film.
+
+    Args:
+        path: the file.
+        word: that column.
+        required: the other columns that must be there; "film" and "label" always must.
+        clean: what `read_clean` returned.
+        options: for `read_fields`.
+
+    Returns:
+        Dict from the column's values, in the file's order, to frames, one row a film in the order of `clean`.
+
+    Raises:
+        UserError: the file is malformed or of other films than `clean`.
+    """
+    frame = read_fields(path, ("film", "label", word, *required), ADVICE, words=word, **options)
+    models = models_in(frame.columns, clean)
+    if not models:
+        raise UserError(f"{path}: predictions of no model of clean.csv in it; {ADVICE}")
+    check_classes(path, frame, models, ADVICE)
+    parts = {value: rows.reset_index(drop=True) for value, rows in frame.groupby(word, sort=False)}
+    for rows in parts.values():
+        if not np.array_equal(rows[["film", "label"]], clean[["film", "label"]]):
+            raise UserError(f"{path}: its films under '{rows[word].iloc[0]}' are not the {len(clean)} of clean.csv; {ADVICE}")
+    return parts
+
+
+def read_models(folder):
+    """Read `models.csv`: parameters and clean accuracy of each classifier.
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    path = Path(folder) / "models.csv"
+    advice = "run train_finetune.py, or name its output folder with --models"
+    frame = read_rows(path, MODEL_COLUMNS, advice)
+    numeric = frame[list(MODEL_COLUMNS[1:])].apply(pd.to_numeric, errors="coerce")
+    counts = numeric[["parameters", "correct", "films"]]
+    whole = (counts % 1 == 0).all(axis=1)
+    if not (whole & (counts["films"] >= 1) & counts["correct"].between(0, counts["films"])).all():
+        raise UserError(f"{path}: parameters, correct and films should be whole numbers, correct at most films; {advice}")
+    if frame["model"].duplicated().any():
+        raise UserError(f"{path}: names a model twice; {advice}")
+    frame = pd.concat([frame["model"].astype(str), counts.astype(int), numeric.drop(columns=counts.columns)], axis=1)
+    return frame.set_index("model").loc[ordered(frame["model"], BACKBONES)].reset_index()
+
+
+def recorded_films(results):
+    """Return what the attacked films are, for captions: phantoms must not pass for patients' films."""
+    return "synthetic test films" if (read_manifest(results) or {}).get("synthetic") else "test films"
+
+
+def recorded_steps(results, source, condition):
+    """Return T, the steps of the iterative attacks, from the sweep's manifest; None if it is not there."""
+    manifest = read_manifest(sweep_folder(results, source, condition)) or {}
+    return manifest.get("settings", {}).get("steps")
+
+
+TURNING_COLUMNS = ["film", "label", "target", "strength", "status", "l2", "linf", "ssim", "cosine", "right_again", "grid"]
+
+
+def new_films(path, films):
+    """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
+    with open(path, "r+b") as file:
+        reserve(file, os.path.getsize(path))
+    return array
+
+
+def open_films(path, films):
+    """Open the adversarial films of a cell, float32 [films, height, width, 3] in [0, 1].
+
+    Raises:
+        UserError: the file is missing, cut off, or holds other films than were attacked.
+    """
+    try:
+        kept = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
+        raise UserError(f"{path}: no complete array of films; run attack.py --save-films there again") from None
+    if kept.dtype != np.float32 or kept.shape != (len(films), *films.images.shape[1:]):
+        raise UserError(f"{path}: holds {kept.dtype} {kept.shape}, expected float32 {(len(films), *films.images.shape[1:])}")
+    return kept
+
+
+def logit_frame(outputs):
+    """Return logits as a frame, one row per film: dict from name to float32 [n, classes] -> its `logit_columns`."""
+    return pd.concat([pd.DataFrame(logits, columns=logit_columns(name)) for name, logits in outputs.items()], axis=1)
+
+
+def write_cell(path, result):
+    """Write a cell's files, each atomically, numbers with six digits; the cell's own comes last and vouches for the others."""
+    for ending, frame in ((STEPS, result.steps), (STORED, result.stored)):
+        if frame is not None:
+            write_rows(path.with_suffix(ending), frame)
+    if result.shown is not None:
+        with atomic_path(path.with_suffix(SHOWN)) as temporary:
+            np.savez(temporary, **result.shown)
+    write_rows(path, result.rows)
+
+
+def write_rows(path, frame):
+    """Write a frame as CSV atomically, logits with nine digits, which hold a float32 exactly, other numbers with six."""
+    logits = [name for name in frame.columns if "_logit" in name]
+    write_csv(path, frame.assign(**{name: frame[name].map("{:.9g}".format) for name in logits}), float_format="%.6g")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One film before and after an attack at two strengths.
+
+    Attributes:
+        attack: name in `ATTACKS`.
+        film: row of the film in the data index.
+        label: its true class, a position in `CLASSES`.
+        original: float32 [height, width, 3] in [0, 1].
+        adversarial: float32 [2, height, width, 3] in [0, 1], one film a strength.
+        strengths: float64 [2].
+        predictions: int [3], the source model's class for the original and the two adversarial films.
+        confidences: float32 [3] in [0, 1], its probability of that class.
+    """
+
+    attack: str
+    film: int
+    label: int
+    original: np.ndarray
+    adversarial: np.ndarray
+    strengths: np.ndarray
+    predictions: np.ndarray
+    confidences: np.ndarray
+
+
+def read_example(results, attack):
+    """Read the film that `attack.py` kept to show an attack.
+
+    Returns:
+        An `Example`, or None if there is no such file.
+
+    Raises:
+        UserError: the file is not a complete example.
+    """
+    path = example_path(results, attack)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            example = Example(
+                attack,
+                int(arrays["film"]),
+                int(arrays["label"]),
+                arrays["original"],
+                arrays["adversarial"],
+                *(arrays[name].ravel() for name in ("strengths", "predictions", "confidences")),
+            )
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"{path}: not a complete example; remove it and run attack.py again") from None
+    shape = example.original.shape
+    classes = [example.label, *example.predictions]
+    if (
+        len(shape) != 3
+        or shape[-1] != 3
+        or example.adversarial.shape != (2, *shape)
+        or len(example.strengths) != 2
+        or len(example.predictions) != 3
+        or len(example.confidences) != 3
+        or not set(classes) <= set(range(len(CLASSES)))
+    ):
+        raise UserError(
+            f"{path}: expected a film, two adversarial films, two strengths and three predictions; "
+            "remove it and run attack.py again"
+        )
+    return example
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The films of one cell that the viewer shows.
+
+    Attributes:
+        path: where it was read.
+        attack: name in `ATTACKS`.
+        strength: float.
+        films: list of int [k], rows of the data index.
+        labels: list of int [k], positions in `CLASSES`.
+        models: list of str [m].
+        probabilities: float32 [m, k, classes], on the adversarial films.
+        clean_probabilities: float32 [m, k, classes], on the originals.
+        original: uint8 [k, height, width, 3].
+        change: float16 [k, height, width, 3], adversarial - original in [0, 1] units.
+    """
+
+    path: Path
+    attack: str
+    strength: float
+    films: list
+    labels: list
+    models: list
+    probabilities: np.ndarray
+    clean_probabilities: np.ndarray
+    original: np.ndarray
+    change: np.ndarray
+
+
+def read_shown(attack, strength, path, most=None):
+    """Read the first `most` films that a cell kept for the viewer.
+
+    Raises:
+        UserError: the file is no such archive, lacks an array, or its arrays do not fit each other.
+    """
+    advice = "remove it and run attack.py again"
+    names = ("films", "labels", "models", "probabilities", "clean_probabilities", "original", "change")
+    try:
+        with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
+            films, labels, models, after, before, original, change = (arrays[name] for name in names)
+        change = change.astype(np.float16)
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise UserError(f"{path}: not a complete archive of films to show ({error}); {advice}") from None
+    scores = (len(models) if models.ndim == 1 else 0, len(films) if films.ndim == 1 else 0, len(CLASSES))
+    fits = (
+        min(scores) >= 1
+        and labels.shape == films.shape
+        and films.dtype.kind == labels.dtype.kind == "i"
+        and models.dtype.kind == "U"
+        and after.shape == before.shape == scores
+        and original.dtype == np.uint8
+        and original.shape == change.shape == (scores[1], *change.shape[1:3], 3)
+        and min(change.shape) >= 1
+        and set(labels.tolist()) <= set(range(len(CLASSES)))
+    )
+    if not fits or not all(np.isfinite(array).all() for array in (after, before, change)):
+        raise UserError(
+            f"{path}: its arrays are not k films with labels, [k, height, width, 3] pixels and changes, and "
+            f"[models, k, {len(CLASSES)}] probabilities; {advice}"
+        )
+    return Shown(
+        path,
+        attack,
+        strength,
+        films.tolist()[:most],
+        labels.tolist()[:most],
+        models.tolist(),
+        after[:, :most],
+        before[:, :most],
+        original[:most],
+        change[:most].copy(),
+    )

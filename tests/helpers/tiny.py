@@ -1,0 +1,179 @@
+"""Tiny films, tiny classifiers and a slow reference of the attacks, for the tests of several files."""
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+from scipy.optimize import brentq
+
+from nosign.dataset import CLASSES, INDEX_COLUMNS
+
+
+def write_data(folder, images, labels, splits):
+    """Write a data folder as stage 1 does: uint8 images [n, size, size, 3], labels and splits one a film."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "images.npy", images)
+    lines = [",".join(INDEX_COLUMNS)]
+    lines += [
+        f"{row},{split},{label},{CLASSES[label]},phantom,p{row},p{row},film{row}.png,{row:064x}"
+        for row, (label, split) in enumerate(zip(labels, splits))
+    ]
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def random_films(films, size, seed, low=0, high=256):
+    """Return uint8 films [films, size, size, 3] of noise."""
+    return np.random.default_rng(seed).integers(low, high, (films, size, size, 3), dtype=np.uint8)
+
+
+class LinearSoftmax:
+    """A linear classifier with its derivatives written out in float64, and the same one in Keras.
+
+    Logits are `x W + b`; the cross-entropy's gradient is `(softmax(x W + b) - y) W^T`.
+    """
+
+    def __init__(self, shape, seed=0, spread=0.3, kernel=None, bias=None):
+        """Draw the weights for films [height, width, channels], or take float arrays [pixels, classes], [classes]."""
+        rng = np.random.default_rng(seed)
+        self.shape = tuple(shape)
+        kernel = rng.normal(0, spread, (int(np.prod(shape)), 3)) if kernel is None else kernel
+        # Drawn for films about mid-grey, the logits are about zero there and all classes occur.
+        bias = -kernel.sum(0) / 2 if bias is None else bias
+        self.kernel, self.bias = np.float32(kernel).astype(np.float64), np.float32(bias).astype(np.float64)
+
+    def logits(self, films):
+        """Return float64 [n, classes] of films [n, ...]."""
+        return np.asarray(films, np.float64).reshape(len(films), -1) @ self.kernel + self.bias
+
+    def gradient(self, film, label):
+        """Return d loss / d pixel of one film, float64 of its shape."""
+        logits = self.logits(film[None])[0]
+        probabilities = np.exp(logits - logits.max())
+        probabilities /= probabilities.sum()
+        return (self.kernel @ (probabilities - np.eye(3)[label])).reshape(film.shape)
+
+    def log_odds_gradient(self, film, label):
+        """Return d m / d pixel, m being the log-odds against the label: cross-entropy's gradient over sigmoid(m) = 1 - p."""
+        logits = self.logits(film[None])[0]
+        return self.gradient(film, label) / (1 - 1 / np.exp(logits - logits[label]).sum())
+
+    def logits_model(self):
+        """Return it as a keras.Model from films to logits."""
+        import keras
+
+        return keras.Model(*self.tensors())
+
+    def classifier(self):
+        """Return it as a keras.Model from films to probabilities, with the layer `logits`."""
+        import keras
+
+        films, logits = self.tensors()
+        return keras.Model(films, keras.layers.Activation("softmax")(logits))
+
+    def tensors(self):
+        """Return Keras tensors of films and logits, joined by this model's weights."""
+        import keras
+
+        films = keras.Input(self.shape)
+        dense = keras.layers.Dense(3, name="logits")
+        logits = dense(keras.layers.Flatten()(films))
+        dense.set_weights([np.float32(self.kernel), np.float32(self.bias)])
+        return films, logits
+
+
+def reference_attack(
+    model,
+    name,
+    film,
+    label,
+    strength,
+    *,
+    protocol,
+    steps,
+    noise,
+    norm="linf",
+    targeted=False,
+    grey=False,
+    path=None,
+    field=None,
+):
+    """Attack one film as the paper's equations 1 to 6 say, in float64, one film and one step at a time.
+
+    Args:
+        model: has `gradient(film, label)`.
+        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", or a control, "noise-sign", "noise" or
+            "shuffled".
+        film: [height, width, channels] in [0, 1].
+        label: the film's class, or the one that a targeted attack aims at.
+        noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
+        norm: of the ball; that of "l2" reaches as far as a change by the strength in every component.
+        grey: whether all channels change alike.
+        path: list that receives (position, gradient there) for each step, or None.
+        field: what a control follows in place of the gradient.
+
+    Returns:
+        float64 film in [0, 1].
+    """
+    film = np.asarray(film, np.float64)
+    steps = steps if name in ("bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm") else 1
+    alpha, radius = (strength, 1.0) if protocol == "paper" else (strength / steps, strength)
+    x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
+    if grey and name.startswith("pgd"):
+        x = np.clip(film + strength * noise[..., :1], 0, 1)
+    velocity = 0
+    for _ in range(steps):
+        gradient = model.gradient(x, label) * (-1 if targeted else 1) if field is None else np.float64(field)
+        if path is not None:
+            path.append((x, gradient))
+        if grey:
+            gradient = np.broadcast_to(gradient.mean(-1, keepdims=True), gradient.shape)
+        if name.startswith("mi"):
+            velocity = gradient = velocity + gradient / np.abs(gradient).sum()
+        direction = np.sign(gradient)
+        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "noise", "shuffled"):
+            direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
+        if name == "noise" and protocol == "paper":
+            # As long after clipping as it would be without.
+            alpha = brentq(
+                lambda a: np.linalg.norm(np.clip(x + a * direction, 0, 1) - x) - strength * np.linalg.norm(direction),
+                0,
+                100 * strength,
+            )
+        change = x + alpha * direction - film
+        if norm == "linf":
+            change = np.clip(change, -radius, radius)
+        else:
+            change = change * min(1, radius * np.sqrt(film.size) / max(np.linalg.norm(change), 1e-300))
+        x = np.clip(film + change, 0, 1)
+    return x
+
+
+def reference_ssim(original, changed):
+    """SSIM as in Wang et al. (2004), equation 13: uniform windows of 7 pixels that lie inside the film."""
+    inner = slice(3, -3)
+    values = []
+    for x, y in zip(np.moveaxis(np.float64(original), -1, 0), np.moveaxis(np.float64(changed), -1, 0)):
+        mean_x, mean_y = uniform_filter(x, 7), uniform_filter(y, 7)
+        unbiased = 49 / 48
+        var_x = unbiased * (uniform_filter(x * x, 7) - mean_x**2)
+        var_y = unbiased * (uniform_filter(y * y, 7) - mean_y**2)
+        covariance = unbiased * (uniform_filter(x * y, 7) - mean_x * mean_y)
+        ssim = (
+            (2 * mean_x * mean_y + 0.01**2)
+            * (2 * covariance + 0.03**2)
+            / ((mean_x**2 + mean_y**2 + 0.01**2) * (var_x + var_y + 0.03**2))
+        )
+        values.append(ssim[inner, inner].mean())
+    return np.mean(values)
+
+
+def tiny_backbone(name, size, weights):
+    """Return a backbone of 4 channels in place of `nosign.classifiers.build.build.load_backbone`; seeded by the caller."""
+    import keras
+
+    films = keras.Input((size, size, 3))
+    x = keras.layers.Conv2D(4, 3, strides=4, activation="relu", name="conv")(films)
+    return keras.Model(films, keras.layers.BatchNormalization(name="norm")(x), name=name)
+
+
+# Convolution, its batch normalisation, the head's, and two dense layers.
+TINY_PARAMETERS = (3 * 3 * 3 + 1) * 4 + 4 * 4 + 4 * 4 + (4 + 1) * 64 + (64 + 1) * 3
