@@ -1,20 +1,49 @@
-"""Finished sweeps film by film: the cells of one source model under one condition, and what counts as an effect there.
+"""A finished run, read once and whole: what every finding starts from.
 
-What compares attacks beyond Tables II and III, in `nosign.findings.effort` and `nosign.visibility`, starts from here.
+Stage 4 reads all rows here, through `nosign.rows`, and counts them once; findings count nothing twice.
 """
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from nosign.attacks.catalogue import PAIRS, Condition
-from nosign.dataset import CLASSES
-from nosign.findings.accuracy import with_share
+from nosign import rows
+from nosign.attacks.catalogue import ATTACKS, PAIRS, Condition
+from nosign.measures.outcome import Outcome
+from nosign.measures.visibility import CRITERION_COLUMNS, STRONGEST, interpolated_boundaries, ratio_to_limit
+from nosign.output.table import SweepName
 from nosign.output.words import condition_suffix
-from nosign.rows import models_in
+from nosign.rows import ROUNDED
+from nosign.statistics.families import holm, verdicts
+from nosign.statistics.intervals import wilson_percent
+from nosign.statistics.paired import compare_hits
+
+IDENTITY = ("film", "label")
+# The ends of the interval of each share.
+ACCURACY = ("ci_low_percent", "ci_high_percent")
+ACCURACY_8BIT = ("ci_low_8bit_percent", "ci_high_8bit_percent")
+REACHED = ("ci_low_reached_percent", "ci_high_reached_percent")
+FAMILY = ["source", "condition", "attacks"]  # one of Tables II and III: Holm's correction runs over it
+COUNT_COLUMNS = (
+    *("source", "condition", "attack", "strength", "target", "white_box"),
+    *("correct", "films", "accuracy_percent", *ACCURACY),
+    *("correct_8bit", "accuracy_8bit_percent", *ACCURACY_8BIT),
+    *(f"{column}_mean" for column in rows.NEEDED_MEASURES),
+    *("reached", "reached_before", "attackable", "reached_percent", *REACHED),
+    *("turned", "can_turn", "turned_percent"),
+)
+COMPARISON_COLUMNS = (
+    *FAMILY,
+    *("sign_attack", "no_sign_attack", "strength", "target", "white_box", "counted", "films", "sign_films"),
+    *("no_sign_films", "only_sign", "only_no_sign", "difference_points", "ci_low_points", "ci_high_points", "p"),
+)
 
 
 @dataclass(frozen=True)
@@ -23,81 +52,99 @@ class FinishedSweep:
 
     Attributes:
         source: model whose gradients were followed.
-        condition: name of a `Condition`.
-        films_are: what `nosign.rows.recorded_films` returned.
-        clean: what `nosign.rows.read_clean` returned.
+        condition: `Condition`.
+        films_are: what the films are, for captions; see `nosign.rows.recorded_films`.
+        steps: T of the iterative attacks; None if it is not on record.
+        clean: frame of `nosign.rows.read_clean`.
+        groups: int [films], equal for films that may show one person.
         paths: dict from (attack, strength) to the cell's file, in the order of tables.
-        cells: dict from the same keys to the cell's float64 frame, one row a film in the order of `clean`.
+        cells: dict from the same keys to the cell's frame, one row per film in the order of `clean`.
     """
 
     source: str
-    condition: str
+    condition: Condition
     films_are: str
+    steps: int | None
     clean: pd.DataFrame
-    paths: dict
-    cells: dict
+    groups: np.ndarray
+    paths: dict[tuple[str, float], Path]
+    cells: dict[tuple[str, float], pd.DataFrame]
 
     @property
-    def aim(self):
-        """Return the class that the attacks aim at, None if any wrong one will do."""
-        return Condition.parse(self.condition).target
+    def name(self) -> SweepName:
+        """Which sweep this is, as tables, drawings and sentences say it."""
+        return SweepName(self.source, str(self.condition))
 
     @property
-    def suffix(self):
-        """Return the ending of the names of this sweep's tables and figures."""
-        return condition_suffix(self.source, self.condition)
+    def keys(self) -> dict[str, str]:
+        """The two columns that open every frame about this sweep."""
+        return {"source": self.source, "condition": str(self.condition)}
+
+    @property
+    def aim(self) -> str | None:
+        """The class that the attacks aim at, None if any wrong one will do."""
+        return self.condition.target
+
+    @property
+    def outcome(self) -> Outcome:
+        """What counts as an effect of these attacks."""
+        return Outcome.of(self.condition)
+
+    @property
+    def suffix(self) -> str:
+        """The ending of the names of this sweep's tables and figures."""
+        return condition_suffix(*self.name)
 
     @cached_property
-    def labels(self):
-        """Return the test films' classes, float64 [films]."""
+    def labels(self) -> np.ndarray:
+        """The test films' classes, float64 [films]."""
         return self.clean["label"].to_numpy()
 
     @cached_property
-    def targets(self):
-        """Return the models that were attacked in at least one cell, in the order of `clean`."""
-        return models_in(set().union(*self.cells.values()), self.clean)
+    def targets(self) -> list[str]:
+        """The models that were attacked in at least one cell, in the order of `clean`."""
+        return rows.models_in(set().union(*self.cells.values()), self.clean)
+
+    @cached_property
+    def boundaries(self) -> pd.DataFrame:
+        """Each film's visibility boundary under each attack; see `film_boundaries`."""
+        return film_boundaries(self)
 
     @property
-    def described(self):
-        """Return what captions say of films and gradients."""
+    def described(self) -> str:
+        """What captions say of films and gradients."""
         return f"{len(self.clean)} {self.films_are}, gradients from {self.source}, condition '{self.condition}'"
 
     @property
-    def heading(self):
-        """Return how a sentence on this sweep begins."""
+    def heading(self) -> str:
+        """How a sentence about this sweep begins."""
         return f"Condition '{self.condition}', gradients from {self.source}"
 
     @property
-    def effect(self):
-        """Return the name of what `effect_percent` measures."""
+    def effect(self) -> str:
+        """The name of what `effect_percent` measures."""
         return "success" if self.aim else "accuracy"
 
     @property
-    def counted(self):
-        """Return the names of two columns of tables: the films that show the effect, and the films that could."""
-        return ("succeeded", "attackable") if self.aim else ("correct", "films")
+    def counted(self) -> tuple[str, str]:
+        """The names of two columns of tables: the films that show the effect, and the films that could."""
+        return ("reached", "attackable") if self.aim else ("correct", "films")
 
-    def hits(self, predicted, labels=None):
-        """Return which films are seen rightly, or are taken for the class aimed at.
+    def hits(self, seen, labels=None) -> np.ndarray:
+        """Return which films are right or, with an aim, are taken for it: bool, one entry per film that counts.
 
         Args:
-            predicted: classes that a model sees.
-            labels: these films' own classes; those of all test films if None. Films of the class aimed at do not count.
-
-        Returns:
-            bool array, an entry for each film that counts.
+            seen: classes that a model sees, [films].
+            labels: these films' own classes; those of all test films if None.
         """
-        predicted, labels = np.asarray(predicted), self.labels if labels is None else np.asarray(labels)
-        if self.aim is None:
-            return predicted == labels
-        return predicted[labels != CLASSES.index(self.aim)] == CLASSES.index(self.aim)
+        return self.outcome.hits(seen, self.labels if labels is None else labels)
 
-    def effect_percent(self, predicted, labels=None):
+    def effect_percent(self, seen, labels=None) -> float:
         """Return the share of `hits` in per cent, NaN if no film counts."""
-        hits = self.hits(predicted, labels)
+        hits = self.hits(seen, labels)
         return 100 * float(hits.mean()) if len(hits) else math.nan
 
-    def with_percent(self, frame, ending=""):
+    def with_percent(self, frame: pd.DataFrame, ending: str = "") -> pd.DataFrame:
         """Return a frame with the share of `counted` in per cent and its Wilson 95 % interval.
 
         Args:
@@ -105,44 +152,313 @@ class FinishedSweep:
             ending: of the names of all columns but that of the films that could.
         """
         count, among = self.counted
-        return with_share(
-            frame,
-            count + ending,
-            among,
-            f"{self.effect}_percent{ending}",
-            (f"ci_low_percent{ending}", f"ci_high_percent{ending}"),
-        )
+        ends = (f"ci_low_percent{ending}", f"ci_high_percent{ending}")
+        return with_share(frame, count + ending, among, f"{self.effect}_percent{ending}", ends)
 
-    def turned(self, target, predicted):
-        """Return, a bool a film, which ones the attack turned: right before and wrong now, or newly taken for the aim."""
-        before, after = self.clean[target].to_numpy(), np.asarray(predicted)
-        if self.aim is None:
-            return (before == self.labels) & (after != self.labels)
-        aim = CLASSES.index(self.aim)
-        return (self.labels != aim) & (before != aim) & (after == aim)
+    def turned(self, target: str, seen) -> np.ndarray:
+        """Return which films the attack turned for a target model, bool [films]."""
+        return self.outcome.is_turned(self.clean[target], np.asarray(seen), self.labels)
 
 
-def finished_sweeps(cells, clean, films_are):
-    """Sort finished cells by source and condition.
+@dataclass(frozen=True)
+class Run:
+    """The results of one run, or of several with different seeds.
 
-    Args:
-        cells, clean, films_are: what `read_films`, `read_clean` and `recorded_films` of `nosign.rows` returned.
-
-    Returns:
-        List of `FinishedSweep`, in the order of `cells`.
+    Attributes:
+        results, models: folders that stages 3 and 2 wrote.
+        films_are: what the films are, for captions; see `nosign.rows.recorded_films`.
+        classifiers: frame of `nosign.rows.read_models`; None if the run is nothing but `seeds`.
+        clean: frame of `nosign.rows.read_clean`; None likewise.
+        sweeps: tuple of `FinishedSweep`; empty likewise.
+        seeds: the runs in `seed-*` below the folder.
     """
-    sweeps = {}
-    for cell in cells:
-        place = cell.source, cell.condition
-        sweep = sweeps.setdefault(place, FinishedSweep(*place, films_are, clean, {}, {}))
-        sweep.paths[cell.attack, cell.strength] = cell.path
-        sweep.cells[cell.attack, cell.strength] = cell.films
-    return list(sweeps.values())
+
+    results: Path
+    models: Path
+    films_are: str
+    classifiers: pd.DataFrame | None = None
+    clean: pd.DataFrame | None = None
+    sweeps: tuple[FinishedSweep, ...] = ()
+    seeds: tuple[Run, ...] = field(default=())
+
+    @cached_property
+    def accuracy(self) -> pd.DataFrame:
+        """Each model's accuracy on the films before the attacks; see `clean_accuracy`."""
+        return clean_accuracy(self.clean)
+
+    @cached_property
+    def counts(self) -> pd.DataFrame:
+        """Counts of all cells and targets; see `count_cells`."""
+        return count_cells(self.sweeps)
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Sign against no-sign at every strength and target; see `compare_directions`."""
+        return compare_directions(self.sweeps)
+
+    def of(self, frame: pd.DataFrame, sweep: FinishedSweep) -> pd.DataFrame:
+        """Return the rows of a frame that are about a sweep."""
+        return frame[(frame["source"] == sweep.source) & (frame["condition"] == str(sweep.condition))]
+
+    def by_condition(self) -> Iterator[tuple[str, list[FinishedSweep]]]:
+        """Yield each condition's name and its sweeps."""
+        for name in dict.fromkeys(str(sweep.condition) for sweep in self.sweeps):
+            yield name, [sweep for sweep in self.sweeps if str(sweep.condition) == name]
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that this run's numbers come from."""
+        examples = [rows.example_path(self.results, attack) for attack in ATTACKS]
+        beside = [self.results / rows.CLEAN_STORED, *examples]
+        cells = [path for sweep in self.sweeps for cell in sweep.paths.values() for path in rows.files_of(cell)]
+        return [
+            self.models / "models.csv",
+            self.results / rows.CLEAN_ROWS,
+            *dict.fromkeys(cells),
+            *(path for path in beside if path.is_file()),
+        ]
 
 
-def twins(keys):
+def read_run(results: Path, models: Path) -> Run:
+    """Read and check the results of one run.
+
+    Raises:
+        nosign.errors.UserError: a file is missing or unusable.
+    """
+    classifiers, clean, films_are = rows.read_models(models), rows.read_clean(results), rows.recorded_films(results)
+    groups = rows.read_groups(results)
+    sweeps: dict[SweepName, FinishedSweep] = {}
+    for cell in rows.read_films(results, clean):
+        name = SweepName(cell.source, cell.condition)
+        if name not in sweeps:
+            steps = rows.recorded_steps(results, *name)
+            condition = Condition.parse(cell.condition)
+            sweeps[name] = FinishedSweep(cell.source, condition, films_are, steps, clean, groups, {}, {})
+        sweeps[name].paths[cell.attack, cell.strength] = cell.path
+        sweeps[name].cells[cell.attack, cell.strength] = cell.films
+    return Run(results, models, films_are, classifiers, clean, tuple(sweeps.values()))
+
+
+def find_runs(results: Path) -> list[Path]:
+    """Return the folders of the runs below a results folder: itself if it holds one, then `seed-*` in ascending order."""
+    from nosign.script import seed_folders
+
+    seeds = [folder for folder in seed_folders(results) if (folder / rows.CLEAN_ROWS).exists()]
+    own = [results] if not seeds or (results / rows.CLEAN_ROWS).exists() else []
+    return own + seeds
+
+
+def read_runs(results: Path, models: Path) -> Run:
+    """Read a results folder: its own run, if it has one, and those with different seeds below it.
+
+    Raises:
+        nosign.errors.UserError: a file is missing or unusable.
+    """
+    places = [folder.relative_to(results) for folder in find_runs(results)]
+    runs = {place: read_run(results / place, models / place) for place in places}
+    seeds = tuple(run for place, run in runs.items() if place != Path())
+    own = runs.get(Path())
+    if own is None:
+        return Run(results, models, seeds[0].films_are, seeds=seeds)
+    return Run(results, models, own.films_are, own.classifiers, own.clean, own.sweeps, seeds)
+
+
+def twins(keys: Iterable[tuple[str, float]]) -> Iterator[tuple[tuple[str, float], tuple[str, float]]]:
     """Yield (sign key, no-sign key) of (attack, strength) where both attacks of a pair are finished at the strength."""
+    keys = list(keys)
     for sign, no_sign in PAIRS:
         for attack, strength in keys:
             if attack == sign and (no_sign, strength) in keys:
                 yield (sign, strength), (no_sign, strength)
+
+
+def with_share(frame: pd.DataFrame, count: str, total: str, percent: str, ends=ACCURACY) -> pd.DataFrame:
+    """Return a frame with a share in per cent and its Wilson 95 % interval, NaN where the total is 0.
+
+    Args:
+        frame: has the columns `count` and `total`.
+        percent, ends: names of the share's column and of the interval's two.
+    """
+    low, high = wilson_percent(frame[count], frame[total])
+    return frame.assign(**{percent: 100 * frame[count] / frame[total], ends[0]: low, ends[1]: high})
+
+
+def clean_accuracy(clean: pd.DataFrame) -> pd.DataFrame:
+    """Count each model's right predictions on the films before the attacks.
+
+    Returns:
+        Frame, one row per model: target, correct, films, accuracy_percent and its Wilson 95 % interval, ci_low_percent
+        and ci_high_percent.
+    """
+    models = clean.columns.drop(list(IDENTITY))
+    counts = [
+        {"target": model, "correct": int((clean[model] == clean["label"]).sum()), "films": len(clean)} for model in models
+    ]
+    return with_share(pd.DataFrame(counts), "correct", "films", "accuracy_percent")
+
+
+def count_cells(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
+    """Count predictions per cell and target model.
+
+    Returns:
+        Frame, one row per cell and target:
+            source, condition, attack, strength, target, white_box
+            correct, films, accuracy_percent               after the attack; with the Wilson interval, as all shares
+            correct_8bit, accuracy_8bit_percent            after rounding the film to 8 bits
+            linf_mean, l2_mean, ssim_mean                  of the perturbation, over films; pixels in [0, 1]
+            reached, attackable, reached_percent           films seen as the attack wants, of those that it is counted on
+            reached_before                                 the same before the attack
+            turned, can_turn, turned_percent               films newly seen so, of those that were not before
+    """
+    frame = pd.DataFrame(
+        [
+            count_cell(sweep, cell, target)
+            for sweep in sweeps
+            for cell, films in sweep.cells.items()
+            for target in sweep.targets
+            if target in films
+        ]
+    )
+    for count, total, percent, ends in (
+        ("correct", "films", "accuracy_percent", ACCURACY),
+        ("correct_8bit", "films", "accuracy_8bit_percent", ACCURACY_8BIT),
+        ("reached", "attackable", "reached_percent", REACHED),
+    ):
+        frame = with_share(frame, count, total, percent, ends)
+    frame["turned_percent"] = 100 * frame["turned"] / frame["can_turn"]
+    return frame[list(COUNT_COLUMNS)]
+
+
+def count_cell(sweep: FinishedSweep, cell: tuple[str, float], target: str) -> dict:
+    """Return the counts and means of a row of `count_cells`."""
+    films, labels, outcome = sweep.cells[cell], sweep.labels, sweep.outcome
+    before, after = sweep.clean[target].to_numpy(), films[target].to_numpy()
+    attackable = outcome.is_attackable(labels)
+    return {
+        **sweep.keys,
+        **{"attack": cell[0], "strength": cell[1], "target": target, "white_box": target == sweep.source},
+        "films": len(labels),
+        "correct": int((after == labels).sum()),
+        "correct_8bit": int((films[target + ROUNDED] == labels).sum()),
+        **{f"{column}_mean": films[column].mean() for column in rows.NEEDED_MEASURES},
+        "reached": int((attackable & outcome.is_reached(after, labels)).sum()),
+        "reached_before": int((attackable & outcome.is_reached(before, labels)).sum()),
+        "attackable": int(attackable.sum()),
+        "turned": int(outcome.is_turned(before, after, labels).sum()),
+        "can_turn": int(outcome.can_turn(before, labels).sum()),
+    }
+
+
+def effect_columns(aim: str | None) -> tuple[str, tuple[str, str]]:
+    """Return the columns of `count_cells` that tables show: the accuracy, or with an aim the share that is taken for it."""
+    return ("reached_percent", REACHED) if aim else ("accuracy_percent", ACCURACY)
+
+
+def effect_before(sweep: FinishedSweep, counts: pd.DataFrame) -> pd.Series:
+    """Return what `effect_columns` name before the attacks, in per cent by target; NaN where no film counts."""
+    shares = {target: sweep.effect_percent(sweep.clean[target]) for target in counts["target"].unique()}
+    return pd.Series(shares, dtype=float)
+
+
+def compare_directions(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
+    """Test at each strength and target whether sign and no-sign differ on the same films.
+
+    Untargeted attacks are compared by the films that stay right, of all films; targeted ones by the films that are taken
+    for the aim, of those of other classes. Strength 0, which is no attack, is left out.
+
+    Returns:
+        Frame, one row per comparison:
+            source, condition, attacks                           `kind`; together the family of Holm's correction
+            sign_attack, no_sign_attack, strength, target, white_box
+            counted                                              what is counted, in words
+            films, sign_films, no_sign_films                     all, and those counted under each
+            only_sign, only_no_sign                              counted under one direction only
+            difference_points, ci_low_points, ci_high_points     no-sign minus sign
+            p, holm_p, comparisons                               exact McNemar; after Holm over so many comparisons
+            verdict                                              one of `nosign.statistics.families.VERDICTS`
+    """
+    found = []
+    for sweep in sweeps:
+        for sign, no_sign in ((sign, no_sign) for sign, no_sign in twins(sweep.cells) if sign[1] > 0):
+            targets = [name for name in sweep.targets if name in sweep.cells[sign] and name in sweep.cells[no_sign]]
+            found += [compare_pair(sweep, sign, no_sign, target) for target in targets]
+    frame = pd.DataFrame(found, columns=list(COMPARISON_COLUMNS))
+    if frame.empty:
+        return frame.assign(holm_p=[], comparisons=[], verdict=[])
+    families = frame.groupby(FAMILY, sort=False)["p"]
+    frame = frame.assign(holm_p=families.transform(holm), comparisons=families.transform("size"))
+    gain = np.where(frame["counted"] == "right", -1, 1) * (frame["no_sign_films"] - frame["sign_films"])
+    return frame.assign(verdict=verdicts(gain, frame["holm_p"]))
+
+
+def compare_pair(sweep: FinishedSweep, sign: tuple[str, float], no_sign: tuple[str, float], target: str) -> dict:
+    """Return a row of `compare_directions`, without Holm's correction."""
+    hits = [sweep.hits(sweep.cells[cell][target]) for cell in (sign, no_sign)]
+    return {
+        **sweep.keys,
+        "attacks": kind(sign[0]),
+        **{"sign_attack": sign[0], "no_sign_attack": no_sign[0], "strength": sign[1], "target": target},
+        "white_box": target == sweep.source,
+        "counted": f"taken for {sweep.aim}" if sweep.aim else "right",
+        **{"films": len(hits[0]), "sign_films": int(hits[0].sum()), "no_sign_films": int(hits[1].sum())},
+        **compare_hits(*hits, ("sign", "no_sign")),
+    }
+
+
+def kind(attack: str) -> str:
+    """Return "iterative" or "single-step", the word for an attack's table."""
+    return "iterative" if ATTACKS[attack].iterative else "single-step"
+
+
+def film_boundaries(sweep: FinishedSweep) -> pd.DataFrame:
+    """Return each film's visibility boundary under each attack and criterion, as far as it is on record.
+
+    Returns:
+        Frame, one row per film, attack and criterion, no rows if nothing is on record:
+            film, label, attack, criterion
+            strength            the boundary
+            beyond              1: it is at least that, -1: at most, 0: known
+            exact               solved for rather than interpolated
+            one per model       its prediction there
+
+    Raises:
+        nosign.errors.UserError: a boundary.csv is malformed.
+    """
+    frames = []
+    for attack in dict.fromkeys(name for name, _ in sweep.cells):
+        path = next(path for (name, _), path in sweep.paths.items() if name == attack)
+        solved = rows.read_boundaries(path, sweep.clean)
+        if solved is None:
+            frames += interpolated(sweep, attack)
+            continue
+        for films in solved.values():
+            strength = films["strength"].clip(upper=STRONGEST)
+            beyond = (films["strength"] >= STRONGEST).astype(int)
+            frames.append(films.assign(attack=attack, strength=strength, exact=True, beyond=beyond))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def interpolated(sweep: FinishedSweep, attack: str) -> list[pd.DataFrame]:
+    """Interpolate an attack's boundaries between its finished cells, one frame per criterion; see `film_boundaries`.
+
+    A film's prediction at its boundary is that at its last invisible strength, that before the attack where there is none.
+    """
+    frames = []
+    for criterion, column in CRITERION_COLUMNS.items():
+        cells = {
+            strength: cell
+            for (name, strength), cell in sorted(sweep.cells.items())
+            if name == attack and strength > 0 and column in cell
+        }
+        if not cells:
+            continue
+        ratios = np.stack([ratio_to_limit(cell[column], criterion) for cell in cells.values()])
+        boundary, beyond, last = interpolated_boundaries(list(cells), ratios)
+        frame = sweep.clean[list(IDENTITY)].assign(
+            attack=attack, criterion=criterion, strength=boundary, beyond=beyond, exact=False
+        )
+        for target in rows.models_in(set.intersection(*map(set, cells.values())), sweep.clean):
+            seen = np.stack([sweep.clean[target], *(cell[target] for cell in cells.values())])
+            frame[target] = seen[last + 1, np.arange(len(frame))]
+        frames.append(frame)
+    return frames

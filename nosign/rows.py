@@ -16,11 +16,13 @@ import numpy as np
 import pandas as pd
 
 from nosign.attacks.catalogue import ATTACKS, Condition
+from nosign.attacks.turning import LEFT_CENSORED, RIGHT_CENSORED, TURNED, WRONG_BEFORE
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.files import atomic_path, reserve, write_csv
 from nosign.manifest import read_manifest
+from nosign.measures.visibility import CRITERIA
 from nosign.output.words import ordered
 
 # Endings of a cell's files: its rows, adversarial films, record of steps, predictions after storing, films for the report.
@@ -572,3 +574,101 @@ def read_shown(attack, strength, path, most=None):
         original[:most],
         change[:most].copy(),
     )
+
+
+STEP_MEASURES = ("cosine", "predicted", "gained")
+# The same gains in the log-odds against the label; cross-entropy predicts next to nothing for a confident film.
+LOG_ODDS_MEASURES = ("predicted_log_odds", "gained_log_odds")
+
+
+def read_steps(path, clean):
+    """Read the record of a cell's steps.
+
+    Args:
+        path: the cell's file; the record stands beside it.
+        clean: what `read_clean` returned.
+
+    Returns:
+        Float64 frame, one row per film and step: film, step, `STEP_MEASURES` and, where they are on record,
+        `LOG_ODDS_MEASURES`; None if nothing is on record.
+
+    Raises:
+        UserError: the file is malformed or of other films than `clean`.
+    """
+    path = path.with_suffix(STEPS)
+    if not path.exists():
+        return None
+    frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=(*STEP_MEASURES, *LOG_ODDS_MEASURES))
+    films = frame.groupby("step")["film"]
+    whole = films.nunique().eq(len(clean)) & films.count().eq(len(clean))
+    if not whole.all() or not frame["film"].isin(clean["film"]).all():
+        raise UserError(f"{path}: expected each of the {len(clean)} films of clean.csv once a step; {ADVICE}")
+    return frame
+
+
+def read_boundaries(path, clean):
+    """Read the visibility boundaries of an attack that `attack.py` solved for.
+
+    Args:
+        path: the file of one of the attack's cells; the boundaries stand beside it.
+        clean: what `read_clean` returned.
+
+    Returns:
+        Dict from criterion to a frame, one row per film in the order of `clean`: film, label, criterion, strength (the
+        largest invisible one, infinite or `STRONGEST` where none is visible) and each target's prediction at it; None if
+        nothing is on record.
+
+    Raises:
+        UserError: the file is malformed or of other films than `clean`.
+    """
+    path = path.with_name(BOUNDARY)
+    if not path.exists():
+        return None
+    parts = read_by_word(path, "criterion", ("strength",), clean, infinite=("strength",))
+    if unknown := set(parts) - set(CRITERIA):
+        raise UserError(f"{path}: criterion {', '.join(sorted(unknown))}, expected {', '.join(CRITERIA)}; {ADVICE}")
+    for frame in parts.values():
+        if (frame["strength"] < 0).any():
+            raise UserError(f"{path}: a strength below 0; {ADVICE}")
+    return parts
+
+
+STATUSES = (TURNED, LEFT_CENSORED, RIGHT_CENSORED, WRONG_BEFORE)
+TURNING_NUMBERS = ("film", "label", "strength", "l2", "linf", "ssim", "cosine", "right_again")
+
+
+def read_turning(path, clean):
+    """Read the turning strengths of a single-step attack.
+
+    Args:
+        path: the file of one of the attack's cells, or the attack's folder joined with any name; they stand beside it.
+        clean: what `read_clean` returned.
+
+    Returns:
+        Frame with the columns of `TURNING_COLUMNS`, one row per film and target; None if nothing is on record.
+
+    Raises:
+        UserError: the file is malformed, or of films or models that `clean` does not have.
+    """
+    path = path.with_name(TURNING)
+    if not path.exists():
+        return None
+    frame = read_rows(path, TURNING_COLUMNS, ADVICE)
+    numbers = frame[list(TURNING_NUMBERS)].apply(pd.to_numeric, errors="coerce")
+    part = frame["status"] != WRONG_BEFORE
+    if not frame["status"].isin(STATUSES).all() or numbers.loc[part, ["film", "label", "strength", "l2", "linf"]].isna().any(
+        axis=None
+    ):
+        raise UserError(f"{path}: a field is empty or not what it should be; {ADVICE}")
+    known = clean.set_index("film")["label"]
+    if not (known.reindex(numbers["film"]).to_numpy() == numbers["label"].to_numpy()).all():
+        raise UserError(f"{path}: its films are not those of clean.csv; {ADVICE}")
+    if unknown := set(frame["target"]) - set(clean.columns):
+        raise UserError(f"{path}: targets {', '.join(sorted(unknown))}, of which clean.csv holds no predictions; {ADVICE}")
+    return frame.assign(**numbers)
+
+
+def read_groups(results):
+    """Return which films of `clean.csv` may show one person, int [films]; each film is its own where it is not recorded."""
+    frame = read_rows(Path(results) / CLEAN_ROWS, ("film",), "run attack.py again")
+    return pd.to_numeric(frame["group"]).to_numpy() if "group" in frame else np.arange(len(frame))

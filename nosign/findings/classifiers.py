@@ -1,38 +1,38 @@
 """The classifiers: Table I, and the accuracy on the films that were attacked."""
 
+from __future__ import annotations
+
 import pandas as pd
 
 from nosign.classifiers.catalogue import BACKBONES
-from nosign.findings.accuracy import with_share
-from nosign.output.table import plain_table
-from nosign.output.words import MISSING, counted, interval
+from nosign.finished import Run, with_share
+from nosign.output.finding import Finding, Sentence
+from nosign.output.table import Table, numbers, words
+from nosign.output.words import MISSING, counted, interval, joined
 from nosign.paper import PAPER_TEST_FILMS
 
-
-def clean_accuracy(clean):
-    """Count each model's right predictions on the clean films.
-
-    Returns:
-        Frame with columns target, correct, films, accuracy_percent and its Wilson 95 % interval, ci_low_percent and
-        ci_high_percent.
-    """
-    rows = [
-        {"target": model, "correct": int((clean[model] == clean["label"]).sum()), "films": len(clean)}
-        for model in clean.columns.drop(["film", "label"])
-    ]
-    return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
+HEADING = "The classifiers"
 
 
-def models_table(models):
+def describe(run: Run) -> Finding:
+    """Return Table I, the accuracy on the attacked films, and that accuracy in a sentence."""
+    if run.classifiers is None:
+        return Finding("classifiers", HEADING)
+    told = [f"{row.target} {row.correct} ({row.accuracy_percent:.1f} %)" for row in run.accuracy.itertuples()]
+    sentence = Sentence(f"Of {len(run.clean)} {run.films_are}, before any attack, so many are right: {joined(told)}.")
+    return Finding("classifiers", HEADING, (table_one(run.classifiers), clean_table(run)), (), (sentence,))
+
+
+def table_one(classifiers: pd.DataFrame) -> Table:
     """Build Table I: the classifiers' size and clean accuracy, beside what the paper states."""
-    paper = [BACKBONES.get(name) for name in models["model"]]
-    tidy = with_share(models, "correct", "films", "accuracy_percent").assign(
+    paper = [BACKBONES.get(name) for name in classifiers["model"]]
+    frame = with_share(classifiers, "correct", "films", "accuracy_percent").assign(
         paper_parameters=pd.array([backbone and backbone.paper_parameters for backbone in paper], dtype="Int64"),
         paper_correct=pd.array([backbone and backbone.paper_correct for backbone in paper], dtype="Int64"),
         paper_films=PAPER_TEST_FILMS,
     )
-    shown = [
-        (
+    rows = [
+        [
             row.model,
             f"{row.parameters:,}",
             counted(row.correct, row.films),
@@ -40,38 +40,28 @@ def models_table(models):
             *(MISSING if pd.isna(top) else f"{top:.1f}" for top in (row.imagenet_top1, row.imagenet_top5)),
             f"{backbone.paper_parameters:,}" if backbone else MISSING,
             counted(backbone.paper_correct, PAPER_TEST_FILMS) if backbone else MISSING,
-        )
-        for row, backbone in zip(tidy.itertuples(), paper)
+        ]
+        for row, backbone in zip(frame.itertuples(), paper)
     ]
-    columns = [
-        ("", "Model"),
-        ("Measured", "Parameters"),
-        ("Measured", "Clean accuracy (%)"),
-        ("Measured", "95 % interval"),
-        ("ImageNet (%)", "Top-1"),
-        ("ImageNet (%)", "Top-5"),
-        ("Paper", "Parameters"),
-        ("Paper", "Clean accuracy (%)"),
-    ]
+    columns = (
+        *words("Model"),
+        *numbers("Parameters", "Clean accuracy (%)", "95 % interval", group="Measured"),
+        *numbers("Top-1", "Top-5", group="ImageNet (%)"),
+        *numbers("Parameters", "Clean accuracy (%)", group="Paper"),
+    )
     caption = (
         "The classifiers: parameters of backbone and adaptation head together, accuracy on the clean test films "
         "with counts and Wilson intervals, and the backbones' published ImageNet accuracy."
     )
-    return plain_table("table1", "Table I", caption, tidy, shown, columns)
+    return Table("table1", "Table I", caption, frame, columns, rows)
 
 
-def clean_table(clean, films_are="test films"):
-    """Build the table of clean accuracies on the films that were attacked.
-
-    Args:
-        clean: what `clean_accuracy` returned.
-        films_are: what `nosign.rows.recorded_films` returned.
-    """
-    shown = [
-        (row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent))
-        for row in clean.itertuples()
+def clean_table(run: Run) -> Table:
+    """Build the table of accuracies on the films that were attacked, before the attacks."""
+    rows = [
+        [row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent)]
+        for row in run.accuracy.itertuples()
     ]
-    caption = f"Accuracy on the {films_are} that were attacked, before the attacks, with counts and Wilson 95 % intervals."
-    return plain_table(
-        "clean", "Before the attacks", caption, clean, shown, [("", "Model"), ("", "Accuracy (%)"), ("", "95 % interval")]
-    )
+    caption = f"Accuracy on the {run.films_are} that were attacked, before the attacks, with counts and Wilson 95 % intervals."
+    columns = (*words("Model"), *numbers("Accuracy (%)", "95 % interval"))
+    return Table("clean", "Before the attacks", caption, run.accuracy, columns, rows)

@@ -1,16 +1,34 @@
 """Each number that the paper states, beside the same quantity measured here."""
 
+from __future__ import annotations
+
 import math
 
 import pandas as pd
 
 from nosign.attacks.catalogue import ATTACKS
 from nosign.classifiers.catalogue import BACKBONES
-from nosign.findings.accuracy import INTERVALS
-from nosign.output.table import plain_table
+from nosign.finished import ACCURACY, Run
+from nosign.output.finding import Finding, Sentence
+from nosign.output.table import Table, numbers, words
 from nosign.output.words import quantity
 from nosign.paper import PAPER_BEST, PAPER_CONDITION, PAPER_GAP, PAPER_TEST_FILMS
 from nosign.statistics.intervals import wilson_percent
+
+HEADING = "Comparison with the paper"
+
+
+def describe(run: Run) -> Finding:
+    """Return the table that lists each number which the paper states beside the same quantity measured here."""
+    if run.classifiers is None:
+        return Finding("comparison_with_paper", HEADING)
+    table = paper_table(run.classifiers, run.counts)
+    gap = table.frame.iloc[-1]
+    sentences = ()
+    if not math.isnan(gap["measured"]):
+        text = f"{gap['quantity']}: about {gap['paper']:g} points in the paper, {gap['measured']:.1f} here ({gap['measured_note']})."
+        sentences = (Sentence(text),)
+    return Finding("comparison_with_paper", HEADING, (table,), (), sentences)
 
 
 def white_box_cells(cells, attack, source=PAPER_CONDITION[0], condition=PAPER_CONDITION[1]):
@@ -35,7 +53,7 @@ def best_comparison(cells, attack, paper_percent, paper_strength):
         return {**row, "measured": math.nan, "measured_note": "not run"}
     best = found.loc[found["correct"].idxmin()]
     note = f"{best['correct']}/{best['films']} at {best['strength']:g} (of {len(found)} run)"
-    return {**row, "measured": best["accuracy_percent"], "measured_note": note, **best[list(INTERVALS["accuracy_percent"])]}
+    return {**row, "measured": best["accuracy_percent"], "measured_note": note, **best[list(ACCURACY)]}
 
 
 def gap_comparison(cells):
@@ -78,33 +96,36 @@ def model_comparisons(models):
                 "paper_note": f"{backbone.paper_correct}/{PAPER_TEST_FILMS}",
                 "measured": 100 * own.correct / own.films if own else math.nan,
                 "measured_note": f"{own.correct}/{own.films}" if own else "not trained",
-                **(dict(zip(INTERVALS["accuracy_percent"], wilson_percent(own.correct, own.films))) if own else {}),
+                **(dict(zip(ACCURACY, wilson_percent(own.correct, own.films))) if own else {}),
             }
         )
     return parameters + accuracies
 
 
-def paper_table(models, cells):
+def paper_table(models: pd.DataFrame, counts: pd.DataFrame) -> Table:
     """Build the table that lists each number which the paper states beside the same quantity measured here.
 
     Args:
-        models: what `nosign.rows.read_models` returned.
-        cells: what `count_cells` returned; only the paper's own condition is compared.
+        models: `Run.classifiers`.
+        counts: `Run.counts`; only the paper's own condition is compared.
     """
-    rows = [*model_comparisons(models), *(best_comparison(cells, *best) for best in PAPER_BEST), gap_comparison(cells)]
-    shown = [
-        (
-            row["quantity"],
-            quantity(row["paper"], row["unit"]),
-            row["paper_note"],
-            quantity(row["measured"], row["unit"]),
-            row["measured_note"],
-        )
-        for row in rows
+    frame = [*model_comparisons(models), *(best_comparison(counts, *best) for best in PAPER_BEST), gap_comparison(counts)]
+    rows = [
+        [
+            *(row["quantity"], quantity(row["paper"], row["unit"]), row["paper_note"]),
+            *(quantity(row["measured"], row["unit"]), row["measured_note"]),
+        ]
+        for row in frame
     ]
-    columns = [("", "Quantity"), ("Paper", "Value"), ("Paper", "Note"), ("Measured", "Value"), ("Measured", "Note")]
+    columns = (
+        *words("Quantity"),
+        *numbers("Value", group="Paper"),
+        *words("Note", group="Paper"),
+        *numbers("Value", group="Measured"),
+        *words("Note", group="Measured"),
+    )
     caption = (
         f"The numbers that the paper states, beside the same quantities measured here (gradients from "
         f"{PAPER_CONDITION[0]}, condition '{PAPER_CONDITION[1]}')."
     )
-    return plain_table("paper", "Comparison with the paper", caption, pd.DataFrame(rows), shown, columns)
+    return Table("paper", HEADING, caption, pd.DataFrame(frame), columns, rows)

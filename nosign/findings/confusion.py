@@ -1,38 +1,63 @@
 """What is taken for what: confusion matrices before and after attacks."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
+from nosign.finished import IDENTITY, FinishedSweep, Run
+from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH
-from nosign.output.table import plain_table
-from nosign.output.words import CLEAN, MISSING, condition_suffix, joined, ordered, plural, starred
+from nosign.output.table import Table, numbers, words
+from nosign.output.words import CLEAN, MISSING, joined, ordered, plural, starred
 
+HEADING = "What is taken for what"
 ASKED_CLASS = "COVID-19"  # what does it turn into?
 
 
-def count_confusion(sweep, clean):
-    """Count how often each class is taken for each, on the clean films and under every attack.
+def describe(run: Run) -> Finding:
+    """Return confusion matrices of each sweep, and what films of `ASKED_CLASS` are taken for."""
+    if not run.sweeps:
+        return Finding("confusion", HEADING)
+    confusion = count_confusion(run.sweeps)
+    tables, drawings, sentences = [], [], []
+    for sweep in run.sweeps:
+        own = run.of(confusion, sweep)
+        tables.append(confusion_table(sweep, own))
+        caption = f"Confusion matrices before the attacks and under each at its largest strength; {sweep.described}."
+        alt = "Matrices of true class by predicted class, one row of them per target model, one column per attack."
+        figure = draw_confusion(sweep, own)
+        drawings.append(Drawing("confusion" + sweep.suffix, "Confusion matrices", caption, alt, figure, sweep.name))
+        sentences += turned_sentences(sweep, own)
+    tables = tuple(table for table in tables if table is not None)
+    return Finding("confusion", HEADING, tables, tuple(drawings), tuple(sentences))
 
-    Args:
-        sweep: list of `nosign.rows.CellFilms`.
-        clean: what `nosign.rows.read_clean` returned.
+
+def count_confusion(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
+    """Count how often each class is taken for each, before the attacks and under each of them.
 
     Returns:
-        Frame: source, condition, attack (`CLEAN` for none, with strength 0), strength, target, white_box, true_class,
-        predicted_class, films. The clean films' rows open each source and condition.
+        Frame; each sweep opens with the rows before its attacks:
+            source, condition, target, white_box
+            attack, strength                      `CLEAN` and 0 before the attacks
+            true_class, predicted_class, films
     """
     parts = []
-    for cell in sweep:
-        same = (cell.source, cell.condition)
-        if not parts or same != parts[-1][0][:2]:
-            parts += [((*same, CLEAN, 0.0, target), clean[target]) for target in clean.columns.drop(["film", "label"])]
-        parts += [((*same, cell.attack, cell.strength, target), cell.films[target]) for target in cell.targets]
-    size, labels = len(CLASSES), clean["label"].to_numpy(int)
+    for sweep in sweeps:
+        models = sweep.clean.columns.drop(list(IDENTITY))
+        parts += [((*sweep.name, CLEAN, 0.0, model), sweep.clean[model]) for model in models]
+        for (attack, strength), films in sweep.cells.items():
+            targets = [target for target in sweep.targets if target in films]
+            parts += [((*sweep.name, attack, strength, target), films[target]) for target in targets]
+    size, labels = len(CLASSES), sweep.labels.astype(int)
     counts = [np.bincount(labels * size + seen.to_numpy(int), minlength=size * size) for _, seen in parts]
     keys = pd.DataFrame([key for key, _ in parts], columns=["source", "condition", "attack", "strength", "target"])
     frame = keys.assign(white_box=keys["source"] == keys["target"]).loc[keys.index.repeat(size * size)]
@@ -43,43 +68,40 @@ def count_confusion(sweep, clean):
     )
 
 
-def at_largest_strength(confusion):
+def at_largest_strength(confusion: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `count_confusion` of each attack's largest strength, the clean films' rows among them."""
     largest = confusion.groupby(["source", "condition", "attack"])["strength"].transform("max")
     return confusion[confusion["strength"] == largest]
 
 
-def turned_sentences(confusion):
+def turned_sentences(sweep: FinishedSweep, confusion: pd.DataFrame) -> list[Sentence]:
     """Say for each attack, white-box at its largest strength, what the films of `ASKED_CLASS` are taken for.
 
     Args:
-        confusion: what `count_confusion` returned.
-
-    Returns:
-        List of str.
+        confusion: the sweep's rows of `count_confusion`.
     """
     own = at_largest_strength(confusion[confusion["white_box"] & (confusion["true_class"] == ASKED_CLASS)])
-    sentences, before = [], {}
-    for (source, condition, attack, strength), part in own.groupby(["source", "condition", "attack", "strength"], sort=False):
+    sentences, before = [], None
+    for (attack, strength), part in own.groupby(["attack", "strength"], sort=False):
         seen = part.set_index("predicted_class")["films"]
         if attack == CLEAN:
-            before[source, condition] = seen[ASKED_CLASS]
+            before = seen[ASKED_CLASS]
             continue
         others = joined([f"{number} for {name}" for name, number in seen.drop(ASKED_CLASS).items()])
-        sentences.append(
-            f"Condition '{condition}', {ATTACKS[attack].title} at {strength:g}, white-box: of "
-            f"{plural(seen.sum(), f'{ASKED_CLASS} film')} {source} recognises {before[source, condition]} before the attack "
-            f"and {seen[ASKED_CLASS]} after it; it then takes {others}."
+        text = (
+            f"{ATTACKS[attack].title} at {strength:g}, white-box, condition '{sweep.condition}': of "
+            f"{plural(seen.sum(), f'{ASKED_CLASS} film')} {sweep.source} recognises {before} before the attack and "
+            f"{seen[ASKED_CLASS]} after it, and takes {others}."
         )
+        sentences.append(Sentence(text, sweep.name))
     return sentences
 
 
-def confusion_table(confusion, films_are="test films"):
-    """Build the table of confusion matrices of one source and condition; white-box at the largest strengths is shown.
+def confusion_table(sweep: FinishedSweep, confusion: pd.DataFrame) -> Table | None:
+    """Build the table of a sweep's confusion matrices; white-box at the largest strengths is laid out.
 
     Args:
-        confusion: rows of `statistics.count_confusion` of one source and condition.
-        films_are: what `nosign.rows.recorded_films` returned.
+        confusion: the sweep's rows of `count_confusion`.
 
     Returns:
         The table, or None if the source model was not among the targets.
@@ -87,32 +109,28 @@ def confusion_table(confusion, films_are="test films"):
     own = at_largest_strength(confusion[confusion["white_box"]])
     if set(own["attack"]) <= {CLEAN}:
         return None
-    source, condition = own[["source", "condition"]].iloc[0]
-    shown = []
+    rows = []
     for (attack, strength, true), part in own.groupby(["attack", "strength", "true_class"], sort=False):
-        title, strength = (attack, MISSING) if attack == CLEAN else (ATTACKS[attack].title, f"{strength:g}")
-        shown.append([title, strength, true, *map(str, part.set_index("predicted_class")["films"].loc[list(CLASSES)])])
-    columns = [("", "Attack"), ("", "Strength"), ("", "True class"), *(("Taken for", name) for name in CLASSES)]
+        name, at = (attack, MISSING) if attack == CLEAN else (ATTACKS[attack].title, f"{strength:g}")
+        rows.append([name, at, true, *map(str, part.set_index("predicted_class")["films"].loc[list(CLASSES)])])
+    columns = (*words("Attack"), *numbers("Strength"), *words("True class"), *numbers(*CLASSES, group="Taken for"))
     caption = (
-        f"What {source} takes the {films_are} for: counts before the attacks and under each at the largest strength "
-        f"run, gradients from {source} (white-box), condition '{condition}'. The CSV file holds all strengths and "
-        "targets."
+        f"What {sweep.source} takes the {sweep.films_are} for: counts before the attacks and under each at the largest "
+        f"strength run, gradients from {sweep.source} (white-box), condition '{sweep.condition}'. The CSV file holds all "
+        "strengths and targets."
     )
-    return plain_table(
-        "confusion" + condition_suffix(source, condition), "Confusion matrices", caption, confusion, shown, columns
-    )
+    return Table("confusion" + sweep.suffix, "Confusion matrices", caption, confusion, columns, rows, None, sweep.name)
 
 
 @matplotlib.rc_context(STYLE)
-def draw_confusion(confusion, films_are="test films"):
+def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     """Draw confusion matrices: a row a target model, a column for the clean films and for each attack at its largest strength.
 
     Args:
-        confusion: rows of `statistics.count_confusion` of one source and condition.
-        films_are: what `nosign.rows.recorded_films` returned.
+        confusion: the sweep's rows of `count_confusion`.
     """
     largest = at_largest_strength(confusion)
-    source, targets = largest["source"].iloc[0], ordered(largest["target"], BACKBONES)
+    targets = ordered(largest["target"], BACKBONES)
     columns = largest[["attack", "strength"]].drop_duplicates().itertuples(index=False)
     columns = sorted(columns, key=lambda column: [CLEAN, *ATTACKS].index(column.attack))
     side = (WIDTH - 1.05) / max(len(columns), 7)  # inches
@@ -129,22 +147,21 @@ def draw_confusion(confusion, films_are="test films"):
             if line == len(targets) - 1:
                 axes.set_xticks(range(len(CLASSES)), [name[0] for name in CLASSES])
         panels[0].set_yticks(range(len(CLASSES)), CLASSES)
-        panels[0].set_ylabel(starred(target, source))
-    films = confusion.groupby(["attack", "strength", "target"])["films"].sum().iloc[0]
+        panels[0].set_ylabel(starred(target, sweep.source))
     letters = ", ".join(f"{name[0]}: {name}" for name in CLASSES)
     figure.supxlabel(
         f"taken for ({letters}), % of the films of each true class; below each attack its strength\n"
-        f"{films} {films_are}; gradients from {source} (*: white-box)",
+        f"{len(sweep.clean)} {sweep.films_are}; gradients from {sweep.source} (*: white-box)",
         fontsize=SMALL_POINTS,
     )
     return figure
 
 
-def draw_matrix(axes, part):
+def draw_matrix(axes: Axes, part: pd.DataFrame) -> None:
     """Draw one confusion matrix in per cent of each row; a class without films stays empty.
 
     Args:
-        part: rows of `statistics.count_confusion` of one cell and target; none leaves the axes out.
+        part: rows of `count_confusion` of one cell and target; none leaves the axes out.
     """
     axes.set(xticks=[], yticks=[])
     axes.tick_params(length=0)

@@ -1,15 +1,19 @@
-"""Equal terms: what attacks spend, in norms and in SSIM, beside what they do to the accuracy."""
+"""What attacks spend, in norms and in SSIM, beside what they do to the accuracy: Figure 5."""
+
+from __future__ import annotations
 
 import math
 
 import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
-from nosign.finished import twins
+from nosign.finished import FinishedSweep, Run, twins
+from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import (
     CHANCE_LINE,
     CLEAN_LINE,
@@ -24,38 +28,51 @@ from nosign.output.plot import (
     finish_panel,
     scale_strengths,
 )
-from nosign.output.table import plain_table
+from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, joined, ordered, percent, starred
 
+HEADING = "What attacks spend"
 SPENT = {"linf": "L-inf", "l2": "L2"}  # measures of which mean and largest are told
 EFFORT_PANELS = (
     ("strength", "strength"),
     ("l2_mean", "mean L2 norm"),
     ("linf_mean", "mean L-inf norm"),
-    ("dissimilarity", "1 − mean SSIM"),
+    ("dissimilarity", "1 \N{MINUS SIGN} mean SSIM"),
 )
 
 
-def measure_effort(sweep):
+def describe(run: Run) -> Finding:
+    """Return norms and SSIM of every cell, Figure 5, and what no-sign spends of the norms of sign, of each sweep."""
+    tables, drawings, sentences = [], [], []
+    for sweep in run.sweeps:
+        effort = measure_effort(sweep)
+        tables.append(effort_table(sweep, effort))
+        sentences += spent_sentences(sweep)
+        figure = draw_effort(sweep, effort)
+        if figure is not None:
+            measured = f"Share of films taken for {sweep.aim}" if sweep.aim else "Accuracy"
+            caption = f"{measured}, white-box, against strength, mean L2, mean L-inf and 1 - mean SSIM; {sweep.described}."
+            alt = "Four panels of lines, one line per attack."
+            drawings.append(Drawing("figure5" + sweep.suffix, "Figure 5", caption, alt, figure, sweep.name))
+    return Finding("effort", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
+
+
+def measure_effort(sweep: FinishedSweep) -> pd.DataFrame:
     """Measure what every cell spends.
 
     Returns:
-        Frame with a row a cell: source, condition, attack, strength, films, the films that each target sees rightly (or takes
-        for the class aimed at), mean and largest L-inf and L2 norm, mean SSIM, the mean PSNR in dB over the films that
-        changed at all, with their number, and the films that each target sees rightly in per cent, with the Wilson 95 %
-        interval; NaN where it is not on record.
+        Frame, one row per cell:
+            source, condition, attack, strength, films
+            linf_mean, linf_largest, l2_mean, l2_largest     of the perturbation; pixels in [0, 1]
+            ssim_mean                                        mean over films
+            psnr_mean, films_changed                         dB, over the films that changed at all, and their number
+            correct_<MODEL>, accuracy_percent_<MODEL>        films right, with the Wilson 95 % interval; with an aim
+            (reached_, attackable, success_percent_)         films taken for it; NaN where it is not on record
     """
     count, among = sweep.counted
     rows = []
     for (attack, strength), cell in sweep.cells.items():
-        row = {
-            "source": sweep.source,
-            "condition": sweep.condition,
-            "attack": attack,
-            "strength": strength,
-            "films": len(cell),
-            among: len(sweep.hits(sweep.labels)),
-        }
+        row = {**sweep.keys, "attack": attack, "strength": strength, "films": len(cell), among: len(sweep.hits(sweep.labels))}
         row |= {f"{count}_{target}": sweep.hits(cell[target]).sum() if target in cell else math.nan for target in sweep.targets}
         row |= {
             f"{column}_{how}": value
@@ -78,12 +95,11 @@ def measure_effort(sweep):
     return frame
 
 
-def effort_table(sweep, effort):
-    """Build the table of what every cell spends beside what it does."""
+def effort_table(sweep: FinishedSweep, effort: pd.DataFrame) -> Table:
+    """Build the table of what each cell spends."""
     rows = [
         [
-            ATTACKS[row["attack"]].title,
-            f"{row['strength']:g}",
+            *(ATTACKS[row["attack"]].title, f"{row['strength']:g}"),
             *(percent(row[f"{sweep.effect}_percent_{target}"]) for target in sweep.targets),
             *(f"{row[f'{column}_{how}']:.3g}" for column in SPENT for how in ("mean", "largest")),
             f"{row['ssim_mean']:.4f}",
@@ -91,25 +107,24 @@ def effort_table(sweep, effort):
         ]
         for row in effort.to_dict("records")
     ]
-    columns = [
-        ("", "Attack"),
-        ("", "Strength"),
-        *((f"{sweep.effect.title()} (%)", starred(target, sweep.source)) for target in sweep.targets),
-        *((name, how) for name in SPENT.values() for how in ("mean", "largest")),
-        ("", "SSIM"),
-        ("", "PSNR (dB)"),
-    ]
+    columns = (
+        *words("Attack"),
+        *numbers("Strength"),
+        *numbers(*(starred(target, sweep.source) for target in sweep.targets), group=f"{sweep.effect.title()} (%)"),
+        *(column for name in SPENT.values() for column in numbers("mean", "largest", group=name)),
+        *numbers("SSIM", "PSNR (dB)"),
+    )
     caption = (
         f"What each attack spends: mean and largest L-inf and L2 norm of the perturbation (pixels in [0, 1]), mean "
         f"SSIM, and mean PSNR over the films that changed; {sweep.described} (*: white-box). Counts and Wilson 95 % "
         "intervals stand in the CSV file."
     )
-    return plain_table("effort" + sweep.suffix, "Equal terms", caption, effort, rows, columns)
+    return Table("effort" + sweep.suffix, HEADING, caption, effort, columns, rows, None, sweep.name)
 
 
 @matplotlib.rc_context(STYLE)
-def draw_effort(sweep, effort):
-    """Draw figure 5: the white-box accuracy against strength, L2, L-inf and SSIM, all attacks in each panel.
+def draw_effort(sweep: FinishedSweep, effort: pd.DataFrame) -> Figure | None:
+    """Draw Figure 5: the white-box accuracy against strength, L2, L-inf and SSIM, all attacks in each panel.
 
     Returns:
         The figure, or None if the source model was not attacked itself or no attack changed a film.
@@ -121,15 +136,15 @@ def draw_effort(sweep, effort):
     figure = Figure(figsize=(WIDTH, 4.7), layout="constrained")
     panels = figure.subplots(2, 2, sharey=True).ravel()
     for axes, letter, (column, label) in zip(panels, "abcd", EFFORT_PANELS):
-        shown = effort[effort[column] > 0]
-        for name in ordered(shown["attack"], ATTACKS):
-            line = shown[shown["attack"] == name].sort_values("strength")
+        inside = effort[effort[column] > 0]
+        for name in ordered(inside["attack"], ATTACKS):
+            line = inside[inside["attack"] == name].sort_values("strength")
             axes.plot(line[column], line[effect], **attack_style(name))
             draw_band(axes, line[column], *(line[f"ci_{end}_percent_{sweep.source}"] for end in ("low", "high")), name)
-        draw_levels(axes, sweep, shown.assign(shown=shown[effect]) if letter == "a" else None)
+        draw_levels(axes, sweep, inside.assign(percent=inside[effect]) if letter == "a" else None)
         axes.set_xlabel(f"({letter}) {label}")
-        if not shown.empty:
-            scale_strengths(axes, shown[column])
+        if not inside.empty:
+            scale_strengths(axes, inside[column])
         finish_panel(axes)
     panels[0].set(ylim=(-3, 103), yticks=range(0, 101, 20))
     add_legend(figure, effort["attack"])
@@ -139,11 +154,11 @@ def draw_effort(sweep, effort):
     return figure
 
 
-def draw_levels(axes, sweep, lines):
+def draw_levels(axes: Axes, sweep: FinishedSweep, lines: pd.DataFrame | None) -> None:
     """Draw the source model's clean accuracy and the chance level, unless the attacks aim at a class.
 
     Args:
-        lines: frame with the columns strength and shown, of which the levels' labels keep clear; None for no labels.
+        lines: frame with the columns strength and percent, of which the levels' labels keep clear; None for no labels.
     """
     if sweep.aim:
         return
@@ -158,7 +173,7 @@ def draw_levels(axes, sweep, lines):
         )
 
 
-def spent_sentences(sweep):
+def spent_sentences(sweep: FinishedSweep) -> list[Sentence]:
     """Return the sentence on what no-sign attacks spend of the norms of sign attacks, at equal strength."""
     ratios = {}
     for sign, no_sign in twins(sweep.cells):
@@ -172,11 +187,8 @@ def spent_sentences(sweep):
         for (sign, no_sign), found in ratios.items()
         if sum(map(len, found["l2"]))
     ]
-    return [f"{sweep.heading}: at equal strength {joined(told)} (medians over films and strengths)."] if told else []
-
-
-def describe_effort(sweep):
-    """Return what one sweep spends: (list of `Table`, dict from name to figure, list of sentences)."""
-    effort = measure_effort(sweep)
-    figure = draw_effort(sweep, effort)
-    return ([effort_table(sweep, effort)], {} if figure is None else {"figure5" + sweep.suffix: figure}, spent_sentences(sweep))
+    return (
+        [Sentence(f"{sweep.heading}: at equal strength {joined(told)} (medians over films and strengths).", sweep.name)]
+        if told
+        else []
+    )

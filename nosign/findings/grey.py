@@ -1,5 +1,8 @@
 """Coloured against grey perturbations: what attacks lose where they must change all channels alike."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import replace
 
 import matplotlib
@@ -7,34 +10,53 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nosign.attacks.catalogue import ATTACKS, Condition
+from nosign.attacks.catalogue import ATTACKS
+from nosign.finished import FinishedSweep, Run
+from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, finish_panel
-from nosign.output.table import plain_table
+from nosign.output.table import Table, numbers, words
 from nosign.output.words import joined, ordered, percent, plural, signed, starred
 from nosign.statistics.families import holm
 from nosign.statistics.intervals import ALPHA
 from nosign.statistics.paired import compare_hits
 
+HEADING = "Grey perturbations"
 
-def grey_twins(sweeps):
+
+def describe(run: Run) -> Finding:
+    """Return coloured against grey perturbations for each pair of sweeps that differ in nothing else."""
+    tables, drawings, sentences = [], [], []
+    for coloured, grey in grey_twins(run.sweeps):
+        compared = compare_grey(coloured, grey)
+        if compared.empty:
+            continue
+        tables.append(grey_table(coloured, compared))
+        caption = f"{coloured.effect.capitalize()} under grey against that under coloured perturbations; {coloured.described}."
+        alt = "One panel per target model, one marker per cell beside the diagonal."
+        drawings.append(Drawing("grey" + coloured.suffix, HEADING, caption, alt, draw_grey(coloured, compared), coloured.name))
+        sentences += grey_sentences(coloured, compared)
+    return Finding("grey", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
+
+
+def grey_twins(sweeps: tuple[FinishedSweep, ...]) -> Iterator[tuple[FinishedSweep, FinishedSweep]]:
     """Yield (coloured, grey) sweeps that differ in nothing else."""
-    found = {(sweep.source, sweep.condition): sweep for sweep in sweeps}
+    by_name = {(sweep.source, sweep.condition): sweep for sweep in sweeps}
     for sweep in sweeps:
-        condition = Condition.parse(sweep.condition)
-        grey = found.get((sweep.source, str(replace(condition, grey=True))))
-        if not condition.grey and grey is not None:
+        grey = by_name.get((sweep.source, replace(sweep.condition, grey=True)))
+        if not sweep.condition.grey and grey is not None:
             yield sweep, grey
 
 
-def compare_grey(coloured, grey):
+def compare_grey(coloured: FinishedSweep, grey: FinishedSweep) -> pd.DataFrame:
     """Compare two sweeps cell by cell.
 
     Returns:
-        Frame with a row a common cell and target: source, condition (the coloured one), attack, strength, target, films, the
-        films seen rightly (or taken for the class aimed at) under coloured and under grey perturbations, and under one of
-        the two only, difference_points (grey minus coloured) with its interval,
-        p of McNemar's exact test, holm_p (over the table), told_apart,
-        and both counts in per cent with the Wilson 95 % interval.
+        Frame, one row per cell that both have and target:
+            source, condition (the coloured one), attack, strength, target, films
+            correct_coloured, correct_grey                       films right, in per cent too, with Wilson intervals; with
+            (reached_..., attackable)                            an aim films taken for it
+            only_coloured, only_grey, difference_points, ...     grey minus coloured; see `compare_hits`
+            p, holm_p, told_apart                                exact McNemar; after Holm over the frame
     """
     count, among = coloured.counted
     rows = []
@@ -44,8 +66,7 @@ def compare_grey(coloured, grey):
             hits, grey_hits = coloured.hits(cell[target]), grey.hits(other[target])
             rows.append(
                 {
-                    "source": coloured.source,
-                    "condition": coloured.condition,
+                    **coloured.keys,
                     "attack": attack,
                     "strength": strength,
                     "target": target,
@@ -63,31 +84,26 @@ def compare_grey(coloured, grey):
     return coloured.with_percent(coloured.with_percent(compared, "_coloured"), "_grey")
 
 
-def grey_table(sweep, compared):
+def grey_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
     """Build the table of coloured against grey perturbations."""
     targets = ordered(compared["target"], sweep.targets)
     rows, bold = [], []
     for (attack, strength), part in compared.groupby(["attack", "strength"], sort=False):
-        found = part.set_index("target").reindex(targets)
-        rows.append(
-            [
-                ATTACKS[attack].title,
-                f"{strength:g}",
-                *(
-                    text
-                    for row in found.to_dict("records")
-                    for text in (
-                        *(percent(row[f"{sweep.effect}_percent_{kind}"]) for kind in ("coloured", "grey")),
-                        signed(row["difference_points"]),
-                    )
-                ),
-            ]
-        )
-        bold.append([False, False, *(mark for apart in found["told_apart"].eq(True) for mark in (False, False, apart))])
-    columns = [
-        ("", "Attack"),
-        ("", "Strength"),
-        *((starred(target, sweep.source), heading) for target in targets for heading in ("coloured", "grey", "difference")),
+        by_target = part.set_index("target").reindex(targets)
+        texts = [
+            text
+            for row in by_target.to_dict("records")
+            for text in (
+                *(percent(row[f"{sweep.effect}_percent_{way}"]) for way in ("coloured", "grey")),
+                signed(row["difference_points"]),
+            )
+        ]
+        rows.append([ATTACKS[attack].title, f"{strength:g}", *texts])
+        bold.append([False, False, *(mark for apart in by_target["told_apart"].eq(True) for mark in (False, False, apart))])
+    by_target = [
+        column
+        for target in targets
+        for column in numbers("coloured", "grey", "difference", group=starred(target, sweep.source))
     ]
     caption = (
         f"{sweep.effect.title()} (%) under coloured perturbations and under grey ones, equal in all channels, and the "
@@ -95,13 +111,13 @@ def grey_table(sweep, compared):
         f"same films (p below {ALPHA:g} after Holm's correction over {plural(len(compared), 'comparison')}). Counts "
         "and Wilson 95 % intervals stand in the CSV file."
     )
-    table = plain_table("grey" + sweep.suffix, "Grey perturbations", caption, compared, rows, columns)
-    return replace(table, bold=np.array(bold))
+    columns = (*words("Attack"), *numbers("Strength"), *by_target)
+    return Table("grey" + sweep.suffix, HEADING, caption, compared, columns, rows, np.array(bold), sweep.name)
 
 
 @matplotlib.rc_context(STYLE)
-def draw_grey(sweep, compared):
-    """Draw the accuracy under grey against that under coloured perturbations, a panel a target, a mark a cell."""
+def draw_grey(sweep: FinishedSweep, compared: pd.DataFrame) -> Figure:
+    """Draw the accuracy under grey against that under coloured perturbations, one panel per target, one marker per cell."""
     targets = ordered(compared["target"], sweep.targets)
     figure = Figure(figsize=(WIDTH, 0.9 + 6.6 / max(3, len(targets))), layout="constrained")
     for axes, target in zip(figure.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0], targets):
@@ -130,7 +146,7 @@ def draw_grey(sweep, compared):
     return figure
 
 
-def grey_sentences(sweep, compared):
+def grey_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Sentence]:
     """Return the sentence on how much a grey perturbation costs each attack against the white-box model."""
     own = compared[compared["target"] == sweep.source]
     if own.empty:
@@ -142,21 +158,10 @@ def grey_sentences(sweep, compared):
     # A weaker attack leaves more films right, and takes fewer to a target.
     weaker = own["told_apart"] & (own["difference_points"] * (-1 if sweep.aim else 1) > 0)
     stronger = own["told_apart"] & ~weaker
-    return [
+    text = (
         f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
         f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey "
         f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two "
         f"cannot be told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."
-    ]
-
-
-def describe_grey(coloured, grey):
-    """Return what two sweeps say of grey perturbations, as `describe_effort`."""
-    compared = compare_grey(coloured, grey)
-    if compared.empty:
-        return [], {}, []
-    return (
-        [grey_table(coloured, compared)],
-        {"grey" + coloured.suffix: draw_grey(coloured, compared)},
-        grey_sentences(coloured, compared),
     )
+    return [Sentence(text, sweep.name)]

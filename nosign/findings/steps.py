@@ -1,68 +1,82 @@
-"""The theory measured: how far each step goes along the gradient, and how much of the predicted gain in loss happens.
+"""Steps and the gradient: how far each step goes along the gradient, and how much of the predicted gain happens.
 
 `attack.py` records both for every film and step; see `nosign.attacks.directions.step_effect`.
 """
+
+from __future__ import annotations
 
 import math
 
 import matplotlib
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nosign.attacks.catalogue import ATTACKS, Condition
-from nosign.errors import UserError
-from nosign.finished import twins
+from nosign.attacks.catalogue import ATTACKS
+from nosign.finished import FinishedSweep, Run, twins
+from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
-from nosign.output.table import plain_table
+from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, ordered, percent, plural
-from nosign.rows import ADVICE, STEPS, read_fields
+from nosign.rows import STEP_MEASURES, read_steps
 
-STEP_MEASURES = ("cosine", "predicted", "gained")
-# The same gains in the log-odds against the label; cross-entropy predicts next to nothing for a confident film.
-LOG_ODDS_MEASURES = ("predicted_log_odds", "gained_log_odds")
+HEADING = "Steps and the gradient"
 
 
-def read_steps(sweep):
-    """Average the record of every step over films.
+def describe(run: Run) -> Finding:
+    """Return cosine and gain of every attack's steps, of each sweep that has them on record."""
+    tables, drawings, sentences = [], [], []
+    for sweep in run.sweeps:
+        steps = average_steps(sweep)
+        if steps.empty:
+            continue
+        tables.append(steps_table(sweep, steps))
+        caption = (
+            "(a) Cosine between each step and the gradient where it began; (b) the gain in loss that happened against the one "
+            f"that the gradient predicts; {sweep.described}."
+        )
+        alt = "Left, cosine by step, one line per attack; right, one marker per cell beside the diagonal."
+        drawings.append(Drawing("theory" + sweep.suffix, HEADING, caption, alt, draw_steps(sweep, steps), sweep.name))
+        sentences += steps_sentences(sweep, steps)
+    return Finding("steps", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
+
+
+def average_steps(sweep: FinishedSweep) -> pd.DataFrame:
+    """Average the record of every step over films; what is not finite in a film does not count.
 
     Returns:
-        Frame with a row a cell and step: source, condition, attack, strength, step, cosine_mean (between step and gradient,
-        over the films where both are not zero), predicted_mean and gained_mean (loss), share_percent (gained of predicted;
-        NaN where none was predicted); no rows if no steps are on record. What is not finite in a film does not count.
+        Frame, one row per cell and step, no rows if no steps are on record:
+            source, condition, attack, strength, step
+            cosine_mean                              between step and gradient, where both are not zero
+            predicted_mean, gained_mean              gain in loss
+            share_percent                            gained of predicted; NaN where none was predicted
 
     Raises:
-        UserError: a file of steps is malformed.
+        nosign.errors.UserError: a file of steps is malformed.
     """
     frames = []
-    for (attack, strength), cell in sweep.paths.items():
-        path = cell.with_suffix(STEPS)
-        if not path.exists():
+    for (attack, strength), path in sweep.paths.items():
+        steps = read_steps(path, sweep.clean)
+        if steps is None:
             continue
-        frame = read_fields(path, ("film", "step", *STEP_MEASURES), ADVICE, empty=(*STEP_MEASURES, *LOG_ODDS_MEASURES))
-        films = frame.groupby("step")["film"]
-        if (
-            not (films.nunique().eq(len(sweep.clean)) & films.count().eq(len(sweep.clean))).all()
-            or not frame["film"].isin(sweep.clean["film"]).all()
-        ):
-            raise UserError(f"{path}: expected each of the {len(sweep.clean)} films of clean.csv once a step; {ADVICE}")
-        means = frame.groupby("step")[list(STEP_MEASURES)].mean().add_suffix("_mean").reset_index()
+        means = steps.groupby("step")[list(STEP_MEASURES)].mean().add_suffix("_mean").reset_index()
         means.insert(0, "strength", strength)
         means.insert(0, "attack", attack)
         frames.append(means.assign(share_percent=share_of(means["gained_mean"], means["predicted_mean"])))
     if not frames:
         return pd.DataFrame()
-    steps = pd.concat(frames, ignore_index=True).astype({"step": int})
-    steps.insert(0, "condition", sweep.condition)
-    steps.insert(0, "source", sweep.source)
-    return steps
+    joined = pd.concat(frames, ignore_index=True).astype({"step": int})
+    joined.insert(0, "condition", str(sweep.condition))
+    joined.insert(0, "source", sweep.source)
+    return joined
 
 
-def share_of(part, whole):
+def share_of(part: pd.Series, whole: pd.Series) -> pd.Series:
     """Return a part of a whole in per cent, NaN where there is no whole above 0."""
     return 100 * part / whole.where(whole > 0)
 
 
-def whole_attacks(steps):
+def whole_attacks(steps: pd.DataFrame) -> pd.DataFrame:
     """Return the steps' record by cell: mean and first and last cosine, and the gains of all steps summed.
 
     Returns:
@@ -79,60 +93,50 @@ def whole_attacks(steps):
     return found.assign(share_percent=share_of(found["gained"], found["predicted"])).reset_index()
 
 
-def theory_table(sweep, steps):
-    """Build the table of the theory measured; tidy by step, shown by cell."""
+def steps_table(sweep: FinishedSweep, steps: pd.DataFrame) -> Table:
+    """Build the table of cosine and gain; the frame by step, the grid by cell."""
     rows = [
         [
-            ATTACKS[row["attack"]].title,
-            f"{row['strength']:g}",
-            str(row["steps"]),
+            *(ATTACKS[row["attack"]].title, f"{row['strength']:g}", str(row["steps"])),
             *(
                 MISSING if math.isnan(row[column]) else f"{row[column]:.3f}"
                 for column in ("cosine_mean", "cosine_first", "cosine_last")
             ),
-            f"{row['predicted']:.3g}",
-            f"{row['gained']:.3g}",
-            percent(row["share_percent"]),
+            *(f"{row['predicted']:.3g}", f"{row['gained']:.3g}", percent(row["share_percent"])),
         ]
         for row in whole_attacks(steps).to_dict("records")
     ]
-    columns = [
-        ("", "Attack"),
-        ("", "Strength"),
-        ("", "Steps"),
-        ("Cosine", "mean"),
-        ("Cosine", "first step"),
-        ("Cosine", "last step"),
-        ("Gain in loss", "predicted"),
-        ("Gain in loss", "happened"),
-        ("Gain in loss", "share (%)"),
-    ]
-    grey = " (of colours, although steps are grey)" if Condition.parse(sweep.condition).grey else ""
+    columns = (
+        *words("Attack"),
+        *numbers("Strength", "Steps"),
+        *numbers("mean", "first step", "last step", group="Cosine"),
+        *numbers("predicted", "happened", "share (%)", group="Gain in loss"),
+    )
+    grey = " (of colours, although steps are grey)" if sweep.condition.grey else ""
     gain = f"fall of {sweep.source}'s loss for {sweep.aim}" if sweep.aim else f"gain in {sweep.source}'s loss"
     caption = (
-        f"The theory measured: cosine between the step taken, after projection and clipping, and the gradient{grey} "
-        f"where it began; {gain} a film, all steps together, that the gradient predicts to first order, and what "
-        f"happened; means over {sweep.described}."
+        f"Cosine between the step taken, after projection and clipping, and the gradient{grey} where it began; {gain} per "
+        f"film, all steps together, that the gradient predicts to first order, and what happened; means over {sweep.described}."
     )
-    return plain_table("theory" + sweep.suffix, "Theory", caption, steps, rows, columns)
+    return Table("theory" + sweep.suffix, HEADING, caption, steps, columns, rows, None, sweep.name)
 
 
 @matplotlib.rc_context(STYLE)
-def draw_theory(sweep, steps):
-    """Draw the cosine by step (left) and the gain that happened against the gain predicted, a mark a cell (right)."""
+def draw_steps(sweep: FinishedSweep, steps: pd.DataFrame) -> Figure:
+    """Draw the cosine by step (left) and the gain that happened against the gain predicted, one marker per cell (right)."""
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2)
     many = steps.groupby("attack")["step"].transform("max") > 1
-    shown = steps[many] if many.any() else steps
-    for name in ordered(shown["attack"], ATTACKS):
-        cosine = shown[shown["attack"] == name].groupby("step")["cosine_mean"].agg(["mean", "min", "max"])
+    several = steps[many] if many.any() else steps
+    for name in ordered(several["attack"], ATTACKS):
+        cosine = several[several["attack"] == name].groupby("step")["cosine_mean"].agg(["mean", "min", "max"])
         left.plot(cosine.index, cosine["mean"], **attack_style(name))
         draw_band(left, cosine.index, cosine["min"], cosine["max"], name)
     left.set(
         xlabel="(a) step",
         ylabel="cosine between step and gradient",
-        xticks=sorted(shown["step"].unique()),
-        ylim=(min(0, shown["cosine_mean"].min()), 1.03),
+        xticks=sorted(several["step"].unique()),
+        ylim=(min(0, several["cosine_mean"].min()), 1.03),
     )
     gains = whole_attacks(steps)
     drawable = gains[(gains["predicted"] > 0) & (gains["gained"] > 0)]
@@ -151,7 +155,7 @@ def draw_theory(sweep, steps):
     return figure
 
 
-def draw_diagonal(axes, gains):
+def draw_diagonal(axes: Axes, gains: pd.DataFrame) -> None:
     """Draw where the gain is what was predicted, and give a panel its logarithmic scales."""
     if gains.empty:
         return
@@ -161,7 +165,7 @@ def draw_diagonal(axes, gains):
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
 
 
-def theory_sentences(sweep, steps):
+def steps_sentences(sweep: FinishedSweep, steps: pd.DataFrame) -> list[Sentence]:
     """Return the sentence on cosine and gain of sign against no-sign attacks, over the strengths at which both ran."""
     cells = whole_attacks(steps).set_index(["attack", "strength"])
     pairs = list(twins(cells.index))
@@ -170,21 +174,14 @@ def theory_sentences(sweep, steps):
     found = [cells.loc[[pair[place] for pair in pairs]] for place in (0, 1)]
     cosines = [part["cosine_mean"].mean() for part in found]
     shares = [whole_percent(part["share_percent"].median()) for part in found]
-    return [
+    text = (
         f"{sweep.heading}: the mean cosine between step and gradient is {cosines[0]:.3f} under sign and {cosines[1]:.3f} "
         f"under no-sign attacks; of the gain in loss that the gradient predicts, {shares[0]} and {shares[1]} happened "
         f"(medians over {plural(len(pairs), 'pair')} of cells)."
-    ]
+    )
+    return [Sentence(text, sweep.name)]
 
 
-def whole_percent(share):
+def whole_percent(share: float) -> str:
     """Return a percentage without decimals, or a dash where there is none."""
     return MISSING if math.isnan(share) else f"{share:.0f} %"
-
-
-def describe_theory(sweep):
-    """Return what the steps of one sweep say, as `describe_effort`."""
-    steps = read_steps(sweep)
-    if steps.empty:
-        return [], {}, []
-    return ([theory_table(sweep, steps)], {"theory" + sweep.suffix: draw_theory(sweep, steps)}, theory_sentences(sweep, steps))

@@ -1,5 +1,7 @@
 """What storing adversarial films leaves of the attacks: rounding to fewer bits, and JPEG."""
 
+from __future__ import annotations
+
 from itertools import groupby
 from pathlib import Path
 
@@ -9,28 +11,48 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
-from nosign.findings.accuracy import with_share
-from nosign.finished import twins
+from nosign.finished import FinishedSweep, Run, twins, with_share
 from nosign.measures.storage import STORAGES
+from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
-from nosign.output.table import plain_table
+from nosign.output.table import Table, numbers, words
 from nosign.output.words import joined, ordered, percent
 from nosign.rows import CLEAN_STORED, STORED, models_in, read_by_word
 
+HEADING = "What storing leaves"
 STORED_PER_ROW = 3
 SHARE_INTERVAL = ("ci_low_share_percent", "ci_high_share_percent")
 
 
-def count_stored(sweep):
+def describe(run: Run) -> Finding:
+    """Return what storing leaves of each sweep's white-box attacks, and what it does to films before any attack."""
+    tables, drawings, sentences = [], [], []
+    for sweep in run.sweeps:
+        stored = count_stored(sweep)
+        if stored.empty or not (stored["target"] == sweep.source).any():
+            continue
+        tables.append(storing_table(sweep, stored))
+        caption = f"Share of the films turned white-box that are still turned after storing; {sweep.described}."
+        alt = "One panel per strength: share that survives by way of storing, one line per attack."
+        drawings.append(Drawing("storing" + sweep.suffix, HEADING, caption, alt, draw_storing(sweep, stored), sweep.name))
+        sentences += storing_sentences(sweep, stored)
+    clean = count_stored_clean(run.results, run.clean) if run.sweeps else None
+    if clean is not None:
+        tables.append(stored_clean_table(clean, run.films_are))
+    return Finding("storage", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
+
+
+def count_stored(sweep: FinishedSweep) -> pd.DataFrame:
     """Count what storing leaves of the attacks.
 
     Returns:
-        Frame with a row a cell, storage and target: source, condition, attack, strength, storage, target, films, the
-        films seen rightly (or taken for the class aimed at) after storing, turned (films that the attack turned before
-        storing: right on the clean film and wrong now, or newly taken for the aim), surviving (of these, still so after
-        storing), and the former and the latter in per cent with their Wilson 95 % intervals; turned_by_both and
-        surviving_of_both, the same of the films that the other attack of the pair turns too (NaN where it was not stored at
-        this strength). No rows if nothing was stored.
+        Frame, one row per cell, storage and target, no rows if nothing was stored:
+            source, condition, attack, strength, storage, target, films
+            correct, accuracy_percent             films right after storing, with the Wilson 95 % interval; with an aim
+            (reached, attackable, success_...)    films taken for it
+            turned, surviving, share_percent      films that the attack turned, and those still turned after storing
+            turned_by_both, surviving_of_both     the same of the films that the other attack of the pair turns too; NaN
+                                                  where it was not stored at this strength
 
     Raises:
         UserError: a file of predictions after storing is malformed.
@@ -51,8 +73,7 @@ def count_stored(sweep):
                 both = turned & sweep.turned(target, twin[target]) if target in twin else None
                 rows.append(
                     {
-                        "source": sweep.source,
-                        "condition": sweep.condition,
+                        **sweep.keys,
                         "attack": attack,
                         "strength": strength,
                         "storage": storage,
@@ -71,16 +92,18 @@ def count_stored(sweep):
     return with_share(sweep.with_percent(pd.DataFrame(rows)), "surviving", "turned", "share_percent", SHARE_INTERVAL)
 
 
-def count_stored_clean(results, clean):
+def count_stored_clean(results: Path, clean: pd.DataFrame) -> pd.DataFrame | None:
     """Count what storing alone does to clean films.
 
     Args:
         results: the results folder.
-        clean: what `records.read_clean` returned.
+        clean: frame of `nosign.rows.read_clean`.
 
     Returns:
-        Frame with a row a target and storage: target, storage, films, right_before, correct (after storing), fallen (right
-        before and wrong after), accuracy_percent and its Wilson 95 % interval; None if it is not on record.
+        Frame, one row per target and storage; None if it is not on record:
+            target, storage, films
+            right_before, correct, fallen     films right before, right after, and right before but wrong after
+            accuracy_percent                  after storing, with its Wilson 95 % interval
 
     Raises:
         UserError: the file is malformed.
@@ -105,48 +128,43 @@ def count_stored_clean(results, clean):
     return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
 
 
-def stored_clean_table(stored, films_are="test films"):
-    """Build the table of what storing alone does to clean films."""
+def stored_clean_table(stored: pd.DataFrame, films_are: str) -> Table:
+    """Build the table of what storing alone does to films before any attack."""
     storages = storages_in(stored)
     rows = []
     for target, part in stored.groupby("target", sort=False):
-        found = part.set_index("storage").loc[storages, ["correct", "fallen"]].to_numpy().ravel()
-        rows.append([target, str(part["right_before"].iloc[0]), *map(str, found)])
-    columns = [("", "Model"), ("", "Right before"), *((storage, name) for storage in storages for name in ("right", "fallen"))]
+        counts = part.set_index("storage").loc[storages, ["correct", "fallen"]].to_numpy().ravel()
+        rows.append([target, str(part["right_before"].iloc[0]), *map(str, counts)])
+    by_storage = [column for storage in storages for column in numbers("right", "fallen", group=storage)]
     caption = (
         f"What storing alone does to the {stored['films'].iloc[0]} {films_are}: films that a model gets right before and "
         "after storing, and how many of the former it gets wrong then. The control for what storing leaves of the "
         "attacks."
     )
-    return plain_table("storing-clean", "Storing clean films", caption, stored, rows, columns)
+    columns = (*words("Model"), *numbers("Right before"), *by_storage)
+    return Table("storing-clean", "Storing clean films", caption, stored, columns, rows)
 
 
-def storing_table(sweep, stored):
-    """Build the table of what storing leaves of the white-box attacks; tidy for all targets."""
+def storing_table(sweep: FinishedSweep, stored: pd.DataFrame) -> Table:
+    """Build the table of what storing leaves of the white-box attacks; the frame holds all targets."""
     own = stored[stored["target"] == sweep.source]
     storages = storages_in(stored)
     rows = []
     for (attack, strength), part in own.groupby(["attack", "strength"], sort=False):
-        found = part.set_index("storage")
-        rows.append(
-            [
-                ATTACKS[attack].title,
-                f"{strength:g}",
-                str(part["turned"].iloc[0]),
-                *(percent(found["share_percent"].get(storage)) for storage in storages),
-            ]
-        )
-    columns = [("", "Attack"), ("", "Strength"), ("", "Turned"), *(("Still turned (%) after", storage) for storage in storages)]
+        shares = part.set_index("storage")["share_percent"]
+        first = [ATTACKS[attack].title, f"{strength:g}", str(part["turned"].iloc[0])]
+        rows.append([*first, *(percent(shares.get(storage)) for storage in storages)])
+    columns = (*words("Attack"), *numbers("Strength", "Turned"), *numbers(*storages, group="Still turned (%) after"))
     turned = f"newly taken for {sweep.aim}" if sweep.aim else "right before it, wrong after it"
     caption = (
         f"What storing leaves of the attacks: the films that an attack turned for {sweep.source} ({turned}), and the "
         f"share of them that is still turned after the film was stored; {sweep.described}. Wilson 95 % intervals "
         "stand in the CSV file."
     )
-    return plain_table("storing" + sweep.suffix, "Storing", caption, stored, rows, columns)
+    return Table("storing" + sweep.suffix, "Storing", caption, stored, columns, rows, None, sweep.name)
 
 
-def storages_in(stored):
+def storages_in(stored: pd.DataFrame) -> list[str]:
     """Return the storages on record, more bits before fewer and JPEG last."""
     bits = [name for name in STORAGES if name.endswith("bits")]
     gentlest_first = sorted(bits, key=lambda name: -int(name.split()[0])) + [name for name in STORAGES if name not in bits]
@@ -154,7 +172,7 @@ def storages_in(stored):
 
 
 @matplotlib.rc_context(STYLE)
-def draw_storing(sweep, stored):
+def draw_storing(sweep: FinishedSweep, stored: pd.DataFrame) -> Figure:
     """Draw the share of the white-box attacks' successes that survives storing, a panel a strength."""
     stored, storages = stored[stored["target"] == sweep.source], storages_in(stored)
     strengths = sorted(stored["strength"].unique())
@@ -182,7 +200,7 @@ def draw_storing(sweep, stored):
     return figure
 
 
-def storing_sentences(sweep, stored):
+def storing_sentences(sweep: FinishedSweep, stored: pd.DataFrame) -> list[Sentence]:
     """Return the sentence on what storing leaves of sign and no-sign attacks, over the strengths at which both were stored."""
     own = stored[stored["target"] == sweep.source].set_index(["attack", "strength"]).sort_index()
     pairs = list(twins(own.index.unique()))
@@ -201,20 +219,9 @@ def storing_sentences(sweep, stored):
     }
     told = [f"{words} after {joined(list(storages))}" for words, storages in groupby(left, key=left.get)]
     sign, no_sign = sums[next(iter(sums))]
-    return [
+    text = (
         f"{sweep.heading}: of the {sign['turned']} / {no_sign['turned']} films that sign / no-sign attacks turned, and of "
         f"the {sign['turned_by_both']} that both turned, so many are still turned after storing: {joined(told)} (all stored "
         "strengths at which both ran, added up)."
-    ]
-
-
-def describe_storing(sweep):
-    """Return what storing leaves of one sweep, as `describe_effort`."""
-    stored = count_stored(sweep)
-    if stored.empty or not (stored["target"] == sweep.source).any():
-        return [], {}, []
-    return (
-        [storing_table(sweep, stored)],
-        {"storing" + sweep.suffix: draw_storing(sweep, stored)},
-        storing_sentences(sweep, stored),
     )
+    return [Sentence(text, sweep.name)]

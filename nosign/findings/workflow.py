@@ -1,5 +1,7 @@
 """Figure 1: the workflow."""
 
+from __future__ import annotations
+
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -7,8 +9,21 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from nosign.attacks.catalogue import ATTACKS, PAIRS
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
+from nosign.finished import Run
+from nosign.output.finding import Drawing, Finding
 from nosign.output.plot import DIRECTION_TINTS, GREY, PALE, SMALL_POINTS, STYLE, WIDTH
 from nosign.paper import HEAD_UNITS, PAPER_CONDITION
+
+HEADING = "The workflow"
+
+
+def describe(run: Run) -> Finding:
+    """Return Figure 1; it shows no number of the run."""
+    if run.classifiers is None:
+        return Finding("workflow", HEADING)
+    caption = "The workflow: four stages, from the raw films to tables and figures."
+    alt = "Four columns of boxes: films, classifiers, attacks, comparison."
+    return Finding("workflow", HEADING, (), (Drawing("figure1", "Figure 1", caption, alt, draw_workflow()),))
 
 
 def box(axes, x, y, width, height, text, colour):
@@ -82,7 +97,7 @@ def workflow_stages():
 
 
 @matplotlib.rc_context(STYLE)
-def draw_workflow():
+def draw_workflow() -> Figure:
     """Draw figure 1: the four stages from films to tables."""
     height, gap = 2.95, 0.18
     figure = Figure(figsize=(WIDTH, height))

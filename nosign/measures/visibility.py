@@ -149,7 +149,7 @@ def interpolated_boundaries(strengths, ratios):
 
     Args:
         strengths: float [strengths], ascending, above 0.
-        ratios: float [strengths, films], what `ratio_to_limit` returned.
+        ratios: float [strengths, films], see `ratio_to_limit`.
 
     Returns:
         (boundary float64 [films]; beyond int [films]: 1 where the film is still invisible at the largest strength, which
@@ -165,3 +165,13 @@ def interpolated_boundaries(strengths, ratios):
     share = below / (below - above)
     boundary[films] = strengths[high - 1] * (strengths[high] / strengths[high - 1]) ** share
     return boundary, np.where(first == 0, -1, np.where(first == len(strengths), 1, 0)), first - 1
+
+
+def ratio_to_limit(measured, criterion: str) -> np.ndarray:
+    """Return perturbations over a criterion's limit, float [films]: above 1 is visible.
+
+    Args:
+        measured: float [films], what cells record for the criterion; see `CRITERION_COLUMNS`.
+    """
+    measured = np.asarray(measured)
+    return (1 - measured) / (1 - SSIM_INVISIBLE) if criterion == "SSIM" else measured

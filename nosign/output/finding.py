@@ -4,18 +4,10 @@ A module of `nosign.findings` fills it; `nosign.output` writes and shows it, and
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from nosign.output.table import Table
-
-
-class SweepName(NamedTuple):
-    """Which sweep something is about: the source model whose gradients were followed, and the condition's folder name."""
-
-    source: str
-    condition: str
+from nosign.output.table import SweepName, Table
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,21 @@
 """What all figures share: size, colours, markers, panels, axes and how they are saved."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nosign.attacks.catalogue import ATTACKS, Condition, attack_pairs
+from nosign.attacks.catalogue import ATTACKS, attack_pairs
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.files import atomic_path
@@ -35,6 +41,7 @@ STYLE = {
 
 # Colours of Okabe and Ito (2008), distinct under every common colour blindness and in greyscale.
 DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00"}
+DIRECTION_MARKS = {"sign": "o", "no-sign": "s"}
 DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
 PALE = "#EAF3F9"
 ATTACK_MARKS = {
@@ -54,31 +61,10 @@ BAND_ALPHA = 0.15
 LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
 # How levels are drawn: accuracy on clean films, and that of guessing.
 CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
-FIGURE_CAPTIONS = {
-    "figure1": "The workflow, from films to tables",
-    "figure2": f"One film under {ATTACKS['fgnm'].title}",
-    "figure3": f"One film under {ATTACKS['pgdnm'].title}",
-    "figure4": "Accuracy against strength, sign and no-sign",
-    "transfer": "All sources against all targets",
-    "confusion": "Confusion matrices, clean and attacked",
-    "seeds": "Accuracy against strength over several runs",
-    "figure5": "Accuracy against four measures of effort",
-    "theory": "Steps and the gradient",
-    "boundary": "Where attacks become visible",
-    "storing": "What storing leaves of the attacks",
-    "grey": "Coloured and grey perturbations",
-}
 GREY = "#555555"
 
 
-def figure_caption(name):
-    """Return what a figure's file name stands for, in words; the name itself where `FIGURE_CAPTIONS` does not know it."""
-    word, _, condition = name.partition("-")
-    caption = FIGURE_CAPTIONS.get(word, word)
-    return f"{caption} ({condition})" if condition else caption
-
-
-def save_figure(figure, folder, name):
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write a figure as PNG (300 dpi) and PDF, without dates, so that equal figures have equal bytes.
 
     Returns:
@@ -92,7 +78,7 @@ def save_figure(figure, folder, name):
     return paths
 
 
-def save_figures(figures, folder):
+def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
     """Write a dict of figures by file name, on two processes; see `save_figure`.
 
     Returns:
@@ -103,63 +89,134 @@ def save_figures(figures, folder):
         return [path for paths in written for path in paths]
 
 
+@dataclass(frozen=True)
+class Lines:
+    """What `draw_lines` draws.
+
+    Attributes:
+        percent: frame with the columns attack, strength, target, and percent, low and high: the lines and their bands.
+        before: what each target's lines start from, films before the attacks in per cent, by target; it may lack targets.
+        source: model whose gradients were followed.
+        aim: class that the attacks aim at; None if the accuracy is drawn.
+        boundaries: frame with the columns attacks ("single-step" or "iterative"), direction, criterion, strength and bound
+            ("at least", "at most" or ""), marked below the panels; None or no rows for none.
+    """
+
+    percent: pd.DataFrame
+    before: pd.Series
+    source: str
+    aim: str | None = None
+    boundaries: pd.DataFrame | None = None
+
+
 @matplotlib.rc_context(STYLE)
-def draw_lines(shown, clean, note):
+def draw_lines(lines: Lines, note: str) -> Figure:
     """Draw a percentage against strength: a row of panels for single-step and one for iterative attacks.
 
     Args:
-        shown: frame of one source and condition with the columns source, condition, attack, strength, target, and shown,
-            low and high in per cent: the lines and their bands.
-        clean: what each target's lines start from, clean films in per cent, a series; it may lack targets.
         note: line at the foot.
 
     Returns:
-        The figure; its axes are labelled "single-step VGG16" and the like (`get_label`).
+        The figure; the axes of lines are labelled "single-step VGG16" and the like, those of boundaries "single-step
+        boundary VGG16" (`get_label`).
     """
-    source, targets = shown["source"].iloc[0], ordered(shown["target"], BACKBONES)
-    rows = [
-        (kind, part)
+    targets = ordered(lines.percent["target"], BACKBONES)
+    strips = [
+        (kind, of_kind, boundaries_of(lines, kind))
         for kind, iterative in (("single-step", False), ("iterative", True))
-        if not (part := shown[shown["attack"].isin(sum(attack_pairs(iterative), ()))]).empty
+        if not (of_kind := lines.percent[lines.percent["attack"].isin(sum(attack_pairs(iterative), ()))]).empty
     ]
-    figure = Figure(figsize=(WIDTH, 2.45 * len(rows)), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.03)
-    strips = np.atleast_1d(figure.subfigures(len(rows), 1, hspace=0.04))
-    aim = Condition.parse(shown["condition"].iloc[0]).target
-    measured = f"taken for {aim}" if aim else "accuracy"
-    for strip, (kind, part) in zip(strips, rows):
-        panels = strip.subplots(1, len(targets), sharex=True, sharey=True, squeeze=False)[0]
-        for axes, target in zip(panels, targets):
-            levels = {f"clean {clean[target]:.2f} %": (clean[target], CLEAN_LINE)} if target in clean else {}
-            levels |= {} if aim else {"chance": (100 / len(CLASSES), CHANCE_LINE)}
-            draw_panel(axes, part[part["target"] == target], levels)
-            axes.set_title(f"{starred(target, source)} ({'white' if target == source else 'black'}-box)")
-            axes.set(xlabel="strength", label=f"{kind} {target}")
-        scale_strengths(panels[0], part["strength"])
-        panels[0].set(ylim=(-2, 108), yticks=range(0, 101, 20), ylabel=f"{kind} attacks\n{measured} (%)")
-        handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels())}
-        strip.legend(
-            handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False, handlelength=3.2
-        )
+    heights = [2.45 + 0.75 * (not marks.empty) for _, _, marks in strips]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    figure.get_layout_engine().set(wspace=0.03, hspace=0.0, h_pad=0.03)
+    rows = np.atleast_1d(figure.subfigures(len(strips), 1, hspace=0.04, height_ratios=heights))
+    for strip, (kind, of_kind, marks) in zip(rows, strips):
+        draw_strip(strip, lines, kind, of_kind, marks, targets)
     figure.supxlabel(note, fontsize=SMALL_POINTS)
     return figure
 
 
-def draw_panel(axes, shown, levels):
+def boundaries_of(lines: Lines, kind: str) -> pd.DataFrame:
+    """Return the rows of `Lines.boundaries` that belong to one kind of attack; controls have none."""
+    if lines.boundaries is None or lines.boundaries.empty:
+        return pd.DataFrame()
+    return lines.boundaries[lines.boundaries["attacks"] == kind]
+
+
+def draw_strip(strip: SubFigure, lines: Lines, kind: str, of_kind: pd.DataFrame, marks: pd.DataFrame, targets: list) -> None:
+    """Draw one row of panels, a panel per target, and below each the boundaries on the same axis of strengths."""
+    ratios = [1] if marks.empty else [1, 0.34]
+    grid = strip.subplots(len(ratios), len(targets), sharex=True, sharey="row", squeeze=False, height_ratios=ratios)
+    for axes, target in zip(grid[0], targets):
+        levels = {}
+        if target in lines.before:
+            levels[f"clean {lines.before[target]:.2f} %"] = (lines.before[target], CLEAN_LINE)
+        if not lines.aim:
+            levels["chance"] = (100 / len(CLASSES), CHANCE_LINE)
+        draw_panel(axes, of_kind[of_kind["target"] == target], levels)
+        axes.set_title(f"{starred(target, lines.source)} ({'white' if target == lines.source else 'black'}-box)")
+        axes.set(label=f"{kind} {target}")
+    measured = f"taken for {lines.aim}" if lines.aim else "accuracy"
+    grid[0, 0].set(ylim=(-2, 108), yticks=range(0, 101, 20), ylabel=f"{kind} attacks\n{measured} (%)")
+    scale_strengths(grid[0, 0], of_kind["strength"])
+    if not marks.empty:
+        for axes, target in zip(grid[1], targets):
+            axes.set(label=f"{kind} boundary {target}")
+            draw_boundary_marks(axes, marks)
+        grid[1, 0].set_ylabel("invisible\nup to", rotation=0, ha="right", va="center", fontsize=SMALL_POINTS)
+    for axes in grid[-1]:
+        axes.set_xlabel("strength")
+    handles = {label: line for axes in grid[0] for line, label in zip(*axes.get_legend_handles_labels())}
+    strip.legend(
+        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False, handlelength=3.2
+    )
+
+
+def draw_boundary_marks(axes: Axes, marks: pd.DataFrame) -> None:
+    """Mark the strengths up to which perturbations are invisible: one line per criterion, one marker per direction.
+
+    Args:
+        marks: rows of `Lines.boundaries` of one kind of attack. A marker is hollow where the strength is a bound only; what
+            lies outside the axis is marked at its edge by an arrowhead.
+    """
+    criteria = list(dict.fromkeys(marks["criterion"]))
+    low, high = axes.get_xlim()
+    for row in marks.itertuples():
+        inside = low <= row.strength <= high
+        marker = DIRECTION_MARKS[row.direction] if inside else "<" if row.strength < low else ">"
+        axes.plot(
+            min(max(row.strength, low), high),
+            criteria.index(row.criterion),
+            linestyle="none",
+            marker=marker,
+            markersize=4.2,
+            color=DIRECTION_COLOURS[row.direction],
+            markerfacecolor="white" if row.bound else DIRECTION_COLOURS[row.direction],
+            clip_on=False,
+            zorder=3,
+        )
+    axes.set_ylim(len(criteria) - 0.5, -0.5)
+    axes.set_yticks(range(len(criteria)), criteria)
+    axes.tick_params(axis="y", length=0)
+    finish_panel(axes)
+    axes.set_xlim(low, high)
+
+
+def draw_panel(axes: Axes, lines: pd.DataFrame, levels: dict) -> None:
     """Draw one target model's lines and bands, one an attack, and levels across.
 
     Args:
-        shown: this target's rows of what `draw_lines` takes.
+        lines: this target's rows of `Lines.percent`.
         levels: dict from a level's label to the level in per cent and its style of line.
     """
-    for name in ordered(shown["attack"], ATTACKS):
-        line = shown[shown["attack"] == name].sort_values("strength")
-        marker, linestyle = ATTACK_MARKS[name]
+    for name in ordered(lines["attack"], ATTACKS):
+        line = lines[lines["attack"] == name].sort_values("strength")
+        marker, linestyle = marks_of(name)
         colour = attack_colour(name)
         draw_band(axes, line["strength"], line["low"], line["high"], name)
         axes.plot(
             line["strength"],
-            line["shown"],
+            line["percent"],
             marker=marker,
             linestyle=linestyle,
             linewidth=1.2,
@@ -171,11 +228,11 @@ def draw_panel(axes, shown, levels):
             markerfacecolor="white" if ATTACKS[name].random_start else None,
         )
     for text, (level, linestyle) in levels.items():
-        draw_level(axes, level, text, linestyle, *clearer_place(shown, level))
+        draw_level(axes, level, text, linestyle, *clearer_place(lines, level))
     finish_panel(axes, "y")
 
 
-def draw_band(axes, x, low, high, attack):
+def draw_band(axes: Axes, x, low, high, attack: str) -> None:
     """Draw an interval around an attack's line in its colour: a band, or a bar where the line is a single point."""
     colour = attack_colour(attack)
     if len(x) == 1:
@@ -184,7 +241,7 @@ def draw_band(axes, x, low, high, attack):
         axes.fill_between(x, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0, zorder=2)
 
 
-def draw_level(axes, level, text, linestyle, side="right", above=True):
+def draw_level(axes: Axes, level: float, text: str, linestyle, side: str = "right", above: bool = True) -> None:
     """Draw a level in per cent with its label at one side ("left" or "right") and above or below it."""
     axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
     axes.annotate(
@@ -200,24 +257,24 @@ def draw_level(axes, level, text, linestyle, side="right", above=True):
     )
 
 
-def clearer_place(cells, level):
-    """Return where a label beside a level in per cent is farthest from the attacks' lines: "left" or "right", and if above."""
-    ends = {"left": cells["strength"].min(), "right": cells["strength"].max()}
+def clearer_place(lines: pd.DataFrame, level: float) -> tuple[str, bool]:
+    """Return where a label beside a level in per cent is farthest from the lines of `Lines.percent`: "left" or "right", and if above."""
+    ends = {"left": lines["strength"].min(), "right": lines["strength"].max()}
     places = [(side, above) for above in (True, False) for side in ends]
 
     def distance(place):
         middle = level + (4 if place[1] else -4)  # half the height of a label
-        return (cells["shown"] - middle).abs()[cells["strength"] == ends[place[0]]].min()
+        return (lines["percent"] - middle).abs()[lines["strength"] == ends[place[0]]].min()
 
     return max(places, key=distance)
 
 
-def short_number(value, _):
+def short_number(value: float, _) -> str:
     """Return a tick's number without needless zeros."""
     return f"{value:g}"
 
 
-def scale_strengths(axes, strengths):
+def scale_strengths(axes: Axes, strengths: pd.Series) -> None:
     """Give a row of panels a logarithmic strength axis with plain numbers, linear near 0 if strength 0 was run."""
     positive = strengths[strengths > 0]
     if (strengths == 0).any():
@@ -235,14 +292,19 @@ def scale_strengths(axes, strengths):
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def attack_colour(name):
+def marks_of(name: str) -> tuple:
+    """Return an attack's marker and style of line; an attack without a row of its own gets plain ones."""
+    return ATTACK_MARKS.get(name, ("h", "-"))
+
+
+def attack_colour(name: str) -> str:
     """Return an attack's colour: that of its direction, or grey for a control."""
     return GREY if ATTACKS[name].control else DIRECTION_COLOURS[ATTACKS[name].direction]
 
 
-def attack_style(name):
+def attack_style(name: str) -> dict:
     """Return how an attack is drawn where single-step and iterative attacks share a panel: only these are filled."""
-    marker, linestyle = ATTACK_MARKS[name]
+    marker, linestyle = marks_of(name)
     attack = ATTACKS[name]
     return {
         "marker": marker,
@@ -256,14 +318,14 @@ def attack_style(name):
     }
 
 
-def finish_panel(axes, across="both"):
+def finish_panel(axes: Axes, across: str = "both") -> None:
     """Give a panel its pale grid, across "x", "y" or "both", and take the frame's upper and right edge away."""
     axes.grid(axis=across, linewidth=0.3, color="#DDDDDD")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def add_legend(figure, attacks, lines=True):
+def add_legend(figure: Figure, attacks, lines: bool = True) -> None:
     """Put one legend of some attacks above a figure's panels; with `lines`, or their markers only."""
     styles = [attack_style(name) | ({} if lines else {"linestyle": "none"}) for name in ordered(attacks, ATTACKS)]
     figure.legend(

@@ -1,7 +1,10 @@
 """Tables in their two forms, rows for programs and a grid for readers, written as CSV, Markdown and LaTeX."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -27,6 +30,37 @@ LATEX_SPECIALS = str.maketrans(
 LATEX_ROWS = 40  # of a float in \footnotesize; a longer one would not fit on a page with its caption
 
 
+class SweepName(NamedTuple):
+    """Which sweep something is about: the source model whose gradients were followed, and the condition's folder name."""
+
+    source: str
+    condition: str
+
+
+class Column(NamedTuple):
+    """A column of a table's grid.
+
+    Attributes:
+        heading: over the column.
+        group: heading over several neighbouring columns, "" for none.
+        align: "left" for words, "right" for numbers.
+    """
+
+    heading: str
+    group: str = ""
+    align: str = "right"
+
+
+def words(*headings: str, group: str = "") -> tuple[Column, ...]:
+    """Return columns of words, aligned to the left."""
+    return tuple(Column(heading, group, "left") for heading in headings)
+
+
+def numbers(*headings: str, group: str = "") -> tuple[Column, ...]:
+    """Return columns of numbers, aligned to the right."""
+    return tuple(Column(heading, group) for heading in headings)
+
+
 @dataclass(frozen=True)
 class Table:
     """A table in its two forms: tidy rows for programs, a laid-out grid for readers.
@@ -35,59 +69,65 @@ class Table:
         name: file name without ending.
         title: as in "Table II".
         caption: plain text, sentences.
-        tidy: pandas frame, one row an observation, numbers at full precision.
-        shown: pandas frame of str; a column's name is (group, heading), group "" for none.
-        bold: bool [rows, columns], which entries of `shown` are set in bold.
+        frame: pandas frame, one row per observation, numbers at full precision.
+        columns: `Column` of each column of the grid.
+        rows: the grid, a list of rows of str.
+        bold: bool [rows, columns], which entries of the grid are set in bold; None for none.
+        sweep: what it is about; None where it is about no single sweep.
     """
 
     name: str
     title: str
     caption: str
-    tidy: pd.DataFrame
-    shown: pd.DataFrame
-    bold: np.ndarray
+    frame: pd.DataFrame
+    columns: tuple[Column, ...]
+    rows: list[list[str]]
+    bold: np.ndarray | None = None
+    sweep: SweepName | None = None
+
+    @property
+    def marks(self) -> np.ndarray:
+        """Which entries are set in bold, bool [rows, columns]."""
+        return np.zeros((len(self.rows), len(self.columns)), bool) if self.bold is None else self.bold
 
 
-def plain_table(name, title, caption, tidy, shown, columns):
-    """Return a `Table` without bold; `shown` is a list of rows of str, `columns` a list of (group, heading)."""
-    shown = pd.DataFrame(shown, columns=pd.MultiIndex.from_tuples(columns))
-    return Table(name, title, caption, tidy, shown, np.zeros(shown.shape, dtype=bool))
+def bold_last(rows: list[list[str]], which) -> np.ndarray:
+    """Return `Table.bold` with the last column of some rows set in bold."""
+    bold = np.zeros((len(rows), len(rows[0])), bool)
+    bold[:, -1] = which
+    return bold
 
 
-def to_markdown(table):
+def to_markdown(table: Table) -> str:
     """Return a table as GitHub-flavoured Markdown, its title and caption above it."""
-    headings = [" ".join(filter(None, column)) for column in table.shown.columns]
+    headings = [" ".join(filter(None, (column.group, column.heading))) for column in table.columns]
     rows = [
         [f"**{text}**" if marked else text for text, marked in zip(texts, marks)]
-        for texts, marks in zip(table.shown.to_numpy(), table.bold)
+        for texts, marks in zip(table.rows, table.marks)
     ]
-    grid = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=alignments(table))
+    aligned = [column.align for column in table.columns]
+    grid = tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=aligned)
     return f"**{table.title}.** {table.caption}\n\n{grid}\n"
 
 
-def alignments(table):
-    """Return "left" or "right" for each column: numbers to the right, names and notes to the left."""
-    words = ("Model", "Quantity", "Note", "Attack", "Source", "Pair", "Measure", "Criterion", "Target", "True class", "Verdict")
-    return ["left" if heading in words else "right" for _, heading in table.shown.columns]
-
-
-def escape_latex(text):
+def escape_latex(text: str) -> str:
     """Return plain text with LaTeX's special characters escaped."""
     return text.translate(LATEX_SPECIALS)
 
 
-def to_latex(table):
+def to_latex(table: Table) -> str:
     """Return a table as LaTeX floats over both columns of a page, each of `LATEX_ROWS` rows at most.
 
     It needs the package booktabs.
     """
-    shown = table.shown.map(escape_latex)
-    shown.columns = pd.MultiIndex.from_tuples([tuple(map(escape_latex, column)) for column in shown.columns])
-    parts = np.array_split(np.arange(len(shown)), max(1, -(-len(shown) // LATEX_ROWS)))
+    headings = [(escape_latex(column.group), escape_latex(column.heading)) for column in table.columns]
+    texts = [[escape_latex(text) for text in row] for row in table.rows]
+    grid = pd.DataFrame(texts, columns=pd.MultiIndex.from_tuples(headings))
+    parts = np.array_split(np.arange(len(grid)), max(1, -(-len(grid) // LATEX_ROWS)))
     floats = []
     for number, rows in enumerate(parts, start=1):
-        marks = np.where(table.bold[rows], "textbf:--rwrap;", "")
-        style = shown.iloc[rows].style.hide(axis="index").apply(lambda _: marks, axis=None)
+        marks = np.where(table.marks[rows], "textbf:--rwrap;", "")
+        style = grid.iloc[rows].style.hide(axis="index").apply(lambda _, marks=marks: marks, axis=None)
         style.set_table_styles([{"selector": "footnotesize", "props": ":;"}])  # Table III is too wide at 10 pt
         part = f" Part {number} of {len(parts)}." if len(parts) > 1 else ""
         floats.append(
@@ -97,7 +137,7 @@ def to_latex(table):
                 position_float="centering",
                 hrules=True,
                 multicol_align="c",
-                column_format="".join(side[0] for side in alignments(table)),
+                column_format="".join(column.align[0] for column in table.columns),
                 caption=escape_latex(table.caption + part),
                 label=f"tab:{table.name}" + (f"-{number}" if number > 1 else ""),
             )
@@ -105,34 +145,10 @@ def to_latex(table):
     return "\n".join(floats)
 
 
-def write_table(folder, table):
-    """Write a table as CSV, Markdown and LaTeX.
-
-    Returns:
-        The three paths.
-    """
+def write_table(folder: Path, table: Table) -> list[Path]:
+    """Write a table as CSV, Markdown and LaTeX; returns the three paths."""
     paths = [Path(folder) / f"{table.name}.{ending}" for ending in ("csv", "md", "tex")]
-    write_csv(paths[0], table.tidy, float_format="%.10g")
+    write_csv(paths[0], table.frame, float_format="%.10g")
     write_text(paths[1], to_markdown(table))
     write_text(paths[2], to_latex(table))
-    return paths
-
-
-def write_summary(folder, sentences, counts):
-    """Write the generated sentences as `summary.md`, and the counts behind those of the tests as `summary.csv`.
-
-    Args:
-        folder: `tables/`.
-        sentences: list of (heading, list of str).
-        counts: what `statistics.summarise` returned; None if there are no tests behind the sentences.
-
-    Returns:
-        The paths.
-    """
-    paths = [Path(folder) / "summary.md"]
-    groups = [f"## {heading}\n\n" + "".join(f"- {line}\n" for line in lines) for heading, lines in sentences]
-    write_text(paths[0], "\n".join(groups))
-    if counts is not None:
-        paths.append(Path(folder) / "summary.csv")
-        write_csv(paths[1], counts)
     return paths

@@ -5,7 +5,7 @@ import numpy as np
 from nosign.statistics.intervals import paired_interval
 
 
-def mcnemar_p(only_first, only_second):
+def mcnemar_p(only_first: int, only_second: int) -> float:
     """Return the two-sided p of McNemar's exact test (1947, doi:10.1007/BF02295996).
 
     Args:
@@ -17,7 +17,7 @@ def mcnemar_p(only_first, only_second):
     return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
 
 
-def compare_hits(first, second, names):
+def compare_hits(first: np.ndarray, second: np.ndarray, names: tuple[str, str]) -> dict:
     """Compare two yes/no results on the same films.
 
     Args:

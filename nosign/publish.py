@@ -1,0 +1,154 @@
+"""Writes what a run gives: tables, figures, summary and report, with a manifest; removes what went stale."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from nosign import rows
+from nosign.attacks.catalogue import ATTACKS, attack_pairs
+from nosign.files import sha256_of_file
+from nosign.findings import FINDINGS
+from nosign.findings.examples import FIGURES
+from nosign.finished import Run
+from nosign.manifest import read_manifest, write_manifest
+from nosign.output.finding import Finding
+from nosign.output.plot import save_figures
+from nosign.output.report.page import write_report
+from nosign.output.summary import write_summary
+from nosign.output.table import write_table
+from nosign.output.words import percent
+from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
+
+
+def publish_all(run: Run, out: Path) -> None:
+    """Write what a results folder gives, and first what each run with other seeds below it gives.
+
+    Args:
+        run: the folder's own run, and the runs below it.
+        out: where `tables/`, `figures/` and `report.html` go; those of the runs below in folders of their names.
+    """
+    started, written, removed = time.time(), [], []
+    for seed in run.seeds:
+        print(f"{seed.results}:")
+        made, gone = publish(seed, out / seed.results.name, started)
+        written, removed = written + made, removed + gone
+    made, gone = publish(run, out, started, written)
+    for path in removed + gone:
+        print(f"removed {path}: nothing to make it from any more")
+    for path in written + made:
+        print(path)
+
+
+def publish(run: Run, out: Path, started: float, elsewhere: Iterable[Path] = ()) -> tuple[list[Path], list[Path]]:
+    """Write what one folder gets and its manifest, and remove what went stale.
+
+    Args:
+        out: the folder; `tables/`, `figures/` and `report.html` are written there.
+        started: when the command began, as `time.time()`.
+        elsewhere: paths written below the folders of seeds; the manifest lists them too, so that they can go stale.
+
+    Returns:
+        (written paths, removed paths).
+    """
+    findings = [finding for finding in (module.describe(run) for module in FINDINGS) if finding]
+    print_missing(run)
+    print_table_two(run)
+    tables = out / "tables"
+    written = [path for finding in findings for table in finding.tables for path in write_table(tables, table)]
+    drawings = [drawing for finding in findings for drawing in finding.drawings]
+    written += save_figures({drawing.name: drawing.figure for drawing in drawings}, out / "figures")
+    written.append(write_summary(tables / "summary.md", findings))
+    written.append(write_report(out / "report.html", folders_of(run), findings))
+    print_answer(findings, tables / "summary.md")
+    removed = remove_stale(tables, [*written, *elsewhere])
+    runs = [one for one in (run, *run.seeds) if one.sweeps]
+    write_manifest(
+        tables,
+        stage="data_figure.py",
+        settings={"results": str(run.results), "models": str(run.models)},
+        started=started,
+        inputs=[path for one in runs for path in one.files],
+        outputs=[*elsewhere, *written],
+    )
+    return written, removed
+
+
+def folders_of(run: Run) -> dict[str, tuple[Path, Path]]:
+    """Return the folders (results, models) behind a report, by the run's name, "" for the folder's own."""
+    own = {"": (run.results, run.models)} if run.sweeps else {}
+    return own | {seed.results.name: (seed.results, seed.models) for seed in run.seeds}
+
+
+def remove_stale(folder: Path, written: Iterable[Path]) -> list[Path]:
+    """Remove tables and figures that an earlier command wrote and that this one, from other rows, did not.
+
+    Args:
+        folder: `tables/`, whose manifest lists what the earlier command wrote.
+        written: this command's paths.
+
+    Returns:
+        The removed paths; files that somebody has changed since are kept.
+    """
+    kept, removed = {path.resolve() for path in written}, []
+    for name, digest in (read_manifest(folder) or {}).get("outputs", {}).items():
+        path = (folder / name).resolve()
+        if path not in kept and path.is_file() and sha256_of_file(path) == digest:
+            path.unlink()
+            removed.append(path)
+    return removed
+
+
+def missing_cells(run: Run) -> dict[str, list[float]]:
+    """List the cells that full results would add to those there.
+
+    Full results have, for every sweep, all attacks at the paper's strengths and at those found beside them.
+
+    Returns:
+        Dict from "SOURCE/CONDITION/ATTACK" to the ascending list of absent strengths; complete attacks are left out.
+    """
+    missing = {}
+    for sweep in run.sweeps:
+        names = {name for name, _ in sweep.cells}
+        for attack in (attack for attack in ATTACKS.values() if attack.name in (*PAPER_ATTACKS, *names)):
+            alike = {name for pair in attack_pairs(attack.iterative) for name in pair}
+            paper = ITERATIVE_STRENGTHS if attack.iterative else SINGLE_STEP_STRENGTHS
+            wanted = {*paper, *(strength for name, strength in sweep.cells if name in alike)}
+            if absent := sorted(wanted - {strength for name, strength in sweep.cells if name == attack.name}):
+                missing["/".join([*sweep.name, attack.name])] = absent
+    return missing
+
+
+def print_missing(run: Run) -> None:
+    """Say which cells and examples of full results are not there."""
+    for attack, absent in missing_cells(run).items():
+        print(f"not run: {attack}: {' '.join(f'{strength:g}' for strength in absent)}")
+    for attack, number in FIGURES.items() if run.sweeps else ():
+        if not rows.example_path(run.results, attack).is_file():
+            print(f"not made: examples/{attack}.npz, so Figure {number} is skipped")
+
+
+def print_table_two(run: Run) -> None:
+    """Print the white-box accuracies of Table II."""
+    from tabulate import tabulate
+
+    pairs = attack_pairs(iterative=False)
+    for sweep in run.sweeps:
+        counts = run.of(run.counts, sweep)
+        own = counts[counts["white_box"] & counts["attack"].isin(sum(pairs, ()))]
+        if own.empty:
+            continue
+        grid = own.pivot(index="strength", columns="attack", values="accuracy_percent")
+        grid = grid.reindex(columns=[attack for pair in pairs for attack in pair])
+        lines = [[f"{strength:g}", *map(percent, shares)] for strength, shares in zip(grid.index, grid.to_numpy())]
+        headings = ["strength", *(ATTACKS[attack].title for attack in grid.columns)]
+        films, condition = own["films"].iloc[0], sweep.condition
+        print(f"\nTable II, white-box: accuracy (%) of {sweep.source} on {films} films, condition '{condition}'")
+        print(tabulate(lines, headings, disable_numparse=True, stralign="right"))
+
+
+def print_answer(findings: list[Finding], summary: Path) -> None:
+    """Print the sentences that answer the question, and where more of them are."""
+    answers = [sentence.text for finding in findings for sentence in finding.sentences if sentence.answer]
+    print("", *answers, f"more of this: {summary}", "", sep="\n")
