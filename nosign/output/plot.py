@@ -186,10 +186,10 @@ def draw_boundary_marks(axes: Axes, marks: pd.DataFrame) -> None:
         marker = DIRECTION_MARKS[row.direction] if inside else "<" if row.strength < low else ">"
         axes.plot(
             min(max(row.strength, low), high),
-            criteria.index(row.criterion),
+            criteria.index(row.criterion) + (0.17 if row.direction == "no-sign" else -0.17),  # so that neither hides the other
             linestyle="none",
             marker=marker,
-            markersize=4.2,
+            markersize=3.8,
             color=DIRECTION_COLOURS[row.direction],
             markerfacecolor="white" if row.bound else DIRECTION_COLOURS[row.direction],
             clip_on=False,
