@@ -1,6 +1,9 @@
 """Opens the prepared films of `data/`: which classes there are, which film is in which split, and their pixels."""
 
+from __future__ import annotations
+
 import csv
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +71,7 @@ class FilmSet:
         )
 
 
-def whole_batches(films, batch):
+def whole_batches(films: int, batch: int) -> Iterator[tuple[int, int, np.ndarray]]:
     """Yield (start, stop, positions [batch]) of batches of one length.
 
     A short last one is filled up with its last film: another shape would be compiled anew.
@@ -78,7 +81,7 @@ def whole_batches(films, batch):
         yield start, stop, np.minimum(np.arange(start, start + batch), stop - 1)
 
 
-def prefetched(batches):
+def prefetched(batches: Iterable) -> Iterator:
     """Yield what an iterator yields; the next item is prepared in a thread while this one is used."""
     batches, end = iter(batches), object()
     with ThreadPoolExecutor(1) as pool:
@@ -88,7 +91,7 @@ def prefetched(batches):
             yield batch
 
 
-def read_index(folder):
+def read_index(folder: str | Path) -> list[dict]:
     """Return the rows of `index.csv` as a list of dicts by the names in `INDEX_COLUMNS`.
 
     Where the file has no groups, each film's group is its patient.
@@ -119,7 +122,7 @@ def read_index(folder):
     return [{column: row[column] for column in INDEX_COLUMNS} for row in rows]
 
 
-def running_numbers(ids):
+def running_numbers(ids: Iterable[str]) -> np.ndarray:
     """Number ids in the order in which they first appear, so that the index alone decides.
 
     Args:
@@ -132,7 +135,7 @@ def running_numbers(ids):
     return np.array([number_of.setdefault(name, len(number_of)) if name else -1 for name in ids], np.int64)
 
 
-def open_split(folder, split):
+def open_split(folder: str | Path, split: str) -> FilmSet:
     """Open the films of one split.
 
     Args:
@@ -159,7 +162,7 @@ def open_split(folder, split):
     )
 
 
-def open_images(folder, films):
+def open_images(folder: str | Path, films: int) -> np.ndarray:
     """Open `images.npy` memory-mapped: uint8 [films, size, size, 3].
 
     Raises:

@@ -1,5 +1,7 @@
 """The one exception for mistakes that a user can mend, and the one warning about an attack."""
 
+from __future__ import annotations
+
 import sys
 import warnings
 
@@ -15,7 +17,7 @@ class AttackWarning(UserWarning):
     """Something about an attack that its result alone would not show."""
 
 
-def warn(message):
+def warn(message: str) -> None:
     """Warn with an `AttackWarning` at the line outside this package that called it."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == __package__:

@@ -1,12 +1,16 @@
 """Writes files whole: to a temporary name, then into place. Hashes and locks them."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
 import os
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 from nosign.errors import UserError
 
@@ -23,7 +27,7 @@ LOCK_POLL_SECONDS = 0.02
 
 
 @contextlib.contextmanager
-def atomic_path(path):
+def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it into place only if the block succeeds.
 
     The temporary name keeps the endings, because some writers choose the format by it.
@@ -38,7 +42,7 @@ def atomic_path(path):
         temporary.unlink(missing_ok=True)
 
 
-def reserve(file, length):
+def reserve(file: BinaryIO, length: int) -> None:
     """Make an open binary file `length` bytes long and take its space from the disk now.
 
     Whoever writes into a mapped file without space on the disk is killed by the system, without a message. Where the
@@ -57,7 +61,7 @@ def reserve(file, length):
         write_zeros(file, length)
 
 
-def write_zeros(file, length):
+def write_zeros(file: BinaryIO, length: int) -> None:
     """Write zeros at the end of an open binary file until it is `length` bytes long."""
     missing = length - file.seek(0, os.SEEK_END)
     while missing > 0:
@@ -65,18 +69,18 @@ def write_zeros(file, length):
     file.flush()
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Write a UTF-8 text file atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_csv(path, frame, **options):
+def write_csv(path: str | Path, frame, **options) -> None:
     """Write a pandas frame as CSV atomically, without its index."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n", **options))
 
 
-def sha256_of_file(path):
+def sha256_of_file(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -85,7 +89,7 @@ def sha256_of_file(path):
     return digest.hexdigest()
 
 
-def sha256_of_model(path):
+def sha256_of_model(path: str | Path) -> str:
     """Return the SHA-256 of a `.keras` file's weights.
 
     The file is a zip archive that carries its own date, so two saves of one model differ in bytes; the weights do not.
@@ -103,7 +107,7 @@ def sha256_of_model(path):
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: str | Path) -> Iterator[None]:
     """Let one process at a time change a folder's shared files; the others wait."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -111,7 +115,7 @@ def locked(folder):
         yield
 
 
-def lock(file):
+def lock(file: TextIO) -> bool:
     """Wait for an open file's lock, which closing gives back; return whether the system has such locks."""
     if fcntl is None:
         return False
@@ -125,7 +129,7 @@ def lock(file):
 
 
 @contextlib.contextmanager
-def sole_file(path):
+def sole_file(path: Path) -> Iterator[None]:
     """Wait until no other process has a file, and have it: a lock for file systems without any."""
     seen, since = None, time.monotonic()
     while True:

@@ -1,5 +1,7 @@
 """The manifest of a folder: every command that made it, settings, commit, packages, device, seeds, hashes."""
 
+from __future__ import annotations
+
 import contextlib
 import importlib.metadata
 import json
@@ -74,7 +76,7 @@ def write_manifest(
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
-def commands_of(manifest):
+def commands_of(manifest: dict) -> list[dict]:
     """Return the commands that a manifest lists; one that was written before there was a list names its last in `argv`."""
     if "commands" in manifest:
         return manifest["commands"]
@@ -85,12 +87,12 @@ def commands_of(manifest):
     )
 
 
-def utc(seconds):
+def utc(seconds: float) -> str:
     """Return a time since the epoch as text, to the second."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
-def read_manifest(folder):
+def read_manifest(folder: str | Path) -> dict | None:
     """Return the manifest of a folder as a dict, or None where there is none.
 
     Raises:
@@ -108,7 +110,7 @@ def read_manifest(folder):
     return manifest
 
 
-def check_settings(folder, settings, advice):
+def check_settings(folder: str | Path, settings: dict, advice: str) -> dict | None:
     """Tell whether a folder holds this run's outputs.
 
     Args:
@@ -134,7 +136,7 @@ def check_settings(folder, settings, advice):
     return manifest
 
 
-def describe_differences(found, wanted):
+def describe_differences(found: dict, wanted: dict) -> str:
     """Name the settings that differ: "seed 0 (now 1), ..."; an empty text if none does."""
     wanted = json.loads(json.dumps(wanted))
     return ", ".join(
@@ -144,13 +146,13 @@ def describe_differences(found, wanted):
     )
 
 
-def short(value, limit=60):
+def short(value, limit: int = 60) -> str:
     """Return a setting as text that fits into a line."""
     text = json.dumps(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
 
 
-def git_state():
+def git_state() -> dict | None:
     """Return the commit of this checkout and whether it has local changes; None outside a checkout."""
     folder = Path(__file__).resolve().parent.parent
 
@@ -164,7 +166,7 @@ def git_state():
         return None
 
 
-def package_versions():
+def package_versions() -> dict[str, str]:
     """Return the versions of the packages that the numbers may depend on, those that are installed."""
     versions = {}
     for name in PACKAGES:

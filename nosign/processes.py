@@ -1,14 +1,19 @@
 """Spreads work over processes where the system has any to give."""
 
+from __future__ import annotations
+
 import contextlib
 import multiprocessing
 import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 
 @contextlib.contextmanager
-def process_map(workers, *, chunksize=1, start=None, initializer=None):
+def process_map(
+    workers: int, *, chunksize: int = 1, start: str | None = None, initializer: Callable | None = None
+) -> Iterator[Callable]:
     """Give a `map` that spreads its calls over processes and keeps their order.
 
     Processes share semaphores, which need /dev/shm; some containers and sandboxes have none. There the built-in `map` is

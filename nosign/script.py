@@ -1,5 +1,7 @@
 """What the four scripts share: how they run, report a mistake, and flags that several of them have."""
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import itertools
@@ -9,6 +11,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from nosign.errors import AttackWarning, UserError
 LARGEST_SEED = 2**32 - 1
 
 
-def as_number(text):
+def as_number(text: str) -> float:
     """Return a word of the command line as a float, NaN where it is no number."""
     try:
         return float(text)
@@ -25,7 +28,7 @@ def as_number(text):
         return math.nan
 
 
-def whole_number(least, most=None):
+def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """Return a parser of whole numbers from `least` to `most` (None: no end), for argparse, which exits with 2."""
 
     def parse(text):
@@ -49,12 +52,12 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
         return action.help if without else super()._get_help_string(action)
 
 
-def seed_folder(parent, *seeds):
+def seed_folder(parent: str | Path, *seeds: int) -> Path:
     """Return where a run reads or writes below a folder: `seed-<d>` for films, `seed-<d>-<m>` for models and results."""
     return Path(parent) / "-".join(["seed", *map(str, seeds)])
 
 
-def seed_folders(parent):
+def seed_folders(parent: str | Path) -> list[Path]:
     """Return the folders of all runs with seeds below a folder, ascending by data seed, then by model seed."""
     found = {}
     for path in Path(parent).glob("seed-*"):
@@ -64,7 +67,7 @@ def seed_folders(parent):
     return [found[seeds] for seeds in sorted(found)]
 
 
-def add_seeds(parser, *, models=True):
+def add_seeds(parser: argparse.ArgumentParser, *, models: bool = True) -> None:
     """Add the flags for several runs: --data-seeds, and --model-seeds to a script that trains or uses models."""
     group = parser.add_argument_group("several runs, instead of --seed")
 
@@ -82,7 +85,9 @@ def add_seeds(parser, *, models=True):
         add("--data-seeds", "one run for each d, in seed-<d>/ of --out: other films, otherwise split")
 
 
-def each_seed(arguments, films, runs=(), *, pair=False):
+def each_seed(
+    arguments: argparse.Namespace, films: str, runs: tuple[str, ...] = (), *, pair: bool = False
+) -> Iterator[argparse.Namespace]:
     """Yield the arguments of each run: as they are, or one run for each data seed d and model seed m.
 
     Args:
@@ -106,7 +111,7 @@ def each_seed(arguments, films, runs=(), *, pair=False):
         yield argparse.Namespace(**{**vars(arguments), "seed": seed, **folders})
 
 
-def run(main, argv=None):
+def run(main: Callable, argv: list[str] | None = None) -> int:
     """Run a script's `main(argv)` and return its exit status.
 
     Args:
@@ -149,7 +154,7 @@ def show_warning(show, message, category, *place, **options):
 
 
 @contextlib.contextmanager
-def terminated_like_interrupted():
+def terminated_like_interrupted() -> Iterator[None]:
     """Turn SIGTERM, by which schedulers end a job, into the exception of Ctrl-C: temporary files are then removed."""
     if threading.current_thread() is not threading.main_thread():
         yield

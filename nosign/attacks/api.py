@@ -1,8 +1,12 @@
 """The attacks on one's own classifier: `attack` and `turning_strength`."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
-from nosign.attacks.catalogue import ATTACKS
+from nosign.attacks.catalogue import ATTACKS, Attack
 from nosign.attacks.controls import control_field
 from nosign.attacks.gradients import to_numpy
 from nosign.attacks.loop import Attacker, check_range, check_shape, stepped, unit_noise
@@ -20,24 +24,24 @@ LEAST_AXES_WITH_CHANNELS = 4
 
 @takes_modules
 def attack(
-    model,
-    images,
-    labels,
-    name="fgnm",
-    strength=0.003,
+    model: Any,
+    images: Any,
+    labels: Any,
+    name: str = "fgnm",
+    strength: float | np.ndarray = 0.003,
     *,
-    protocol="paper",
-    norm="linf",
-    targeted=False,
-    grey=False,
-    steps=10,
-    seed=0,
-    batch=64,
-    bounds=(0, 1),
-    logits=None,
-    finding=None,
-    channels=None,
-):
+    protocol: str = "paper",
+    norm: str = "linf",
+    targeted: bool = False,
+    grey: bool = False,
+    steps: int = 10,
+    seed: int = 0,
+    batch: int = 64,
+    bounds: tuple[float, float] = (0, 1),
+    logits: bool | None = None,
+    finding: int | None = None,
+    channels: int | None = None,
+) -> Any:
     """Attack images with gradients from a classifier.
 
     Args:
@@ -47,8 +51,8 @@ def attack(
         images: array [n, ...] within `bounds`: films, vectors or volumes, as the model takes them.
         labels: whole numbers [n] or [n, 1], or one-hot [n, classes]: the images' classes, or those that a targeted attack aims
             at.
-        name: a key of `nosign.attacks.catalogue.ATTACKS`: fgsm, fgnm, bim, binm, pgd, pgdnm, mifgsm, mifgnm, or a control: noise-sign,
-            noise, shuffled.
+        name: a key of `nosign.attacks.catalogue.ATTACKS`: fgsm, fgnm, bim, binm, pgd, pgdnm, mifgsm, mifgnm, or a control:
+            noise-sign, noise, shuffled.
         strength: float >= 0, a fraction of the difference of `bounds`, or float array [n] of one for each image.
         protocol: "paper": each step has the strength; "budget": the whole attack has.
         norm: norm of the ball of "budget", "linf" or "l2" (whose radius is that of a change by `strength` everywhere).
@@ -107,20 +111,20 @@ def attack(
 
 @takes_modules
 def turning_strength(
-    model,
-    images,
-    labels,
-    name="fgnm",
+    model: Any,
+    images: Any,
+    labels: Any,
+    name: str = "fgnm",
     *,
-    targeted=False,
-    grey=False,
-    seed=0,
-    batch=64,
-    bounds=(0, 1),
-    logits=None,
-    finding=None,
-    channels=None,
-):
+    targeted: bool = False,
+    grey: bool = False,
+    seed: int = 0,
+    batch: int = 64,
+    bounds: tuple[float, float] = (0, 1),
+    logits: bool | None = None,
+    finding: int | None = None,
+    channels: int | None = None,
+) -> Turning:
     """Find the smallest strength of a single-step attack that turns each image, from one gradient and twenty forward passes.
 
     Args:
@@ -128,8 +132,8 @@ def turning_strength(
         name: fgsm, fgnm, or a control: noise-sign, noise, shuffled.
 
     Returns:
-        `nosign.attacks.turning.Turning`, one entry per image. An image that the model has wrong (or, `targeted`, already takes for its
-        label) takes no part.
+        `nosign.attacks.turning.Turning`, one entry per image. An image that the model has wrong (or, `targeted`, already
+        takes for its label) takes no part.
 
     Raises:
         UserError: as `attack`, or the attack has more than one step.
@@ -160,7 +164,7 @@ def turning_strength(
     return Turning(*map(np.concatenate, zip(*parts))) if parts else search(lambda strengths: strengths > 0, np.zeros(0, bool))
 
 
-def named_attack(name):
+def named_attack(name: str) -> Attack:
     """Return the `Attack` of a name, or raise `UserError`."""
     if name not in ATTACKS:
         raise UserError(f"name: expected one of {', '.join(ATTACKS)}, received {name!r}")

@@ -4,17 +4,22 @@ What a control turns as well was not turned by the attack's direction. A control
 gradient's place; everything else, length, ball and clipping, is that of the attack.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from nosign.attacks.catalogue import GAUSSIAN, SIGNS
 
 # Beside the seed and the film: keeps these draws apart from those of random starts.
 STREAM = 1
+Bounds = tuple[float, float]
 CLOSE_ENOUGH = 1e-6  # of the wanted length, relative
 ITERATIONS = 50
 
 
-def control_field(control, seed, rows, shape, gradient=None, channels=-1):
+def control_field(
+    control: str, seed, rows: np.ndarray, shape: tuple[int, ...], gradient=None, channels: int | None = -1
+) -> np.ndarray:
     """Return what a control follows in place of the gradient.
 
     It depends on the seed and the film alone (and on the film's gradient where that is shuffled), so it is the same in any
@@ -43,7 +48,7 @@ def control_field(control, seed, rows, shape, gradient=None, channels=-1):
     return fields
 
 
-def shuffled(field, random, channels):
+def shuffled(field: np.ndarray, random: np.random.Generator, channels: int | None) -> np.ndarray:
     """Return a film's field with its pixels permuted; `channels` as for `control_field`, which has one axis more."""
     axis = -1 if channels is None else channels - (channels > 0)
     last = np.moveaxis(field, axis, -1) if channels is not None else field[..., None]
@@ -52,7 +57,7 @@ def shuffled(field, random, channels):
     return np.moveaxis(permuted, -1, axis) if channels is not None else permuted[..., 0]
 
 
-def strength_for_length(film, unit, strength, bounds=(0.0, 1.0)):
+def strength_for_length(film: np.ndarray, unit: np.ndarray, strength: float, bounds: Bounds = (0.0, 1.0)) -> float:
     """Return the strength at which a step, once clipped, is as long as it would be at `strength` without clipping.
 
     Half of what noise adds where a film is black or white is clipped away; compared at equal L2, noise would pass for weak.

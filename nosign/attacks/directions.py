@@ -1,9 +1,15 @@
 """What a step follows and where it may end: directions, projections, momentum."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 
+Tensor = Any  # of Keras's backend, or an array of NumPy
 
-def sign_direction(gradient):
+
+def sign_direction(gradient: Tensor) -> Tensor:
     """Return the sign of each component (Goodfellow et al., 2015, arXiv:1412.6572; the paper's equation 1).
 
     Args:
@@ -17,7 +23,7 @@ def sign_direction(gradient):
     return ops.sign(finite_or_zero(gradient))
 
 
-def no_sign_direction(gradient):
+def no_sign_direction(gradient: Tensor) -> Tensor:
     """Scale each film's gradient to the L2 norm of its sign.
 
     Keeps the gradient's direction, which `sign` bends, at the length that `sign` would have
@@ -42,17 +48,17 @@ def no_sign_direction(gradient):
 DIRECTIONS = {"sign": sign_direction, "no-sign": no_sign_direction}
 
 
-def of_each_film(array):
+def of_each_film(array: Tensor) -> tuple[int, ...]:
     """Return the axes of an array [films, ...] over which a film's components lie."""
     return tuple(range(1, len(array.shape)))
 
 
-def beside(values, array):
+def beside(values: np.ndarray, array: Tensor) -> np.ndarray:
     """Return one number per film, NumPy [films], in a shape that multiplies an array [films, ...]."""
     return np.reshape(values, (-1, *[1] * (len(array.shape) - 1)))
 
 
-def finite_or_zero(gradient):
+def finite_or_zero(gradient: Tensor) -> Tensor:
     """Return the gradient with zeros for films that hold a NaN or an infinity."""
     from keras import ops
 
@@ -60,7 +66,7 @@ def finite_or_zero(gradient):
     return ops.where(finite, gradient, ops.zeros_like(gradient))
 
 
-def relative_to_largest(gradient):
+def relative_to_largest(gradient: Tensor) -> Tensor:
     """Divide each film's gradient by its largest absolute component; a gradient of zeros stays.
 
     The squares of a gradient near 1e-30 underflow in float32, the sum of one near 1e+38 overflows; so divided, neither.
@@ -71,7 +77,7 @@ def relative_to_largest(gradient):
     return gradient / ops.where(largest > 0, largest, 1)
 
 
-def one_channel(gradient, axis=-1):
+def one_channel(gradient: Tensor, axis: int = -1) -> Tensor:
     """Average the gradient over an axis of channels, so that a step along it leaves a grey film grey; same shape.
 
     Among the perturbations that are equal in all channels, the loss rises fastest along this one.
@@ -82,14 +88,14 @@ def one_channel(gradient, axis=-1):
     return ops.repeat(ops.sum(gradient / channels, axis=axis, keepdims=True), channels, axis=axis)
 
 
-def project_linf(position, films, radius):
+def project_linf(position: Tensor, films: Tensor, radius: Tensor) -> Tensor:
     """Return the nearest point of the L-inf ball around the films (the paper's equation 2)."""
     from keras import ops
 
     return ops.minimum(ops.maximum(position, films - radius), films + radius)
 
 
-def project_l2(position, films, radius):
+def project_l2(position: Tensor, films: Tensor, radius: Tensor) -> Tensor:
     """Return the nearest point of the L2 ball whose radius is that of a change by `radius` in every component."""
     from keras import ops
 
@@ -102,7 +108,7 @@ def project_l2(position, films, radius):
 PROJECTIONS = {"linf": project_linf, "l2": project_l2}
 
 
-def accumulate(momentum, earlier, gradient):
+def accumulate(momentum: float, earlier: Tensor, gradient: Tensor) -> Tensor:
     """Add a gradient, scaled to unit L1 norm, to what is kept of the earlier ones (arXiv:1710.06081, equation 6).
 
     Args:
@@ -117,7 +123,7 @@ def accumulate(momentum, earlier, gradient):
     return momentum * earlier + relative / ops.where(length > 0, length, 1)
 
 
-def step_effect(before, after, gradient):
+def step_effect(before: Tensor, after: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Compare a step with the gradient at the point where it began.
 
     Args:

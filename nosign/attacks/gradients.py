@@ -1,8 +1,11 @@
 """d loss / d input, and everything else that differs between Keras backends: no other file knows which one runs."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -21,7 +24,7 @@ MASKED = -1e30
 KERAS_EPSILON = 1e-7  # to which Keras's cross-entropy on probabilities clips them
 
 
-def select_device():
+def select_device() -> dict:
     """Make the numbers repeatable and truly float32, and say which device does the work.
 
     TF32 keeps 10 mantissa bits, which is as coarse as the smallest strengths; it is switched off.
@@ -81,7 +84,7 @@ def select_device():
     }
 
 
-def describe_device(device):
+def describe_device(device: dict) -> str:
     """Return what `select_device` found as a line for the screen."""
     onednn = {None: "", True: ", oneDNN on", False: ", oneDNN off"}[device["onednn"]]
     return f"device: {device['device']} (Keras on {device['backend']}{onednn})"
@@ -134,7 +137,7 @@ def silenced_start():
         os.close(nowhere)
 
 
-def to_numpy(tensor):
+def to_numpy(tensor) -> np.ndarray:
     """Return a backend tensor as a NumPy array; waits until it is computed."""
     import keras
 
@@ -145,7 +148,7 @@ def to_numpy(tensor):
     return keras.ops.convert_to_numpy(tensor)
 
 
-def compiled(function, fused=False):
+def compiled(function: Callable, fused: bool = False) -> Callable:
     """Compile a function of tensors that holds no model; `fused` makes one loop of operations on single components."""
     import keras
 
@@ -161,7 +164,7 @@ def compiled(function, fused=False):
     return function
 
 
-def compiled_logits(model):
+def compiled_logits(model: Callable) -> Callable:
     """Compile a logits model in inference mode: float32 films [n, ...] -> logits [n, classes].
 
     One compilation serves one shape: callers pad a short last batch.
@@ -187,7 +190,7 @@ def compiled_logits(model):
     return compiled(lambda films: model(films, training=False))
 
 
-def compiled_gradient(model, loss="cross-entropy"):
+def compiled_gradient(model: Callable, loss: str = "cross-entropy") -> Callable:
     """Compile d loss / d input of a logits model in inference mode.
 
     The loss is summed over the batch, so no film's gradient depends on its neighbours. "cross-entropy" is followed through

@@ -1,12 +1,15 @@
 """The one loop of all attacks: gradient, direction, step, projection, clipping."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from functools import lru_cache, partial
 
 import numpy as np
 
-from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Condition, check_norm
-from nosign.attacks.controls import strength_for_length
-from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, accumulate, beside, one_channel
+from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack, Condition, check_norm
+from nosign.attacks.controls import Bounds, strength_for_length
+from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, Tensor, accumulate, beside, one_channel
 from nosign.attacks.gradients import compiled, compiled_gradient, compiled_logits, to_numpy
 from nosign.errors import UserError
 
@@ -34,13 +37,13 @@ def move(direction, norm, bounds, position, films, gradient, step, radius):
 
 
 @lru_cache(maxsize=64)
-def compiled_move(direction, norm, bounds):
+def compiled_move(direction: str, norm: str | None, bounds: Bounds) -> Callable:
     """Return `move` compiled for a direction, norm and bounds: it holds no model, so all models share it."""
     # XLA makes one pass over the arrays of it. A no-sign step sums over a film, which XLA does in one thread and less exactly.
     return compiled(partial(move, direction, norm, bounds), fused=direction == "sign" and norm != "l2")
 
 
-def schedule(attack, strength, protocol, steps):
+def schedule(attack: Attack, strength, protocol: str, steps: int) -> tuple:
     """Resolve an attack's strength into its step, ball, number of steps and random start.
 
     Protocol "paper" (Table III): every step has the full strength, and no ball: the paper's, of radius 1, never binds. Protocol
@@ -60,7 +63,7 @@ def schedule(attack, strength, protocol, steps):
     return (strength / steps if protocol == "budget" else strength), strength, steps, start
 
 
-def unit_noise(seed, rows, shape):
+def unit_noise(seed, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape]; `seed` is one int or several.
 
     It depends on the seed and the film alone, so a film starts at the same point in any batch, and PGD and PGDNM
@@ -70,7 +73,7 @@ def unit_noise(seed, rows, shape):
     return np.stack(noise) * np.float32(2) - np.float32(1)
 
 
-def check_batch(films, labels, model_shapes, bounds=(0.0, 1.0)):
+def check_batch(films: Tensor, labels: np.ndarray, model_shapes: list, bounds: Bounds = (0.0, 1.0)) -> None:
     """Refuse films and labels that do not fit the model or each other.
 
     Args:
@@ -90,7 +93,7 @@ def check_batch(films, labels, model_shapes, bounds=(0.0, 1.0)):
         check_range(films, bounds)
 
 
-def check_shape(what, shape, expected):
+def check_shape(what: str, shape: tuple[int, ...], expected: tuple | None) -> None:
     """Refuse an array that does not have a model's shape, with None for any size; None fits everything."""
 
     def fits(shape):
@@ -106,7 +109,7 @@ def check_shape(what, shape, expected):
     raise UserError(f"{what}: expected the model's shape (n, {', '.join(map(str, expected[1:]))}), received {shape}{advice}")
 
 
-def check_range(films, bounds, slack=0.0):
+def check_range(films: np.ndarray, bounds: Bounds, slack: float = 0.0) -> bool:
     """Refuse films, NumPy [n, ...], with a NaN or with values further outside the bounds than `slack`.
 
     Returns:
@@ -124,7 +127,7 @@ def check_range(films, bounds, slack=0.0):
     return smallest >= np.float32(low) and largest <= np.float32(high)
 
 
-def check_settings(attack, strength, condition, steps, noise, shape):
+def check_settings(attack: Attack, strength, condition: Condition, steps: int, noise, shape: tuple[int, ...]) -> None:
     """Refuse settings of an attack on films of a shape that make no sense; see `Attacker.perturb`."""
     strength = np.asarray(strength)
     if strength.shape not in ((), shape[:1]) or not np.all((strength >= 0) & (strength <= np.finfo(np.float32).max)):
@@ -142,7 +145,14 @@ def check_settings(attack, strength, condition, steps, noise, shape):
         )
 
 
-def stepped(attack, films, unit, strength, protocol="paper", bounds=(0.0, 1.0)):
+def stepped(
+    attack: Attack,
+    films: np.ndarray,
+    unit: np.ndarray,
+    strength: np.ndarray,
+    protocol: str = "paper",
+    bounds: Bounds = (0.0, 1.0),
+) -> np.ndarray:
     """Return films changed by a single-step attack at any strength.
 
     Args:
@@ -165,7 +175,7 @@ def stepped(attack, films, unit, strength, protocol="paper", bounds=(0.0, 1.0)):
 class Attacker:
     """Runs attacks on one source model, in batches of one shape; holds what is compiled."""
 
-    def __init__(self, logits_model, loss=LOSSES[0], *, bounds=(0.0, 1.0), channels=-1):
+    def __init__(self, logits_model: Callable, loss: str = LOSSES[0], *, bounds: Bounds = (0.0, 1.0), channels: int = -1):
         """Prepare to follow a model; the first call of a shape compiles.
 
         Args:
@@ -183,20 +193,20 @@ class Attacker:
 
     def perturb(
         self,
-        attack,
-        films,
-        labels,
+        attack: Attack,
+        films: Tensor,
+        labels: np.ndarray,
         strength,
         *,
-        protocol="paper",
-        norm="linf",
-        targeted=False,
-        grey=False,
-        steps=10,
-        noise=None,
+        protocol: str = "paper",
+        norm: str = "linf",
+        targeted: bool = False,
+        grey: bool = False,
+        steps: int = 10,
+        noise: np.ndarray | None = None,
         first_gradient=None,
-        watch=None,
-    ):
+        watch: Callable | None = None,
+    ) -> Tensor:
         """Attack a batch of films.
 
         Args:
@@ -262,7 +272,7 @@ class Attacker:
             noise = np.repeat(np.take(noise, [0], self.channels), noise.shape[self.channels], axis=self.channels)
         return ops.clip(films + radius * ops.convert_to_tensor(noise), *self.bounds)
 
-    def gradient_and_logits(self, films, labels, targeted=False):
+    def gradient_and_logits(self, films: Tensor, labels: np.ndarray, targeted: bool = False) -> tuple[Tensor, Tensor]:
         """Return the gradient that attacks climb, float32 of the films' shape, and the logits, float32 [n, classes].
 
         They do not depend on attack, direction or strength; see `perturb`.
@@ -270,11 +280,13 @@ class Attacker:
         gradient, logits = self.gradient(films, labels)
         return (-gradient if targeted else gradient), logits
 
-    def gradient_at(self, films, labels, targeted=False):
+    def gradient_at(self, films: Tensor, labels: np.ndarray, targeted: bool = False) -> Tensor:
         """Return the gradient alone; see `gradient_and_logits`."""
         return self.gradient_and_logits(films, labels, targeted)[0]
 
-    def unit_step(self, attack, gradient, *, protocol="paper", norm="linf", grey=False):
+    def unit_step(
+        self, attack: Attack, gradient: Tensor, *, protocol: str = "paper", norm: str = "linf", grey: bool = False
+    ) -> Tensor:
         """Return a single-step attack's change at strength 1, before it is clipped to the bounds.
 
         The change at any strength is the strength times this.
