@@ -1,5 +1,6 @@
 # make demo    synthetic films through all four stages to tables and figures
-# make test    the tests
+# make check   lint, format, types and the fast tests, in under a minute; before every commit
+# make test    all tests
 # make test-torch  the attacks on PyTorch modules, in .venv-torch, without TensorFlow
 # make lock    requirements*.lock from requirements*.txt, after a pin was changed
 # make bench   the attacks' speed against other libraries, the machine and the bare gradient
@@ -33,7 +34,7 @@ DEMO_MODELS := demo-DenseNet201 demo-InceptionV3 demo-VGG16
 DEMO_ATTACK := --films 12 --batch 6 --single-step-strengths 0.003 0.01 0.03 --steps 3 --iterative-strengths 0.003 0.01 \
   --grey both --storing-strengths 0.003
 
-.PHONY: demo $(DEMO_MODELS) test test-torch lock bench paper clean
+.PHONY: demo $(DEMO_MODELS) check test test-torch lock bench paper clean
 .DELETE_ON_ERROR:
 
 # With pip, as pip is there; uv installs the rest.
@@ -80,6 +81,13 @@ $(DEMO_MODELS): demo-%: $(VENV)/installed
 demo-DenseNet201: DEMO_FIT := --batch 16 --epochs 2
 demo-InceptionV3: DEMO_FIT := --batch 16 --epochs 4
 demo-VGG16: DEMO_FIT := --batch 8 --epochs 2 --rate 1.2e-4
+
+# In under a minute, once the environment is there.
+check: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-dev
 	@echo "some 1,900 tests, six to nine minutes on two cores"
