@@ -1,16 +1,22 @@
 # make demo    synthetic films through all four stages to tables and figures
-# make test    the tests
+# make check   lint, format, types and the fast tests, in under a minute; before every commit
+# make test    all tests
 # make test-torch  the attacks on PyTorch modules, in .venv-torch, without TensorFlow
+# make lock    requirements*.lock from requirements*.txt, after a pin was changed
 # make bench   the attacks' speed against other libraries, the machine and the bare gradient
 # make paper   the full reproduction, command by command (wants a GPU, the real films and list 8A: see the README)
 #
 # Each makes its environment by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
 
 PYTHON ?= python3
-# Installs in a third of the time that pip takes.
+# Installs in a third of the time that pip takes; `make lock` after a change here.
 UV := 0.13.9
 VENV := .venv
 PY := $(VENV)/bin/python
+INSTALL = $(VENV)/bin/uv pip install --quiet --python $(PY) --require-hashes
+# One release for both Pythons; no address of an index, which is this machine's own affair.
+LOCK = $(VENV)/bin/uv pip compile --quiet --generate-hashes --universal --fork-strategy fewest --python-version 3.11 \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 # Apart, as other libraries bring releases of their own.
 BENCH := .venv-bench
 DEMO := demo
@@ -28,21 +34,32 @@ DEMO_MODELS := demo-DenseNet201 demo-InceptionV3 demo-VGG16
 DEMO_ATTACK := --films 12 --batch 6 --single-step-strengths 0.003 0.01 0.03 --steps 3 --iterative-strengths 0.003 0.01 \
   --grey both --storing-strengths 0.003
 
-.PHONY: demo $(DEMO_MODELS) test test-torch bench paper clean
+.PHONY: demo $(DEMO_MODELS) check test test-torch lock bench paper clean
 .DELETE_ON_ERROR:
 
-$(VENV)/installed: requirements.txt
-	@echo "installing TensorFlow and the rest into $(VENV)"
+# With pip, as pip is there; uv installs the rest.
+$(VENV)/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
 	  { echo "error: Python 3.11 or 3.12 is needed; give make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
-	@$(PY) -m pip install --quiet --disable-pip-version-check uv==$(UV)
-	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+
+$(VENV)/installed: requirements.lock | $(VENV)/bin/uv
+	@echo "installing TensorFlow and the rest into $(VENV)"
+	@$(INSTALL) -r requirements.lock
 	@touch $@
 
-$(VENV)/installed-dev: requirements-dev.txt $(VENV)/installed
-	@$(VENV)/bin/uv pip install --quiet --python $(PY) -r requirements-dev.txt
+$(VENV)/installed-dev: requirements-dev.lock $(VENV)/installed
+	@echo "installing what the checks and the tests need into $(VENV)"
+	@$(INSTALL) -r requirements-dev.lock
 	@touch $@
+
+# What the pins of requirements.txt and requirements-dev.txt bring along, for every system, with hashes. What is locked stays
+# as it is where the pins allow it; for newer releases remove the locks first.
+lock: | $(VENV)/bin/uv
+	echo uv==$(UV) | $(LOCK) --output-file requirements-uv.lock -
+	$(LOCK) --output-file requirements.lock requirements.txt
+	$(LOCK) --output-file requirements-dev.lock --constraints requirements.lock requirements-dev.txt
 
 demo: $(VENV)/installed
 	@echo "four stages, four to nine minutes on two cores; the report comes last and is named at the end"
@@ -65,6 +82,13 @@ demo-DenseNet201: DEMO_FIT := --batch 16 --epochs 2
 demo-InceptionV3: DEMO_FIT := --batch 16 --epochs 4
 demo-VGG16: DEMO_FIT := --batch 8 --epochs 2 --rate 1.2e-4
 
+# In under a minute, once the environment is there.
+check: $(VENV)/installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(PY) -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+
 test: $(VENV)/installed-dev
 	@echo "some 1,900 tests, six to nine minutes on two cores"
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
@@ -82,14 +106,14 @@ $(VENV)-torch/installed: requirements-torch.txt requirements.txt
 # One thread for each process: two that share two cores wait for each other.
 test-torch: $(VENV)-torch/installed
 	KERAS_BACKEND=torch OMP_NUM_THREADS=1 $(VENV)-torch/bin/python -m pytest -q -n 2 --dist loadfile \
-	  $(patsubst %,tests/test_%.py,attacks pytorch library gradients controls turning)
+	  $(patsubst %,tests/attacks/test_%.py,attacks api gradients controls turning) tests/classifiers/test_pytorch.py
 
 # PyPI's torch for Linux brings 3 GB of CUDA and does not import without; of equal releases pip prefers the build for CPUs.
 # torchattacks asks for torchvision and a requests of 2020, which it does not need for this.
 $(BENCH)/installed: benchmarks/requirements.txt requirements.txt requirements-dev.txt
 	@echo "installing the libraries to compare with into $(BENCH)"
 	@$(PYTHON) -m venv $(BENCH)
-	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
+	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@$(BENCH)/bin/python -m pip install --quiet --disable-pip-version-check --retries 1 --no-deps \
 	  --extra-index-url https://download.pytorch.org/whl/cpu torch==2.13.0
 	@$(BENCH)/bin/uv pip install --quiet --python $(BENCH)/bin/python -r benchmarks/requirements.txt

@@ -1,13 +1,7 @@
 """Attack one's own model: a small network, trained here on scikit-learn's handwritten digits, in half a minute.
 
-python examples/digits.py
+python -m examples.digits, from a checkout; after `pip install .` also python examples/digits.py, from any folder
 """
-
-import sys
-from pathlib import Path
-
-# Lets the example run from a checkout that is not installed.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import keras
 from sklearn.datasets import load_digits

@@ -1,16 +1,13 @@
 """How strong must one step be to turn your images? Along the sign, along the gradient itself, and noise as a control.
 
-    python examples/your_model.py my_model.keras my_arrays.npz     # arrays `images` in [0, 1] and `labels`
-    python examples/your_model.py                                  # a small network on scikit-learn's digits
+    python -m examples.your_model my_model.keras my_arrays.npz     # arrays `images` in [0, 1] and `labels`
+    python -m examples.your_model                                  # a small network on scikit-learn's digits
 
+From a checkout so; after `pip install .` also `python examples/your_model.py`, from any folder.
 Prints a table and draws your_model.png. An attack that turns no more than its control has found nothing.
 """
 
 import sys
-from pathlib import Path
-
-# Lets the example run from a checkout that is not installed.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 # Before Keras, so that TensorFlow computes with oneDNN on every processor.
 from nosign import attack, turning_strength  # isort: skip

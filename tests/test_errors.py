@@ -77,7 +77,7 @@ def test_interrupt_and_termination_are_130_after_cleaning_up(capsys, request, nu
 
 
 def test_a_reader_that_has_seen_enough_ends_a_script_without_a_word():
-    code = "from nosign.errors import run; run(lambda argv: print('line\\n' * 100_000))"
+    code = "from nosign.script import run; run(lambda argv: print('line\\n' * 100_000))"
     script = subprocess.run(f'{sys.executable} -c "{code}" | head -n 1', shell=True, capture_output=True, text=True)
     assert (script.stdout, script.stderr) == ("line\n", "")
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from scipy.special import expit, log_expit, log_softmax, softmax
 
 from nosign.attacks.gradients import to_numpy
 from nosign.classifiers.kinds import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
@@ -195,6 +194,16 @@ def coarsest_dtype(model, output):
     return next((dtype for dtype in ("bfloat16", "float16") if dtype in found), "float32")
 
 
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the softmax over the last axis of an array."""
+    return scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
+
+
+def log_sigmoid(scores: np.ndarray) -> np.ndarray:
+    """Return the logarithm of the sigmoid of an array."""
+    return -np.logaddexp(0, -scores)
+
+
 def agrees(outputs, kind, scores, probes):
     """Tell whether scores give a model's outputs again; True where the images cannot tell, with a warning."""
     from keras import ops
@@ -211,7 +220,7 @@ def agrees(outputs, kind, scores, probes):
             f"probabilities; the last {kind} of its graph decides alone"
         )
         return True
-    logs = log_softmax(found, axis=1) if kind == SOFTMAX else log_expit(found)
+    logs = log_softmax(found) if kind == SOFTMAX else log_sigmoid(found)
     error = abs(logs[tell] - np.log(outputs.values[tell]))
     return bool(error.max() <= TOLERANCES[outputs.dtype][0])
 
@@ -500,9 +509,9 @@ def behaviour(function, shape):
         return UNKNOWN
     known = {
         IDENTITY: lambda x: x,
-        SIGMOID: expit,
-        SOFTMAX: partial(softmax, axis=-1),
-        LOG_SOFTMAX: partial(log_softmax, axis=-1),
+        SIGMOID: lambda scores: np.exp(log_sigmoid(scores)),
+        SOFTMAX: lambda scores: np.exp(log_softmax(scores)),
+        LOG_SOFTMAX: log_softmax,
     }
     for kind, reference in known.items():
         expected = [reference(np.float64(trial)) for trial in trials]

@@ -357,7 +357,7 @@ def test_importing_the_package_loads_no_keras(root):
     code = "import sys, nosign; from nosign import attack; sys.exit('keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
     with pytest.raises(AttributeError, match="has no attribute"):
-        nosign.defend
+        _ = nosign.defend
 
 
 def test_the_example_on_ones_own_model_and_arrays_prints_a_table_and_draws_a_figure(root, linear, tmp_path):
@@ -369,6 +369,7 @@ def test_the_example_on_ones_own_model_and_arrays_prints_a_table_and_draws_a_fig
     done = subprocess.run(
         [sys.executable, root / "examples" / "your_model.py", "my_model.keras", "my_arrays.npz"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
     )
@@ -381,7 +382,7 @@ def test_the_example_on_ones_own_model_and_arrays_prints_a_table_and_draws_a_fig
 
 
 def test_the_example_runs_and_stronger_attacks_leave_less(root):
-    done = subprocess.run([sys.executable, "examples/digits.py"], cwd=root, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-m", "examples.digits"], cwd=root, capture_output=True, text=True, check=True)
     clean, _, *rows = done.stdout.splitlines()
     assert float(clean.split()[1]) > 90
     left = np.array([[float(word) for word in row.split()] for row in rows])

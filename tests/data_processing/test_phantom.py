@@ -12,6 +12,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from data_processing import phantom
+from data_processing.phantom import __main__ as command
+from data_processing.phantom import anatomy, layouts
 from nosign.dataset import CLASSES
 from nosign.manifest import MANIFEST, read_manifest
 from nosign.script import run
@@ -28,18 +30,18 @@ def draw(out, *words):
 
 def bytes_of(out):
     """Return the content of every file but the manifest, which holds the time."""
-    return {path: (out / path).read_bytes() for path in phantom.files_in(out) if path != MANIFEST}
+    return {path: (out / path).read_bytes() for path in command.files_in(out) if path != MANIFEST}
 
 
 def rows_of(out, name):
     """Return the rows of one of COVIDx's lists, split from the right into four fields."""
-    return [line.rsplit(" ", 3) for line in (out / phantom.COVIDX / name).read_text().splitlines()]
+    return [line.rsplit(" ", 3) for line in (out / layouts.COVIDX / name).read_text().splitlines()]
 
 
 @lru_cache
 def opacity(class_name, patient):
     """Return the grey level that disease adds to a film, float32 [height, width]."""
-    return phantom.draw_film(0, class_name, patient) - phantom.draw_film(0, class_name, patient, disease=phantom.clear)
+    return anatomy.draw_film(0, class_name, patient) - anatomy.draw_film(0, class_name, patient, disease=anatomy.clear)
 
 
 def shares_of_lungs(added):
@@ -62,13 +64,13 @@ def test_same_seed_gives_the_same_bytes_with_one_worker_and_with_two(drawn, tmp_
 
 
 def test_another_seed_gives_another_film():
-    first, second = (phantom.encoded(phantom.draw_film(seed, "Normal", 0), "grey JPEG") for seed in (0, 1))
+    first, second = (layouts.encoded(anatomy.draw_film(seed, "Normal", 0), "grey JPEG") for seed in (0, 1))
     assert first != second
 
 
 @pytest.mark.parametrize("per_class", [4, 37, 190, 1500])
 def test_each_class_can_offer_the_films_asked_for_and_few_more(per_class):
-    films = phantom.plan_films(per_class, 0)
+    films = layouts.plan_films(per_class, 0)
     covidx = Counter(film.class_8a for film in films if film.row)
     kermany = Counter(film.path.split("/")[-2] for film in films if not film.row)
     most = per_class * 1.05 + 1
@@ -81,13 +83,13 @@ def test_each_class_can_offer_the_films_asked_for_and_few_more(per_class):
 
 
 def test_a_tenth_of_many_negatives_are_called_pneumonia_by_the_three_class_list():
-    negatives = Counter(film.class_8a for film in phantom.plan_films(400, 0) if film.row and film.row[2] == "negative")
+    negatives = Counter(film.class_8a for film in layouts.plan_films(400, 0) if film.row and film.row[2] == "negative")
     assert 0.10 <= negatives["pneumonia"] / negatives.total() <= 0.15
 
 
 def test_drawn_class_is_the_listed_class():
     drawn_as = {"COVID-19": "COVID-19", "normal": "Normal", "pneumonia": "Pneumonia", None: "Normal"}
-    for film in phantom.plan_films(60, 0):
+    for film in layouts.plan_films(60, 0):
         if film.row:
             assert film.class_name == drawn_as[film.class_8a]
             assert film.row[2] == ("positive" if film.class_name == "COVID-19" else "negative")
@@ -97,7 +99,7 @@ def test_drawn_class_is_the_listed_class():
 
 def test_no_patient_is_in_two_folders_and_some_have_several_films():
     folders, films = defaultdict(set), Counter()
-    for film in phantom.plan_films(60, 0):
+    for film in layouts.plan_films(60, 0):
         folders[film.patient].add(film.path.rsplit("/", 1)[0])
         films[film.patient] += 1
     assert all(len(places) == 1 for places in folders.values())
@@ -107,7 +109,7 @@ def test_no_patient_is_in_two_folders_and_some_have_several_films():
 def test_rows_of_the_lists_match_the_files(drawn):
     for split in ("train", "test"):
         rows = rows_of(drawn, f"{split}.txt")
-        present = {path.name for path in (drawn / phantom.COVIDX / split).iterdir()}
+        present = {path.name for path in (drawn / layouts.COVIDX / split).iterdir()}
         assert rows and sorted(row[1] for row in rows) == sorted(present)
         assert {row[2] for row in rows} <= {"positive", "negative"}
         known = {row[1]: row for row in rows}
@@ -126,7 +128,7 @@ def test_lists_hold_ids_with_spaces_all_sources_and_negatives_without_a_third_cl
 
 
 def test_kermany_names_carry_the_patient(drawn):
-    root = drawn / phantom.CHEST_XRAY / "chest_xray"
+    root = drawn / layouts.CHEST_XRAY / "chest_xray"
     normal = {path.name for path in root.glob("*/NORMAL/*")}
     pneumonia = {path.name for path in root.glob("*/PNEUMONIA/*")}
     assert {"IM-0001-0001.jpeg", "NORMAL2-IM-0002-0001.jpeg"} <= normal
@@ -136,12 +138,12 @@ def test_kermany_names_carry_the_patient(drawn):
 
 def test_every_format_occurs_and_can_be_read(drawn):
     seen = set()
-    for path in phantom.files_in(drawn):
+    for path in command.files_in(drawn):
         if not path.endswith((".jpg", ".jpeg", ".png")):
             continue
         with Image.open(drawn / path) as image:
             image.load()
-            progressive, turned = bool(image.info.get("progressive")), phantom.EXIF_ORIENTATION in image.getexif()
+            progressive, turned = bool(image.info.get("progressive")), layouts.EXIF_ORIENTATION in image.getexif()
             seen.add((image.format, image.mode, progressive, turned))
             assert 220 <= min(image.size) <= 300 and max(image.size) <= 1.31 * min(image.size)
             assert np.ptp(np.asarray(image)) > (100 if image.mode != "I;16" else 100 * 257)
@@ -156,14 +158,14 @@ def test_every_format_occurs_and_can_be_read(drawn):
 
 
 def test_16_bit_png_keeps_the_film_to_half_a_step():
-    film = phantom.draw_film(0, "Normal", 3)
-    read = np.asarray(Image.open(io.BytesIO(phantom.encoded(film, "grey 16-bit PNG")))) / 65535
+    film = anatomy.draw_film(0, "Normal", 3)
+    read = np.asarray(Image.open(io.BytesIO(layouts.encoded(film, "grey 16-bit PNG")))) / 65535
     np.testing.assert_allclose(read, film, atol=0.51 / 65535)
 
 
 def test_film_with_exif_orientation_is_upright_for_who_obeys_it():
-    film = phantom.draw_film(0, "Normal", 3)
-    image = Image.open(io.BytesIO(phantom.encoded(film, "JPEG with EXIF orientation")))
+    film = anatomy.draw_film(0, "Normal", 3)
+    image = Image.open(io.BytesIO(layouts.encoded(film, "JPEG with EXIF orientation")))
     assert image.size == film.shape
     upright = np.asarray(ImageOps.exif_transpose(image), np.float32) / 255
     assert np.corrcoef(upright.ravel(), film.ravel())[0, 1] > 0.99
@@ -191,7 +193,7 @@ def test_covid_is_fainter_wider_and_lower_than_it_is_dense():
 
 
 def test_classes_overlap_in_mean_and_contrast_of_the_whole_film():
-    films = {name: [phantom.draw_film(0, name, patient) for patient in range(600, 618)] for name in CLASSES}
+    films = {name: [anatomy.draw_film(0, name, patient) for patient in range(600, 618)] for name in CLASSES}
     for statistic in (np.mean, np.std):
         values = np.array([[statistic(film) for film in films[name]] for name in CLASSES])
         apart = np.ptp(values.mean(1)) / np.sqrt(values.var(1, ddof=1).mean())
@@ -200,7 +202,7 @@ def test_classes_overlap_in_mean_and_contrast_of_the_whole_film():
 
 def test_second_film_of_a_patient_shows_the_same_chest():
     def small(patient, film):
-        picture = Image.fromarray(phantom.draw_film(0, "Pneumonia", patient, film))
+        picture = Image.fromarray(anatomy.draw_film(0, "Pneumonia", patient, film))
         return np.asarray(picture.resize((48, 48), Image.Resampling.BOX))[8:, 8:-8].ravel()
 
     first, second, stranger = (
@@ -212,7 +214,7 @@ def test_second_film_of_a_patient_shows_the_same_chest():
 
 
 def test_film_is_float32_within_0_and_1():
-    film = phantom.draw_film(7, "COVID-19", 1)
+    film = anatomy.draw_film(7, "COVID-19", 1)
     assert film.dtype == np.float32 and film.min() >= 0 and film.max() <= 1
 
 
@@ -225,7 +227,7 @@ def test_same_command_again_changes_nothing(drawn, capsys):
 
 def test_manifest_holds_settings_and_every_file(drawn):
     manifest = read_manifest(drawn)
-    assert manifest["settings"] == {"per_class": PER_CLASS, "seed": 0, "drawing": phantom.DRAWING_VERSION}
+    assert manifest["settings"] == {"per_class": PER_CLASS, "seed": 0, "drawing": anatomy.DRAWING_VERSION}
     assert sorted(manifest["outputs"]) == sorted(bytes_of(drawn))
 
 
@@ -243,12 +245,12 @@ def test_other_settings_need_overwrite(tmp_path, capsys):
 
 @pytest.mark.parametrize("words", [(), ("--overwrite",)])
 def test_folder_with_foreign_files_is_refused_and_left_alone(tmp_path, capsys, words):
-    real = tmp_path / "raw" / phantom.COVIDX / "train.txt"
+    real = tmp_path / "raw" / layouts.COVIDX / "train.txt"
     real.parent.mkdir(parents=True)
     real.write_text("1 a.png positive cohen\n")
     assert draw(tmp_path / "raw", *words) == 1
     assert capsys.readouterr().err.count("\n") == 1
-    assert phantom.files_in(tmp_path) == [f"raw/{phantom.COVIDX}/train.txt"]
+    assert command.files_in(tmp_path) == [f"raw/{layouts.COVIDX}/train.txt"]
 
 
 def test_overwrite_refuses_a_folder_of_its_own_with_a_file_added(tmp_path):
@@ -262,7 +264,7 @@ def test_overwrite_refuses_a_folder_of_its_own_with_a_file_added(tmp_path):
 def test_missing_film_is_noticed(tmp_path, capsys):
     out = tmp_path / "raw"
     assert draw(out) == 0
-    next((out / phantom.COVIDX / "train").iterdir()).unlink()
+    next((out / layouts.COVIDX / "train").iterdir()).unlink()
     assert draw(out) == 1
     assert "1 of its films are gone" in capsys.readouterr().err
 
@@ -271,7 +273,7 @@ def test_nothing_is_left_when_writing_fails(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(phantom, "write_lists", full)
+    monkeypatch.setattr(command, "write_lists", full)
     assert draw(tmp_path / "raw") == 1
     assert not list(tmp_path.iterdir())
 
@@ -284,6 +286,6 @@ def test_wrong_usage_exits_with_2(tmp_path, words):
 
 
 def test_arguments_are_parsed_before_anything_heavy_is_imported():
-    code = "import sys, data_processing.phantom; print({'PIL', 'scipy', 'tqdm', 'keras'} & set(sys.modules))"
+    code = "import sys, data_processing.phantom.__main__; print({'PIL', 'scipy', 'tqdm', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
