@@ -107,9 +107,11 @@ def turning_sentences(sweep: FinishedSweep, ratios: pd.DataFrame) -> list[Senten
     """Say what a no-sign step needs, white-box first."""
     sentences = []
     for row in ratios.sort_values("white_box", ascending=False, kind="stable").itertuples():
+        if row.films == row.neither:
+            continue
         where = f"of {row.target}" if row.white_box else f"of {row.target} with gradients from {sweep.source}"
         text = (
-            f"To turn a film {where}, one no-sign step needs {row.l2_ratio:.2f} times the L2 norm of one sign step (median of "
+            f"To turn a film {where}, one no-sign step needs {row.l2_ratio:.3f} times the L2 norm of one sign step (median of "
             f"{row.films - row.neither} films; 95 % interval {row.l2_ratio_low:.3f} to {row.l2_ratio_high:.3f}; first-order theory predicts "
             f"{row.cosine:.2f}) and {row.linf_ratio:.1f} times its L-inf norm."
         )
