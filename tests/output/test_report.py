@@ -14,8 +14,9 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.manifest import write_manifest
-from nosign.output.report import page, pictures, viewer
-from nosign.output.table import Table
+from nosign.output.finding import Drawing, Finding, Sentence
+from nosign.output.report import page, pictures, viewer, what_was_run
+from nosign.output.table import SweepName, Table, numbers
 
 SIZE = 24
 FILMS, LABELS = [41, 57], [0, 1]
@@ -73,26 +74,48 @@ def write_results(folder, cells=CELLS, sweep="VGG16/paper", size=SIZE, seed=11):
     return written
 
 
-def some_table(name="table2", text="61.11"):
+PAPER, BUDGET, OTHER = SweepName("VGG16", "paper"), SweepName("VGG16", "budget"), SweepName("InceptionV3", "paper")
+
+
+def some_table(name="table2", text="61.11", sweep=None):
     """Return a table of two rows, its last entry bold."""
-    shown = pd.DataFrame(
-        [["0.001", "70.00", text], ["0.01", "50.00", "40.00"]],
-        columns=pd.MultiIndex.from_tuples([("", "Strength"), ("VGG16*", "FGSM"), ("VGG16*", "FGNM")]),
-    )
-    return Table(name, "Table II", "Accuracy <of> all & sundry.", shown, shown, np.array([[0, 0, 0], [0, 0, 1]], bool))
+    rows = [["0.001", "70.00", text], ["0.01", "50.00", "40.00"]]
+    columns = (*numbers("Strength"), *numbers("FGSM", "FGNM", group="VGG16*"))
+    bold = np.array([[0, 0, 0], [0, 0, 1]], bool)
+    return Table(name, "Table II", "Accuracy <of> all & sundry.", pd.DataFrame(rows), columns, rows, bold, sweep)
 
 
-def make_report(folder, runs=None, tables=(), sentences=("FGNM is better at 3 of 5 strengths.",)):
-    """Write a report with one figure, by itself of the one run in the folder, and return its path."""
-    picture = folder / "figure4.png"
-    Image.fromarray(np.full((60, 2000, 3), 255, np.uint8)).save(picture)
-    return page.write_report(
-        folder / "report.html",
-        runs or {"": (folder, folder / "model")},
-        list(tables) or [some_table()],
-        [("figure4", "Accuracy against strength. A line an attack.", picture)],
-        [("Sign against no-sign", list(sentences))],
-    )
+def some_drawing(name="figure4", sweep=None):
+    """Return a drawing without a figure: the report reads its PNG."""
+    return Drawing(name, name.title(), f"Accuracy against strength in {name}.", f"Lines of {name}.", None, sweep)
+
+
+def some_finding(sentences=("FGNM is better at 3 of 5 strengths.",), name="accuracy", **parts):
+    """Return a finding with one table and one figure, or with `parts`."""
+    parts = {"tables": (some_table(),), "drawings": (some_drawing(),), **parts}
+    sentences = tuple(Sentence(text, answer=True) if isinstance(text, str) else text for text in sentences)
+    return Finding(name, f"About {name}", sentences=sentences, **parts)
+
+
+def make_report(folder, *findings, runs=None):
+    """Write a report on findings, by itself of the one run in the folder, and return its path."""
+    findings = findings or (some_finding(),)
+    (folder / "figures").mkdir(exist_ok=True)
+    for drawing in (drawing for finding in findings for drawing in finding.drawings):
+        Image.fromarray(np.full((60, 2000, 3), 255, np.uint8)).save(folder / "figures" / f"{drawing.name}.png")
+    return page.write_report(folder / "report.html", runs or {"": (folder, folder / "model")}, findings)
+
+
+def about(*sweeps, name="accuracy"):
+    """Return a finding with two sentences, a table and a figure about each sweep."""
+    sentences = [
+        Sentence(f"{place} sentence on {sweep.source} {sweep.condition}.", sweep, answer=True)
+        for sweep in sweeps
+        for place in ("First", "Second")
+    ]
+    tables = tuple(some_table(f"table2-{sweep.source}-{sweep.condition}", sweep=sweep) for sweep in sweeps)
+    drawings = tuple(some_drawing(f"figure4-{sweep.source}-{sweep.condition}", sweep) for sweep in sweeps)
+    return some_finding(sentences, name, tables=tables, drawings=drawings)
 
 
 class Page(HTMLParser):
@@ -129,7 +152,7 @@ def small(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two_sweeps(tmp_path_factory):
-    """A report on two conditions; the second has other cells, and its BIM kept the first film only."""
+    """A report on three sweeps, one without films; the second has other cells, and its BIM kept the first film only."""
     folder = tmp_path_factory.mktemp("two")
     write_results(folder)
     cells = write_results(folder, [("fgnm", 0.02), ("bim", 0.003)], "VGG16/budget", seed=12)
@@ -138,7 +161,7 @@ def two_sweeps(tmp_path_factory):
         for name, array in cells["bim", 0.003].items()
     }
     np.savez(folder / "attacks/VGG16/budget/bim/0.003.shown.npz", **first)
-    return make_report(folder), cells
+    return make_report(folder, some_finding(), about(PAPER, BUDGET, OTHER, name="sweeps")), cells
 
 
 def test_nothing_is_loaded_from_elsewhere(small):
@@ -162,14 +185,19 @@ def test_page_has_language_title_and_one_id_each(small):
     page = Page(small[0])
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert page.all("html")[0]["lang"] == "en" and len(ids) == len(set(ids))
-    assert "synthetic" in "".join(page.words).split("Contents")[0]
+    assert "The films are synthetic" in "".join(page.words).split("Contents")[0]
     targets = [link["href"][1:] for link in page.all("a") if link["href"].startswith("#")]
-    assert set(targets) <= set(ids) and "table-table2" in targets and "figure-figure4" in targets
+    assert set(targets) <= set(ids) and {"finding-accuracy", "figure-figure4", "viewer", "run"} <= set(targets)
+
+
+def test_contents_name_each_finding_once_and_no_table_or_figure(two_sweeps):
+    contents = re.search("<nav.*</nav>", two_sweeps[0].read_text(), re.DOTALL).group()
+    assert re.findall('href="(.*?)"', contents) == ["#finding-accuracy", "#finding-sweeps", "#viewer", "#run"]
 
 
 def test_every_picture_has_an_alternative_text(small):
     pictures = Page(small[0]).all("img")
-    assert [picture["alt"] for picture in pictures] == ["Accuracy against strength"]
+    assert [picture["alt"] for picture in pictures] == ["Lines of figure4."]
 
 
 def test_figures_are_made_smaller(small):
@@ -194,18 +222,11 @@ def test_manifests_of_the_classifiers_are_told(tmp_path):
     runs = {name: (tmp_path / "none", tmp_path / name) for name in ("", "seed-0", "seed-1", "absent")}
     for name in ("", "seed-0", "seed-1"):
         write_manifest(runs[name][1], stage="train_finetune.py", settings={"VGG16": {"rate": 1e-4}}, started=0)
-    assert [title for title, _ in page.run_details(runs)] == [
+    assert [title for title, _ in what_was_run.run_details(runs)] == [
         "Training of the classifiers",
         "Training of the classifiers seed-0",
         "Training of the classifiers seed-1",
     ]
-
-
-@pytest.mark.parametrize(
-    "name, title", [("figure4", "Figure 4"), ("figure4-budget-l2", "Figure 4 (budget-l2)"), ("transfer", "Transfer")]
-)
-def test_figures_have_titles(name, title):
-    assert page.figure_title(name) == title
 
 
 def test_texts_from_files_are_escaped(tmp_path):
@@ -215,7 +236,9 @@ def test_texts_from_files_are_escaped(tmp_path):
     for attack, strength in CELLS:
         path = tmp_path / "attacks/VGG16/paper" / attack / f"{strength:g}.shown.npz"
         np.savez_compressed(path, **{**arrays, "models": np.array([bad, "b", "c"])})
-    clean, spoilt = Page(make_report(tmp_path)), Page(make_report(tmp_path, tables=[some_table(text=bad)], sentences=[bad]))
+    clean = Page(make_report(tmp_path))
+    drawing = Drawing("figure4", bad, bad, bad, None)
+    spoilt = Page(make_report(tmp_path, some_finding([bad], tables=(some_table(text=bad),), drawings=(drawing,))))
     assert [tag for tag, _ in clean.elements] == [tag for tag, _ in spoilt.elements]
     assert clean.index()["sweeps"][0]["models"][0] == bad and "<img src=x" not in clean.text + spoilt.text
     assert "Accuracy <of> all & sundry." in spoilt.words
@@ -300,7 +323,7 @@ def test_several_seeds_show_the_films_of_the_first(tmp_path):
     runs = {name: (tmp_path / name, tmp_path / "model") for name in ("seed-0", "seed-1")}
     for results, _ in runs.values():
         write_results(results)
-    words = "".join(Page(make_report(tmp_path, runs)).words)
+    words = "".join(Page(make_report(tmp_path, runs=runs)).words)
     assert "The films are those of seed-0." in words and words.count("gradients <b>mislead</b>") == 2
 
 
@@ -426,30 +449,107 @@ def test_slider_film_and_attack_by_keyboard_give_the_numbers_of_the_cell(small, 
     assert by(browser, "#verdict")[0].get_attribute("aria-live") == "polite"
 
 
+def choose(browser, name, value):
+    """Choose a source model or a condition at the top of the page."""
+    script = "let s = arguments[0]; s.value = arguments[1]; s.dispatchEvent(new Event('change'))"
+    browser.execute_script(script, by(browser, f"#{name}")[0], value)
+    if by(browser, "#viewer-body")[0].is_displayed():
+        wait_for_pictures(browser)
+
+
+def displayed(browser, selector):
+    """Return the texts of the elements that a selector finds and that are shown."""
+    return [part.text for part in by(browser, selector) if part.is_displayed()]
+
+
 def test_another_condition_keeps_the_film_and_the_attack_where_it_has_them(two_sweeps, browser):
     from selenium.webdriver.common.keys import Keys
 
     path, cells = two_sweeps
     opened(browser, path)
     press(browser, "#attacks input:checked", Keys.ARROW_LEFT)  # round to the last attack, BIM
-    press(browser, "#sweep", Keys.ARROW_DOWN)
+    press(browser, "#condition", Keys.ARROW_DOWN)
     assert verdict(browser) == expected_verdict(cells["bim", 0.003], "bim", 0.003, 0)
-    assert "every attack kept within the strength of the film" in by(browser, "#meaning")[0].text
     press(browser, "#films input:checked", Keys.ARROW_RIGHT)
     assert verdict(browser).endswith("This film was not kept at this strength.") and not by(browser, "#scores table")
     press(browser, "#attacks input:checked", Keys.ARROW_LEFT)
     assert verdict(browser) == expected_verdict(cells["fgnm", 0.02], "fgnm", 0.02, 1)
 
 
-def test_folded_parts_open_for_print_and_for_links_to_them(browser, tmp_path):
+def test_the_choice_at_the_top_shows_its_sweep_and_hides_the_others(two_sweeps, browser):
+    opened(browser, two_sweeps[0])
+    for condition, meaning in (("paper", "each step as long"), ("budget", "every attack kept within")):
+        choose(browser, "condition", condition)
+        assert [meaning in text for text in displayed(browser, "#sweeps p")] == [True]
+        own = [f"{place} sentence on VGG16 {condition}." for place in ("First", "Second")]
+        assert displayed(browser, ".answer li") == [*own, "FGNM is better at 3 of 5 strengths."]
+        assert displayed(browser, "#finding-sweeps > p")[0] == own[0]
+        figures = ["figure-figure4", f"figure-figure4-VGG16-{condition}"]
+        assert [part.get_attribute("id") for part in by(browser, ".plate") if part.is_displayed()] == figures
+        assert len(displayed(browser, "#finding-sweeps details.table")) == 1
+        assert not displayed(browser, ".label")
+
+
+def test_a_source_without_the_condition_shows_its_first_one_and_that_it_has_no_films(two_sweeps, browser):
+    opened(browser, two_sweeps[0])
+    choose(browser, "condition", "budget")
+    choose(browser, "source", "InceptionV3")
+    assert displayed(browser, ".answer li")[0] == "First sentence on InceptionV3 paper."
+    assert not by(browser, "#condition")[0].is_displayed()  # one only
+    assert not by(browser, "#viewer-body")[0].is_displayed() and by(browser, "#viewer-none")[0].is_displayed()
+    choose(browser, "source", "VGG16")
+    assert by(browser, "#viewer-body")[0].is_displayed() and not by(browser, "#viewer-none")[0].is_displayed()
+
+
+def test_one_sweep_leaves_nothing_to_choose(browser, tmp_path):
     write_results(tmp_path)
-    opened(browser, make_report(tmp_path, tables=[some_table("confusion")]))
-    # The first group of statements stands open.
-    assert [part.get_attribute("open") for part in by(browser, "details")] == ["true", None, None, None]
-    by(browser, "a[href='#table-confusion']")[0].click()
-    assert by(browser, "#table-confusion table")[0].is_displayed()
+    opened(browser, make_report(tmp_path, about(PAPER)))
+    assert not by(browser, "#choice")[0].is_displayed() and not by(browser, "[data-sweep], .label")
+    assert displayed(browser, "#sweeps p") == ["Gradients from VGG16, condition paper: each step as long as the strength."]
+
+
+def test_a_link_to_another_sweep_chooses_it_and_unfolds_what_it_leads_to(two_sweeps, browser):
+    opened(browser, two_sweeps[0])
+    browser.execute_script("location.hash = 'table-table2-VGG16-budget'")
+    wait_for_pictures(browser)
+    assert by(browser, "#table-table2-VGG16-budget table")[0].is_displayed()
+    assert by(browser, "#condition")[0].get_attribute("value") == "budget"
+    browser.execute_script("location.hash = 'finding-accuracy'")  # about no sweep
+    assert by(browser, "#condition")[0].get_attribute("value") == "budget"
+
+
+def test_folded_parts_open_for_print(two_sweeps, browser):
+    opened(browser, two_sweeps[0])
+    assert not any(part.get_attribute("open") for part in by(browser, "details"))
     browser.execute_script("window.dispatchEvent(new Event('beforeprint'))")
-    assert [part.get_attribute("open") for part in by(browser, "details")] == ["true"] * 4
+    assert all(part.get_attribute("open") for part in by(browser, "details"))
+
+
+def test_without_a_script_every_sweep_is_shown_and_labelled(two_sweeps, browser):
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.get(two_sweeps[0].resolve().as_uri())
+        labels = ["(VGG16, paper)", "(VGG16, budget)", "(InceptionV3, paper)"]
+        assert displayed(browser, ".plate .label") == labels
+        assert displayed(browser, "summary .label") == labels
+        assert displayed(browser, ".answer li .label") == [label for label in labels for _ in range(2)]
+        assert not by(browser, "#choice")[0].is_displayed() and len(displayed(browser, "#sweeps p")) == 3
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_first_screen_holds_the_answer_the_figure_and_the_way_to_the_viewer(two_sweeps, browser):
+    for width, height in ((1440, 900), (400, 860)):
+        browser.execute_cdp_cmd(
+            "Emulation.setDeviceMetricsOverride", {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        )
+        try:
+            opened(browser, two_sweeps[0])
+            for selector in ("h1", "#choice", ".answer ul", ".answer a[href='#viewer']", ".plate img"):
+                box = by(browser, selector)[0].rect
+                assert box["y"] >= 0 and box["y"] + box["height"] <= height, (width, selector, box)
+        finally:
+            browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_score_tables_show_confidences_before_and_after(small, browser):
@@ -511,12 +611,12 @@ def test_page_from_disk_asks_for_nothing_and_complains_of_nothing(small, browser
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_nothing_is_wider_than_the_screen(small, browser, width):
+def test_nothing_is_wider_than_the_screen(two_sweeps, browser, width):
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     )
     try:
-        opened(browser, small[0])
+        opened(browser, two_sweeps[0])
         for part in by(browser, "details"):
             browser.execute_script("arguments[0].open = true", part)
         page = "document.documentElement"
@@ -526,9 +626,9 @@ def test_nothing_is_wider_than_the_screen(small, browser, width):
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_every_control_has_a_name_and_a_visible_focus(small, browser):
-    opened(browser, small[0])
-    for control in by(browser, "#viewer select, #viewer input, #viewer button, summary"):
+def test_every_control_has_a_name_and_a_visible_focus(two_sweeps, browser):
+    opened(browser, two_sweeps[0])
+    for control in by(browser, "select, #viewer input, #viewer button, summary"):
         if control.is_displayed():
             assert control.accessible_name, control.get_attribute("outerHTML")
             browser.execute_script("arguments[0].focus({focusVisible: true})", control)

@@ -1,13 +1,6 @@
 "use strict";
-// The viewer: for a film, an attack and a strength it draws the original, the noise and the adversarial film, and says
-// what the models see. The page holds each film once, and of each attacked film only the change, as a picture of levels
-// (see levels_of_change in report.py).
-
-const GAINS = [1, 10, 100];
-const KEPT_PICTURES = 24;
-const state = { sweep: 0, film: 0, attack: 0, strength: 0, gain: "auto", swapped: false };
-const delevels = new Map();
-let drawing = 0;
+// Two things: the choice of a source model and a condition, which hides every part of the page that is about others; and
+// the viewer of films, which follows it. Without this script the page shows all parts, each labelled.
 
 const element = (id) => document.getElementById(id);
 
@@ -17,6 +10,63 @@ function make(name, properties = {}, ...children) {
   made.append(...children);
   return made;
 }
+
+const sweeps = Array.from(document.querySelectorAll("#sweeps p"), (part) => part.dataset);
+let chosen = 0;
+
+const isAbout = (part, number) => part.dataset.sweep.split(" ").includes(String(number));
+
+function fillSelect(id, names, name) {
+  element(id).replaceChildren(...names.map((value) => make("option", { value, selected: value === name }, value)));
+  element(id).closest(".field").hidden = names.length < 2;
+}
+
+/** Show what is about a sweep or about none, and hide the rest. */
+function choose(number) {
+  chosen = number;
+  const { source, condition } = sweeps[number];
+  fillSelect("source", [...new Set(sweeps.map((sweep) => sweep.source))], source);
+  fillSelect("condition", sweeps.filter((sweep) => sweep.source === source).map((sweep) => sweep.condition), condition);
+  document.querySelectorAll("[data-sweep]").forEach((part) => { part.hidden = !isAbout(part, number); });
+  document.dispatchEvent(new Event("sweep"));
+}
+
+/** Choose the sweep with these names; where the source was not run under the condition, its first one. */
+function chooseNames(source, condition) {
+  const exact = sweeps.findIndex((sweep) => sweep.source === source && sweep.condition === condition);
+  choose(exact >= 0 ? exact : sweeps.findIndex((sweep) => sweep.source === source));
+}
+
+function startChoice() {
+  if (sweeps.length < 2) return;
+  for (const id of ["source", "condition"]) {
+    element(id).addEventListener("change", () => chooseNames(element("source").value, element("condition").value));
+  }
+  element("choice").hidden = false;
+  choose(0);
+}
+
+/** Show the part that a link leads to: choose its sweep and unfold what it is folded into. */
+function followLink() {
+  const target = element(location.hash.slice(1));
+  if (!target) return;
+  const about = target.closest("[data-sweep]");
+  if (about && !isAbout(about, chosen)) choose(parseInt(about.dataset.sweep, 10));
+  for (let part = target; part; part = part.parentElement) {
+    if (part.tagName === "DETAILS") part.open = true;
+  }
+  target.scrollIntoView();
+}
+
+// The viewer: for a film, an attack and a strength it draws the original, the noise and the adversarial film, and says
+// what the models see. The page holds each film once, and of each attacked film only the change, as a picture of levels
+// (see levels_of_change in pictures.py).
+
+const GAINS = [1, 10, 100];
+const KEPT_PICTURES = 24;
+const state = { sweep: 0, film: 0, attack: 0, strength: 0, gain: "auto", swapped: false };
+const decoded = new Map();
+let drawing = 0;
 
 const percent = (probability) => `${(100 * probability).toFixed(1)} %`;
 const largestAt = (numbers) => numbers.indexOf(Math.max(...numbers));
@@ -86,21 +136,18 @@ function fillStrengths(index) {
   element("ticks").replaceChildren(...attack.cells.map((cell) => make("li", {}, cell.strength)));
 }
 
-function fillSweeps(index) {
-  const sweeps = index.sweeps.map((sweep, place) =>
-    make("option", { value: String(place) }, `${sweep.source}, condition ${sweep.condition}`));
-  element("sweep").replaceChildren(...sweeps);
-  element("sweep-field").hidden = sweeps.length < 2;
-}
-
 function fillGains(index) {
   const choices = [["auto", "fitted to the noise"], ...GAINS.map((gain) => [String(gain), `\u00d7 ${gain}`]),
                    [String(index.gain), `\u00d7 ${index.gain}, as in the paper`]];
   element("gain").replaceChildren(...choices.map(([value, text]) => make("option", { value }, text)));
 }
 
-/** Show another source model or condition, at the same film, attack and strength where it has them. */
-function chooseSweep(index, place) {
+/** Show the chosen source model and condition, at the same film, attack and strength where it has them. */
+function showSweep(index, { source, condition }) {
+  const place = index.sweeps.findIndex((sweep) => sweep.source === source && sweep.condition === condition);
+  element("viewer-body").hidden = place < 0;
+  element("viewer-none").hidden = place >= 0;
+  if (place < 0) return;
   const { film, attack, cell } = current(index);
   const next = index.sweeps[place];
   const found = (list, matches) => Math.max(0, list.findIndex(matches));
@@ -108,16 +155,10 @@ function chooseSweep(index, place) {
   state.film = found(next.films, (other) => other.film === film.film);
   state.attack = found(next.attacks, (other) => other.name === attack.name);
   state.strength = found(next.attacks[state.attack].cells, (other) => other.strength === cell.strength);
-  fillSweep(index);
-  update(index);
-}
-
-function fillSweep(index) {
-  const sweep = index.sweeps[state.sweep];
-  element("meaning").textContent = `Gradients from ${sweep.source}, condition ${sweep.condition}: ${sweep.meaning}.`;
   fillFilms(index);
   fillAttacks(index);
   fillStrengths(index);
+  update(index);
 }
 
 /** Say in one sentence what is shown and what the models see; screen readers hear it. */
@@ -183,10 +224,10 @@ function writeTexts(index, { film, attack, cell, shown }, gain) {
 /** Decode a picture, scaled to a width and height if they are given; return its pixels. The last ones are kept. */
 function pixels(kind, number, size) {
   const key = `${kind}-${number}`;
-  const found = delevels.get(key) || decode(address(kind, number), size);
-  delevels.delete(key);
-  delevels.set(key, found);
-  if (delevels.size > KEPT_PICTURES) delevels.delete(delevels.keys().next().value);
+  const found = decoded.get(key) || decode(address(kind, number), size);
+  decoded.delete(key);
+  decoded.set(key, found);
+  if (decoded.size > KEPT_PICTURES) decoded.delete(decoded.keys().next().value);
   return found;
 }
 
@@ -263,10 +304,7 @@ function checkCanvas() {
 function startViewer() {
   const index = JSON.parse(element("viewer-index").textContent);
   state.strength = Math.floor(index.sweeps[0].attacks[0].cells.length / 2);
-  fillSweeps(index);
   fillGains(index);
-  fillSweep(index);
-  element("sweep").addEventListener("change", (event) => chooseSweep(index, Number(event.target.value)));
   element("strength").addEventListener("input", (event) => { state.strength = Number(event.target.value); update(index); });
   element("gain").addEventListener("change", (event) => { state.gain = event.target.value; update(index); });
   element("swap").addEventListener("click", () => {
@@ -274,21 +312,16 @@ function startViewer() {
     element("swap").setAttribute("aria-pressed", String(state.swapped));
     update(index);
   });
-  element("viewer-body").hidden = false;
   checkCanvas();
-  update(index);
+  showSweep(index, sweeps[chosen]);
+  document.addEventListener("sweep", () => showSweep(index, sweeps[chosen]));
 }
 
-/** Open the folded parts for print, and the one that a link leads to. */
-function openFolded() {
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
-  const openTarget = () => {
-    const target = element(location.hash.slice(1));
-    if (target && target.tagName === "DETAILS") target.open = true;
-  };
-  window.addEventListener("hashchange", openTarget);
-  openTarget();
-}
-
-openFolded();
-if (element("viewer-index")) startViewer();
+document.documentElement.classList.add("scripted");
+startChoice();
+window.addEventListener("hashchange", followLink);
+window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
+document.addEventListener("DOMContentLoaded", () => {
+  if (element("viewer-index")) startViewer();
+  followLink();
+});

@@ -1,20 +1,21 @@
-"""The report: one HTML page, complete in itself, with what was run, what follows, tables, figures and a viewer of films.
+"""The report: one HTML page, complete in itself: the answer, the findings, a viewer of films, and what was run.
 
 The page loads nothing: style, script and pictures stand in it, and its content security policy forbids the rest.
 `page.html.jinja`, `page.css` and `page.js` beside this file are its parts.
 """
 
+from __future__ import annotations
+
 import base64
 import hashlib
-import shlex
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 
-from nosign.attacks.catalogue import Condition
-from nosign.classifiers.catalogue import BACKBONES
 from nosign.files import write_text
-from nosign.manifest import commands_of, read_manifest
+from nosign.manifest import read_manifest
+from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.report.pictures import (
     ENCODERS,
     FIGURE_BYTES,
@@ -25,48 +26,50 @@ from nosign.output.report.pictures import (
     open_figure,
 )
 from nosign.output.report.viewer import make_viewer
-from nosign.output.table import alignments
-from nosign.output.words import condition_note, ordered
-from nosign.rows import sweep_folder
+from nosign.output.report.what_was_run import condition_meaning, run_details, run_overview, run_warnings
+from nosign.output.summary import sentences_about, short_answer, sweeps_of
+from nosign.output.table import SweepName, Table
 
 PARTS = Path(__file__).parent
-MAIN_TABLES = ("table1", "table2", "table3")  # the others are folded away
+FIRST_FIGURE = "figure4"  # how the names of the figures begin that stand on the first screen
 WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
+NO_ANSWER = Sentence("No short answer follows from these cells; what was measured stands below.")
 
 
-def write_report(path, runs, tables, figures, sentences):
+def write_report(path: Path, runs: dict[str, tuple[Path, Path]], findings: Sequence[Finding]) -> Path:
     """Write the report.
 
     Args:
-        path: of the page.
+        path: of the page; the figures' PNG files are in `figures/` beside it.
         runs: dict from a run's name, "" where there is one only, to its folders (results, models): manifests and the films
             that cells kept for the viewer are read.
-        tables: list of `nosign.output.table.Table`.
-        figures: list of (name, caption, path of the PNG).
-        sentences: list of groups, (heading, list of str).
+        findings: in the order of the page.
 
     Returns:
         The path.
 
     Raises:
-        UserError: a manifest or a shown file is malformed.
+        UserError: a manifest or a file for the viewer is malformed.
     """
     results = {run: folder for run, (folder, _) in runs.items()}
     style, script = ((PARTS / f"page.{ending}").read_text(encoding="utf-8") for ending in ("css", "js"))
     viewer = make_viewer(results)
+    choice = Choice(sweeps_of(findings, viewer["sweeps"] if viewer else ()))
+    pictures = figure_parts([drawing for finding in findings for drawing in finding.drawings], path.parent, choice)
     page = template().render(
         style=style,
         style_hash=content_hash(style),
         script=script,
         script_hash=content_hash(script),
         synthetic=any((read_manifest(folder) or {}).get("synthetic") for folder in results.values()),
+        sweeps=choice.parts(),
+        answer=answer_parts(findings, choice),
+        first_figures=[part for part in pictures.values() if part["first"]],
+        findings=[finding_part(finding, pictures, choice) for finding in findings],
+        viewer=viewer,
         overview=run_overview(results),
         details=run_details(runs),
         warnings=run_warnings(results),
-        groups=sentences,
-        tables=table_parts(tables),
-        figures=figure_parts(figures),
-        viewer=viewer,
     )
     write_text(path, page)
     return path
@@ -82,184 +85,109 @@ def template():
     return environment.get_template("page.html.jinja")
 
 
-def content_hash(text):
+def content_hash(text: str) -> str:
     """Return a script's or a style's SHA-256 as a content security policy names it."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def sweep_manifests(results):
-    """Yield (run, source, condition, manifest) of every sweep that has a manifest, models in their usual order."""
-    for run, folder in results.items():
-        sweeps = {path.parent.relative_to(folder / "attacks").parts for path in folder.glob("attacks/*/*/manifest.json")}
-        for source in ordered({sweep[0] for sweep in sweeps}, BACKBONES):
-            for condition in ordered({sweep[1] for sweep in sweeps if sweep[0] == source}, [str(Condition())]):
-                yield run, source, condition, read_manifest(sweep_folder(folder, source, condition))
+class Choice:
+    """The sweeps among which the reader chooses; every part of the page says under which of them it is shown."""
+
+    def __init__(self, sweeps: Sequence[SweepName]) -> None:
+        self.sweeps = list(sweeps)
+
+    def parts(self) -> list[dict]:
+        """Return what the template needs of each sweep."""
+        return [
+            {**self.about(sweep), **sweep._asdict(), "meaning": condition_meaning(sweep.condition)} for sweep in self.sweeps
+        ]
+
+    def shown(self, sweeps: Iterable[SweepName | None]) -> str:
+        """Return the numbers of the sweeps under which a part is shown, such as "0 2"; "" if it always is."""
+        sweeps = set(sweeps)
+        always = None in sweeps or sweeps >= set(self.sweeps)
+        return "" if always else " ".join(str(number) for number, sweep in enumerate(self.sweeps) if sweep in sweeps)
+
+    def about(self, sweep: SweepName | None) -> dict:
+        """Return when a part is shown, and its label where all parts are shown at once."""
+        label = f"{sweep.source}, {sweep.condition}" if sweep and len(self.sweeps) > 1 else ""
+        return {"shown": self.shown([sweep]), "label": label}
+
+    def statements(self, sentences: Iterable[Sentence], choose: Callable[[SweepName | None], list[Sentence]]) -> list[dict]:
+        """Return what the template needs of each sentence that `choose` returns for a sweep."""
+        chosen = {sweep: choose(sweep) for sweep in self.sweeps or [None]}
+        shown = {sentence: [sweep for sweep, own in chosen.items() if sentence in own] for sentence in sentences}
+        return [
+            {**self.about(sentence.sweep), "text": sentence.text, "shown": self.shown(sweeps)}
+            for sentence, sweeps in shown.items()
+            if sweeps
+        ]
 
 
-def part(manifest, key):
-    """Return a manifest's entry that is an object, {} where it is absent or something else."""
-    found = manifest.get(key)
-    return found if isinstance(found, dict) else {}
+def answer_parts(findings: Sequence[Finding], choice: Choice) -> list[dict]:
+    """Return what the template needs of the sentences that open the page; those about no sweep come last."""
+    sentences = [sentence for finding in findings for sentence in finding.sentences]
+    sentences = [*sorted(sentences, key=lambda sentence: sentence.sweep is None), NO_ANSWER]
+    return choice.statements(sentences, lambda sweep: short_answer(findings, sweep) or [NO_ANSWER])
 
 
-def run_overview(results):
-    """Return a dict of texts for every sweep: what a reader wants to know first."""
-    rows = []
-    for run, source, condition, manifest in sweep_manifests(results):
-        settings, health = part(manifest, "settings"), part(manifest, "health")
-        rows.append(
-            {
-                "Run": run,
-                "Gradients from": source,
-                "Condition": condition,
-                "Films": plain(settings.get("films")),
-                "Steps": plain(settings.get("steps")),
-                "Seed": plain(settings.get("seed")),
-                "Begun (UTC)": plain(manifest.get("started")).replace("T", " ").removesuffix("Z"),
-                "Took": duration(manifest.get("seconds")),
-                "State": "finished" if manifest.get("finished") else "unfinished",
-                "Warnings": str(len(health.get("warnings") or [])),
-                "Meaning": condition_meaning(condition),
-            }
-        )
-    return [{name: text for name, text in row.items() if name != "Run" or any(row["Run"] for row in rows)} for row in rows]
+def finding_part(finding: Finding, pictures: dict[str, dict], choice: Choice) -> dict:
+    """Return what the template needs of a finding; only the first sentence under each sweep stands open."""
+    parts = (*finding.tables, *finding.drawings, *finding.sentences)
+    several = (sweep for sweep in choice.sweeps or [None] if len(sentences_about([finding], sweep)) > 1)
+    return {
+        "name": finding.name,
+        "heading": finding.heading,
+        "shown": choice.shown(part.sweep for part in parts),
+        "sentences": choice.statements(finding.sentences, lambda sweep: sentences_about([finding], sweep)[:1]),
+        "further": choice.statements(finding.sentences, lambda sweep: sentences_about([finding], sweep)[1:]),
+        "further_shown": choice.shown(several),
+        "figures": [pictures[drawing.name] for drawing in finding.drawings],
+        "tables": [table_part(table, choice) for table in finding.tables],
+    }
 
 
-def condition_meaning(name):
-    """Return a condition's protocol, norm and target in words."""
-    condition = Condition.parse(name)
-    if condition is None:
-        return ""
-    return condition_note(condition) + (f"; aims at {condition.target}" if condition.target else "")
-
-
-def run_details(runs):
-    """Return (title, list of (name, text)) of every manifest: the classifiers', the runs' and the sweeps'."""
-    found = [(f"Training of the classifiers {run}".strip(), read_manifest(folder)) for run, (_, folder) in runs.items()]
-    results = {run: folder for run, (folder, _) in runs.items()}
-    for run, folder in results.items():
-        found.append((f"Attacks {run}".strip(), read_manifest(folder)))
-    found += [
-        (f"{run} {source}, {condition}".strip(), manifest) for run, source, condition, manifest in sweep_manifests(results)
-    ]
-    return [(title, manifest_facts(manifest)) for title, manifest in found if manifest]
-
-
-def run_warnings(results):
-    """Return the health reports' warnings, each with the sweep that it is about."""
-    return [
-        f"{run} {source}, {condition}: {warning}".strip()
-        for run, source, condition, manifest in sweep_manifests(results)
-        for warning in part(manifest, "health").get("warnings") or []
-    ]
-
-
-def manifest_facts(manifest):
-    """Return what a manifest says as a list of (name, text), without the hashes of its files."""
-    device, git, packages = part(manifest, "device"), part(manifest, "git"), part(manifest, "packages")
-    stage, commands = plain(manifest.get("stage")), commands_of(manifest)
-    lines = [shlex.join(["python", stage, *map(str, command["argv"])]) for command in commands] or [f"python {stage}"]
-    changed = " with local changes" if git.get("dirty") else ""
-    facts = [
-        *(("Command" if len(lines) == 1 else f"Command {number}", line) for number, line in enumerate(lines, 1)),
-        ("Begun (UTC)", plain(manifest.get("started"))),
-        ("Took", duration(manifest.get("seconds"))),
-        ("Device", ", ".join(f"{name.replace('_', ' ')} {plain(value)}" for name, value in device.items())),
-        ("Git commit", f"{git['commit']}{changed}" if git.get("commit") else ""),
-        ("Python", f"{plain(manifest.get('python'))} on {plain(manifest.get('platform'))}"),
-        ("Packages", ", ".join(f"{name} {plain(version)}" for name, version in packages.items())),
-    ]
-    facts += [(f"Setting: {name}", plain(value)) for name, value in part(manifest, "settings").items()]
-    facts += [
-        (f"Health: {name.replace('_', ' ')}", plain(value))
-        for name, value in part(manifest, "health").items()
-        if name != "warnings"
-    ]
-    return [(name, text) for name, text in facts if text]
-
-
-def plain(value):
-    """Return an entry of a manifest as text; a hash of 64 digits is cut to twelve."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {plain(inner)}" for name, inner in value.items())
-    if isinstance(value, list):
-        return "; ".join(map(plain, value)) or "none"
-    if value is None:
-        return "\N{EM DASH}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    text = str(value)
-    return f"{text[:12]}\N{HORIZONTAL ELLIPSIS}" if len(text) == 64 and " " not in text else text
-
-
-def duration(seconds):
-    """Return seconds as minutes or hours."""
-    if not isinstance(seconds, (int, float)):
-        return "\N{EM DASH}"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def table_parts(tables):
-    """Return what the template needs of each table.
+def table_part(table: Table, choice: Choice) -> dict:
+    """Return what the template needs of a table.
 
     Returns:
-        List of dicts: name, title, caption; link, the title, with the name where several have the title; main, if it is
-        one of `MAIN_TABLES`; groups, pairs of a group of columns and their number, [] if there is none; headings; classes,
-        one a column; rows of (text, class, bold); wide, if it wants the long side of a page in print.
+        Dict: name, title, caption, shown, label; groups, pairs of a group of columns and their number, [] if there is none;
+        headings, pairs of text and style class; rows of (text, class, bold); wide, if it wants the long side of a page in
+        print.
     """
-    titles = [table.title for table in tables]
-    parts = []
-    for table in tables:
-        groups = [(group, len(list(members))) for group, members in groupby(column[0] for column in table.shown.columns)]
-        headings, classes = [heading for _, heading in table.shown.columns], column_classes(table)
-        rows = [list(zip(texts, classes, marks)) for texts, marks in zip(table.shown.to_numpy().tolist(), table.bold.tolist())]
-        longest = [max(map(len, column)) for column in zip(headings, *table.shown.to_numpy().tolist())]
-        parts.append(
-            {
-                "name": table.name,
-                "title": table.title,
-                "caption": table.caption,
-                "main": table.name in MAIN_TABLES,
-                "link": table.title if titles.count(table.title) == 1 else f"{table.title} ({table.name})",
-                "groups": groups if any(group for group, _ in groups) else [],
-                "headings": headings,
-                "classes": classes,
-                "rows": rows,
-                "wide": sum(longest) + 2 * len(longest) > WIDE_CHARACTERS,
-            }
-        )
-    return parts
+    groups = [(group, len(list(members))) for group, members in groupby(column.group for column in table.columns)]
+    begins = [place > 0 and column.group != table.columns[place - 1].group for place, column in enumerate(table.columns)]
+    classes = [f"{column.align} begins" if new else column.align for column, new in zip(table.columns, begins)]
+    headings = [column.heading for column in table.columns]
+    longest = [max(map(len, texts)) for texts in zip(headings, *table.rows)]
+    return {
+        **choice.about(table.sweep),
+        "name": table.name,
+        "title": table.title,
+        "caption": table.caption,
+        "groups": groups if any(group for group, _ in groups) else [],
+        "headings": list(zip(headings, classes)),
+        "rows": [list(zip(texts, classes, marks)) for texts, marks in zip(table.rows, table.marks.tolist())],
+        "wide": sum(longest) + 2 * len(longest) > WIDE_CHARACTERS,
+    }
 
 
-def column_classes(table):
-    """Return the style classes of a table's columns: their side, and "begins" where another group of columns begins."""
-    groups = [group for group, _ in table.shown.columns]
-    begins = [place > 0 and group != groups[place - 1] for place, group in enumerate(groups)]
-    return [f"{side} begins" if new else side for side, new in zip(alignments(table), begins)]
-
-
-def figure_parts(figures):
-    """Return what the template needs of each figure: name, title, caption and the picture, smaller than on paper."""
+def figure_parts(drawings: Sequence[Drawing], folder: Path, choice: Choice) -> dict[str, dict]:
+    """Return what the template needs of each figure, by its name: the words, and the picture, smaller than on paper."""
     with ThreadPoolExecutor(ENCODERS) as pool:
-        pictures = list(pool.map(open_figure, [path for _, _, path in figures]))
+        pictures = list(pool.map(open_figure, [folder / "figures" / f"{drawing.name}.png" for drawing in drawings]))
     encoded = encode_within(pictures, encode_figure, FIGURE_LADDER, FIGURE_BYTES)
-    return [
-        {
-            "name": name,
-            "title": figure_title(name),
-            "caption": caption,
-            "alt": caption.split(". ")[0],
+    return {
+        drawing.name: {
+            **choice.about(drawing.sweep),
+            "first": drawing.name.startswith(FIRST_FIGURE),
+            "name": drawing.name,
+            "title": drawing.title,
+            "caption": drawing.caption,
+            "alt": drawing.alt,
             "picture": data_uri(data),
             "width": width,
             "height": height,
         }
-        for (name, caption, _), (data, (width, height)) in zip(figures, encoded)
-    ]
-
-
-def figure_title(name):
-    """Return a figure's file name as a title, such as "Figure 4 (budget)" for "figure4-budget"."""
-    word, _, rest = name.partition("-")
-    number = word.removeprefix("figure")
-    title = f"Figure {number}" if number.isdigit() else word.capitalize()
-    return f"{title} ({rest})" if rest else title
+        for drawing, (data, (width, height)) in zip(drawings, encoded)
+    }

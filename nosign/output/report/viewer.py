@@ -1,47 +1,53 @@
 """The report's viewer: one film under one attack at one strength, and what each model sees."""
 
+from __future__ import annotations
+
 import base64
 import json
+from collections.abc import Iterable
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.measures.visibility import CRITERION_COLUMNS, SSIM_INVISIBLE
-from nosign.output.report.page import condition_meaning
 from nosign.output.report.pictures import LEVEL_BYTES, ZERO_BYTE, Pictures
+from nosign.output.table import SweepName
 from nosign.output.words import starred
 from nosign.paper import NOISE_GAIN
-from nosign.rows import ROWS, SHOWN, find_files, read_shown
+from nosign.rows import ADVICE, ROWS, SHOWN, Shown, find_files, read_fields, read_shown
 
 MOST_PICTURES = 1000  # a change is 300 kB in memory; where there are more cells, fewer films are shown
 GAIN_STEPS = (1, 2, 5)
 GAIN_SHARE = 0.99  # of a change's components stay within the grey range at the gain that is chosen for it
 
 
-def make_viewer(results):
+def make_viewer(results: dict[str, Path]) -> dict | None:
     """Return what the viewer shows, of the first run that has films to show; None for none.
 
+    Args:
+        results: dict from a run's name to its folder.
+
     Returns:
-        Dict with run; index, JSON that the script reads; pictures, a list of (name, WebP in base64).
+        Dict with run; sweeps, a list of `SweepName`; index, JSON that the script reads; pictures, a list of (name, WebP in
+        base64).
     """
-    for run, folder in results.items():
-        if found := find_files(folder, SHOWN):
-            break
-    else:
+    kept = ((run, find_files(folder, SHOWN)) for run, folder in results.items())
+    run, cells = next(((run, cells) for run, cells in kept if cells), (None, []))
+    if not cells:
         return None
-    most = max(1, MOST_PICTURES // len(found))
-    sweeps = {place: [cell[2:] for cell in cells] for place, cells in groupby(found, key=lambda cell: cell[:2])}
+    most = max(1, MOST_PICTURES // len(cells))
+    sweeps = {SweepName(*name): list(own) for name, own in groupby(cells, key=lambda cell: cell[:2])}
     pictures = Pictures()
     index = {
         "classes": CLASSES,
         "gain": NOISE_GAIN,
         "zeroByte": ZERO_BYTE,
         "levelBytes": LEVEL_BYTES,
-        "sweeps": [sweep_index(*key, cells, most, pictures) for key, cells in sweeps.items()],
+        "sweeps": [sweep_index(sweep, own, most, pictures) for sweep, own in sweeps.items()],
     }
     films, changes, index["levels"] = pictures.encoded()
     named = [
@@ -49,26 +55,25 @@ def make_viewer(results):
         for kind, pictures in (("film", films), ("change", changes))
         for number, data in enumerate(pictures)
     ]
-    return {"run": run, "index": script_json(index), "pictures": named}
+    return {"run": run, "sweeps": list(sweeps), "index": script_json(index), "pictures": named}
 
 
-def script_json(value):
+def script_json(value: object) -> str:
     """Return JSON that can stand inside a script element: no text in it can end the element."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
 
 
-def sweep_index(source, condition, cells, most, pictures):
-    """Return the viewer's index of one source model and condition.
+def sweep_index(sweep: SweepName, cells: Iterable[tuple], most: int, pictures: Pictures) -> dict:
+    """Return the viewer's index of one sweep.
 
     Args:
-        source, condition: what the sweep's folder is named after.
-        cells: list of (attack, strength, path).
-        most: films a cell to show.
-        pictures: `Pictures` that receives the films and changes.
+        cells: what `find_files` returned of the sweep.
+        most: films to show of each cell.
+        pictures: receives the films and changes.
     """
     attacks, films, models = {}, {}, None
-    for attack, strength, path in cells:
+    for *_, attack, strength, path in cells:
         shown = read_shown(attack, strength, path, most)
         if models not in (None, shown.models):
             raise UserError(
@@ -88,21 +93,19 @@ def sweep_index(source, condition, cells, most, pictures):
             )
         attacks.setdefault(attack, []).append(cell_index(shown, pictures))
     return {
-        "source": source,
-        "condition": condition,
-        "meaning": condition_meaning(condition),
+        **sweep._asdict(),
         "models": models,
-        "headings": [starred(model, source) for model in models],
+        "headings": [starred(model, sweep.source) for model in models],
         "films": list(films.values()),
         "attacks": [
-            {"name": name, "title": ATTACKS[name].title, "direction": ATTACKS[name].direction, "cells": found}
-            for name, found in attacks.items()
+            {"name": name, "title": ATTACKS[name].title, "direction": ATTACKS[name].direction, "cells": strengths}
+            for name, strengths in attacks.items()
         ],
     }
 
 
-def cell_index(shown, pictures):
-    """Return the viewer's index of one cell: strength, and an entry a film."""
+def cell_index(shown: Shown, pictures: Pictures) -> dict:
+    """Return the viewer's index of one cell: strength, and one entry per film."""
     measures = read_measures(shown)
     entries = {}
     for place, film in enumerate(shown.films):
@@ -116,36 +119,32 @@ def cell_index(shown, pictures):
     return {"strength": f"{shown.strength:g}", "films": entries}
 
 
-def rounded(probabilities):
+def rounded(probabilities: np.ndarray) -> list:
     """Return float32 [models, classes] as lists of numbers with six decimals."""
     return [[round(float(value), 6) for value in row] for row in probabilities]
 
 
-def fitting_gain(change):
+def fitting_gain(change: np.ndarray) -> float:
     """Return the largest of 1, 2, 5, 10, 20 ... at which nearly all of a change stays within mid-grey +- half the range."""
     usual = float(np.quantile(np.abs(change), GAIN_SHARE)) or float(np.abs(change).max())
     gains = [step * 10**power for power in range(5) for step in GAIN_STEPS]
     return max([gain for gain in gains if gain * usual <= 0.5001] or [1]) if usual else NOISE_GAIN
 
 
-def read_measures(shown):
-    """Return what the cell's rows say of the films shown: dict from film to a dict of measures; {} without rows."""
-    wanted = ("film", "psnr", *CRITERION_COLUMNS.values())
+def read_measures(shown: Shown) -> dict[int, dict[str, float]]:
+    """Return what the cell's rows say of the films shown, by film; {} where the cell has no rows yet.
+
+    Raises:
+        UserError: the rows are malformed.
+    """
     path = shown.path.with_name(shown.path.name.removesuffix(SHOWN) + ROWS)
-    try:
-        frame = pd.read_csv(path, usecols=lambda column: column in wanted)
-    except (FileNotFoundError, ValueError):  # the tables, which need the file, say what is wrong with it
+    if not path.is_file():
         return {}
-    if "film" not in frame:
-        return {}
-    frame = frame[frame["film"].isin(shown.films)].apply(pd.to_numeric, errors="coerce")
-    return {
-        int(row.pop("film")): {name: value for name, value in row.items() if not np.isnan(value)}
-        for row in frame.to_dict("records")
-    }
+    rows = read_fields(path, ("film",), ADVICE, infinite=("psnr",)).set_index("film")
+    return rows.loc[rows.index.isin(shown.films)].to_dict("index")
 
 
-def describe_change(change, measures):
+def describe_change(change: np.ndarray, measures: dict[str, float]) -> str:
     """Return a change's size in words, and by which criteria one can see it.
 
     Args:
