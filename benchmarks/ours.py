@@ -164,19 +164,19 @@ def sweep_against_bare_passes(task):
         Dict: ratio, and the process's largest resident memory in GB.
     """
     from nosign.attacks import gradients
-    from nosign.sweep import evaluation
+    from nosign.sweep.sweep import one_hot
 
     with tempfile.TemporaryDirectory() as folder:
         sweep = small_sweep(task)
         parts = sweep_parts(sweep, folder, task.steps)
-        pixels, labels = sweep.films.pixels(slice(0, SWEEP_FILMS)), evaluation.one_hot(sweep.films.labels[:SWEEP_FILMS])
+        pixels, labels = sweep.films.pixels(slice(0, SWEEP_FILMS)), one_hot(sweep.films.labels[:SWEEP_FILMS])
         for _, _, part in parts:  # compiles
             part()
         bare = spent = 0
         # A shared machine's speed drifts within minutes: the bare passes are timed beside each part.
         for gradients, forwards, part in parts:
             bare += gradients * timed(lambda: gradients.to_numpy(sweep.attacker.gradient_at(pixels, labels)))
-            bare += forwards * timed(lambda: sweep.predict(pixels))
+            bare += forwards * timed(lambda: sweep.engine.predict(pixels))
             spent += timed(part)
     return {"ratio": spent / bare, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 
@@ -190,17 +190,17 @@ def sweep_parts(sweep, folder, steps):
     from nosign import rows
     from nosign.paper import PAPER_ATTACKS
     from nosign.rows import cell_path, with_classes
-    from nosign.sweep import evaluation
-    from nosign.sweep.jobs import plan
+    from nosign.sweep.jobs import GRADIENT_COST, cell_cost, plan
+    from nosign.sweep.sweep import FirstGradients
 
-    clean = with_classes(sweep.clean(ignore))
+    clean = with_classes(sweep.engine.clean(ignore))
 
     def finish(cell):
         rows.write_cell(cell_path(folder, sweep.source, sweep.condition, cell), sweep.run(cell, clean, ignore))
 
-    parts = [(0, SWEEP_BATCHES, lambda: sweep.clean(ignore)), (SWEEP_BATCHES, 0, lambda: sweep.first_gradients(ignore))]
+    parts = [(0, SWEEP_BATCHES, lambda: sweep.engine.clean(ignore)), (SWEEP_BATCHES, 0, lambda: FirstGradients(sweep, ignore))]
     for cell in plan(PAPER_ATTACKS, (0.003, 0.03), (STRENGTH,)):
-        gradients = evaluation.cell_cost(cell, steps, 0) // evaluation.GRADIENT_COST
+        gradients = cell_cost(cell, steps, 0) // GRADIENT_COST
         parts.append((SWEEP_BATCHES * gradients, 2 * SWEEP_BATCHES, partial(finish, cell)))
     return parts
 
@@ -210,14 +210,15 @@ def ignore(work):
 
 
 def small_sweep(task):
-    """Return an `evaluation.Sweep` of a few batches of films on the three models with random weights."""
+    """Return a `Sweep` of a few batches of films on the three models with random weights."""
     from nosign.classifiers import build, catalogue
     from nosign.dataset import CLASSES, FilmSet
-    from nosign.sweep import evaluation
+    from nosign.sweep.engine import Engine
+    from nosign.sweep.sweep import Sweep
 
     count = SWEEP_BATCHES * SWEEP_FILMS
     images = np.random.default_rng(1).integers(0, 256, (count, task.size, task.size, 3), dtype=np.uint8)
     numbers, unnamed = np.arange(count), [""] * count
     films = FilmSet(images, numbers, numbers % len(CLASSES), unnamed, unnamed, numbers, numbers)
     targets = {name: build.logits_of(build.build(name, task.size)) for name in catalogue.BACKBONES}
-    return evaluation.Sweep(films, "VGG16", targets, steps=task.steps, batch=SWEEP_FILMS)
+    return Sweep(Engine(films, targets, steps=task.steps, batch=SWEEP_FILMS), "VGG16")

@@ -5,10 +5,13 @@ stopped sweep goes on with the next one: RESULTS/attacks/SOURCE/CONDITION/ATTACK
 Who reads a file here gets numbers that are all there and belong to the same films, or an error that says what to do.
 """
 
+from __future__ import annotations
+
 import math
 import os
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +26,9 @@ from nosign.errors import UserError
 from nosign.files import atomic_path, reserve, write_csv
 from nosign.manifest import read_manifest
 from nosign.measures.visibility import CRITERIA
-from nosign.output.words import ordered
 
-# Endings of a cell's files: its rows, adversarial films, record of steps, predictions after storing, films for the report.
-ROWS, FILMS, STEPS, STORED, SHOWN = ".csv", ".npy", ".steps.csv", ".stored.csv", ".shown.npz"
+# Endings of a cell's files: its rows, adversarial films, record of steps, predictions after storing, films for the report's viewer.
+ROWS, FILMS, STEPS, STORED, VIEWER = ".csv", ".npy", ".steps.csv", ".stored.csv", ".viewer.npz"
 CLEAN_ROWS = "clean.csv"  # predictions on the films before any attack, beside attacks/
 CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the control for STORED
 BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
@@ -73,11 +75,17 @@ def files_of(path):
     Adversarial films, which may be gigabytes, are not among them.
     """
     beside = [
-        *(path.with_suffix(ending) for ending in (STEPS, STORED, SHOWN)),
+        *(path.with_suffix(ending) for ending in (STEPS, STORED, VIEWER)),
         path.with_name(BOUNDARY),
         path.with_name(TURNING),
     ]
     return [path, *(other for other in beside if other.is_file())]
+
+
+def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return the names without repetition: known ones in their own order, then the others alphabetically."""
+    names = set(names)
+    return [name for name in known if name in names] + sorted(names - set(known))
 
 
 def find_files(results, ending):
@@ -85,7 +93,7 @@ def find_files(results, ending):
 
     Args:
         results: the results folder.
-        ending: `ROWS`, `SHOWN` or another of the endings.
+        ending: `ROWS`, `VIEWER` or another of the endings.
 
     Returns:
         List of (source, condition, attack, strength, path), in the order in which tables list them.
@@ -418,15 +426,19 @@ def logit_frame(outputs):
     return pd.concat([pd.DataFrame(logits, columns=logit_columns(name)) for name, logits in outputs.items()], axis=1)
 
 
-def write_cell(path, result):
-    """Write a cell's files, each atomically, numbers with six digits; the cell's own comes last and vouches for the others."""
-    for ending, frame in ((STEPS, result.steps), (STORED, result.stored)):
-        if frame is not None:
-            write_rows(path.with_suffix(ending), frame)
-    if result.shown is not None:
-        with atomic_path(path.with_suffix(SHOWN)) as temporary:
-            np.savez(temporary, **result.shown)
-    write_rows(path, result.rows)
+def write_cell(path: Path, recorded: dict) -> None:
+    """Write a cell's files, each whole; the rows come last and vouch for the others.
+
+    Args:
+        path: of the rows.
+        recorded: dict from a file's ending to a frame, or for `VIEWER` to arrays.
+    """
+    for ending, content in sorted(recorded.items(), key=lambda item: item[0] == ROWS):
+        if isinstance(content, dict):
+            with atomic_path(path.with_suffix(ending)) as temporary:
+                np.savez(temporary, **content)
+        else:
+            write_rows(path.with_suffix(ending), content)
 
 
 def write_rows(path, frame):
@@ -503,7 +515,7 @@ def read_example(results, attack):
 
 
 @dataclass(frozen=True)
-class Shown:
+class ViewerFilms:
     """The films of one cell that the viewer shows.
 
     Attributes:
@@ -531,7 +543,7 @@ class Shown:
     change: np.ndarray
 
 
-def read_shown(attack, strength, path, most=None):
+def read_viewer_films(attack, strength, path, most=None):
     """Read the first `most` films that a cell kept for the viewer.
 
     Raises:
@@ -562,7 +574,7 @@ def read_shown(attack, strength, path, most=None):
             f"{path}: its arrays are not k films with labels, [k, height, width, 3] pixels and changes, and "
             f"[models, k, {len(CLASSES)}] probabilities; {advice}"
         )
-    return Shown(
+    return ViewerFilms(
         path,
         attack,
         strength,

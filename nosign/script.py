@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -42,6 +42,24 @@ def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
         return value
 
     return parse
+
+
+def strength(text: str) -> float:
+    """Return a word of the command line as a strength, for argparse, which exits with 2."""
+    number = as_number(text)
+    # Cells' paths name the strength with six digits.
+    if not (math.isfinite(number) and number >= 0 and float(f"{number:g}") == number):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not a strength: a finite number of at least 0 and at most six "
+            "digits (a fraction of the grey range, such as 0.01)"
+        )
+    return number
+
+
+def names(known: Iterable[str]) -> dict:
+    """Return the options of a flag that takes some of a list of names, all by default."""
+    known = list(known)
+    return {"nargs": "+", "choices": known, "default": known, "metavar": "NAME", "help": f"any of {', '.join(known)}"}
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -103,7 +103,7 @@ def test_a_run_writes_one_cell_for_each_attack_and_strength(undisturbed):
     iterative = {f"{SWEEP}/{name}/0.002.csv" for name in ("bim", "binm", "pgd", "pgdnm")}
     found = set(contents(undisturbed))
     assert cells_of(found) == single | iterative
-    beside = {cell.replace(".csv", ending) for cell in single | iterative for ending in (".steps.csv", ".shown.npz")}
+    beside = {cell.replace(".csv", ending) for cell in single | iterative for ending in (".steps.csv", ".viewer.npz")}
     once = {f"{SWEEP}/{name}/{file}.csv" for name in ("fgsm", "fgnm") for file in ("boundary", "turning")}
     assert found - cells_of(found) == {"clean.csv", "examples/fgnm.npz", "examples/pgdnm.npz", *beside, *once}
 

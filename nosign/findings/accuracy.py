@@ -12,7 +12,8 @@ from nosign.output import table
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import Lines, draw_lines
 from nosign.output.table import Table
-from nosign.output.words import condition_note, joined, ordered, percent, plural, starred
+from nosign.output.words import condition_note, joined, percent, plural, starred
+from nosign.rows import ordered
 from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import ALPHA, censored_median
 

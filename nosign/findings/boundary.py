@@ -21,7 +21,8 @@ from nosign.measures.visibility import CRITERIA, STRONGEST
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, scale_strengths
 from nosign.output.table import Table, bold_last, numbers, words
-from nosign.output.words import MISSING, joined, ordered, p_value, pair_title, percent, plural, signed, span
+from nosign.output.words import MISSING, joined, p_value, pair_title, percent, plural, signed, span
+from nosign.rows import ordered
 from nosign.statistics.families import VERDICTS, holm, verdicts
 from nosign.statistics.intervals import bound_of_median
 from nosign.statistics.paired import compare_hits

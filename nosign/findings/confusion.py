@@ -17,7 +17,8 @@ from nosign.finished import IDENTITY, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import CLEAN, MISSING, joined, ordered, plural, starred
+from nosign.output.words import CLEAN, MISSING, joined, plural, starred
+from nosign.rows import ordered
 
 HEADING = "What is taken for what"
 ASKED_CLASS = "COVID-19"  # what does it turn into?

@@ -29,7 +29,8 @@ from nosign.output.plot import (
     scale_strengths,
 )
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import MISSING, joined, ordered, percent, starred
+from nosign.output.words import MISSING, joined, percent, starred
+from nosign.rows import ordered
 
 HEADING = "What attacks spend"
 SPENT = {"linf": "L-inf", "l2": "L2"}  # measures of which mean and largest are told

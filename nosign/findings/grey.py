@@ -15,7 +15,8 @@ from nosign.finished import FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, finish_panel
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import joined, ordered, percent, plural, signed, starred
+from nosign.output.words import joined, percent, plural, signed, starred
+from nosign.rows import ordered
 from nosign.statistics.families import holm
 from nosign.statistics.intervals import ALPHA
 from nosign.statistics.paired import compare_hits

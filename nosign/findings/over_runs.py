@@ -11,7 +11,8 @@ from nosign.finished import FAMILY, Run, effect_columns, kind
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import Lines, draw_lines
 from nosign.output.table import SweepName, Table, numbers, words
-from nosign.output.words import CLEAN, MISSING, condition_suffix, interval, ordered, pair_title, plural, signed, span, starred
+from nosign.output.words import CLEAN, MISSING, condition_suffix, interval, pair_title, plural, signed, span, starred
+from nosign.rows import ordered
 
 HEADING = "Over several seeds"
 KEYS = ["source", "condition", "attack", "strength", "target", "white_box", "measure"]

@@ -17,8 +17,8 @@ from nosign.finished import FinishedSweep, Run, twins
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import MISSING, ordered, percent, plural
-from nosign.rows import STEP_MEASURES, read_steps
+from nosign.output.words import MISSING, percent, plural
+from nosign.rows import STEP_MEASURES, ordered, read_steps
 
 HEADING = "Steps and the gradient"
 

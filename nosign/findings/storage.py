@@ -16,8 +16,8 @@ from nosign.measures.storage import STORAGES
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import joined, ordered, percent
-from nosign.rows import CLEAN_STORED, STORED, models_in, read_by_word
+from nosign.output.words import joined, percent
+from nosign.rows import CLEAN_STORED, STORED, models_in, ordered, read_by_word
 
 HEADING = "What storing leaves"
 STORED_PER_ROW = 3

@@ -13,8 +13,9 @@ from nosign.finished import Run, effect_columns
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import condition_suffix, joined, ordered, percent
+from nosign.output.words import condition_suffix, joined, percent
 from nosign.paper import PAPER_CONDITION
+from nosign.rows import ordered
 
 HEADING = "Transfer"
 

@@ -40,6 +40,7 @@ def through_jpeg(quality, films):
     return back
 
 
+EIGHT_BITS = "8 bits"  # as ordinary image files hold
 STORAGES = {
     **{f"{bits} bits": partial(rounded, bits) for bits in (8, 10, 12, 16)},
     **{f"JPEG {quality}": partial(through_jpeg, quality) for quality in (95, 90, 75)},

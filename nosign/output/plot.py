@@ -19,8 +19,9 @@ from nosign.attacks.catalogue import ATTACKS, attack_pairs
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.files import atomic_path
-from nosign.output.words import ordered, starred
+from nosign.output.words import starred
 from nosign.processes import process_map
+from nosign.rows import ordered
 
 WIDTH = 7.16  # inches
 DPI = 300

@@ -9,8 +9,8 @@ from nosign.classifiers.catalogue import BACKBONES
 from nosign.files import write_text
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import SweepName
-from nosign.output.words import ordered
 from nosign.paper import PAPER_CONDITION
+from nosign.rows import ordered
 
 MOST_ANSWERS = 3
 MOST_LINES = 10

@@ -7,13 +7,6 @@ import pandas as pd
 from nosign.attacks.catalogue import ATTACKS
 from nosign.paper import PAPER_CONDITION
 
-
-def ordered(names, known):
-    """Return the names without repetition: known ones in their own order, then the others alphabetically."""
-    names = set(names)
-    return [name for name in known if name in names] + sorted(names - set(known))
-
-
 CLEAN = "clean"  # stands for the attack where there is none
 
 

@@ -30,7 +30,7 @@ def probabilities(rng):
 
 
 def shown_arrays(rng, strength, size=SIZE):
-    """Return the arrays of a `*.shown.npz` file, all but the films' changes the same for every strength."""
+    """Return the arrays of a `*.viewer.npz` file, all but the films' changes the same for every strength."""
     fixed = np.random.default_rng(5)
     original = fixed.integers(0, 256, (len(FILMS), size, size, 1), dtype=np.uint8).repeat(3, axis=3)
     change = rng.normal(0, strength, original.shape).astype(np.float16)
@@ -49,7 +49,7 @@ def write_results(folder, cells=CELLS, sweep="VGG16/paper", size=SIZE, seed=11):
     """Write a results folder with films to show; return dict from (attack, strength) to a cell's arrays."""
     rng, written = np.random.default_rng(seed), {}
     for attack, strength in cells:
-        path = folder / "attacks" / sweep / attack / f"{strength:g}.shown.npz"
+        path = folder / "attacks" / sweep / attack / f"{strength:g}.viewer.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
         written[attack, strength] = shown_arrays(rng, strength, size)
         np.savez_compressed(path, **written[attack, strength])
@@ -160,7 +160,7 @@ def two_sweeps(tmp_path_factory):
         name: array[:, :1] if "probabilities" in name else array if name == "models" else array[:1]
         for name, array in cells["bim", 0.003].items()
     }
-    np.savez(folder / "attacks/VGG16/budget/bim/0.003.shown.npz", **first)
+    np.savez(folder / "attacks/VGG16/budget/bim/0.003.viewer.npz", **first)
     return make_report(folder, some_finding(), about(PAPER, BUDGET, OTHER, name="sweeps")), cells
 
 
@@ -234,7 +234,7 @@ def test_texts_from_files_are_escaped(tmp_path):
     write_results(tmp_path)
     arrays = shown_arrays(np.random.default_rng(0), 0.1)
     for attack, strength in CELLS:
-        path = tmp_path / "attacks/VGG16/paper" / attack / f"{strength:g}.shown.npz"
+        path = tmp_path / "attacks/VGG16/paper" / attack / f"{strength:g}.viewer.npz"
         np.savez_compressed(path, **{**arrays, "models": np.array([bad, "b", "c"])})
     clean = Page(make_report(tmp_path))
     drawing = Drawing("figure4", bad, bad, bad, None)
@@ -343,7 +343,7 @@ def test_several_seeds_show_the_films_of_the_first(tmp_path):
 )
 def test_a_malformed_shown_file_is_one_clear_line(tmp_path, spoil):
     cells = write_results(tmp_path)
-    path = tmp_path / "attacks/VGG16/paper/fgnm/0.01.shown.npz"
+    path = tmp_path / "attacks/VGG16/paper/fgnm/0.01.viewer.npz"
     spoil(path, cells["fgnm", 0.01])
     with pytest.raises(UserError, match=r"fgnm/0\.01\.shown\.npz: .*remove it and run attack\.py again") as caught:
         viewer.make_viewer({"": tmp_path})

@@ -18,7 +18,7 @@ from nosign.output.report.pictures import LEVEL_BYTES, ZERO_BYTE, Pictures
 from nosign.output.table import SweepName
 from nosign.output.words import starred
 from nosign.paper import NOISE_GAIN
-from nosign.rows import ADVICE, ROWS, SHOWN, Shown, find_files, read_fields, read_shown
+from nosign.rows import ADVICE, ROWS, VIEWER, ViewerFilms, find_files, read_fields, read_viewer_films
 
 MOST_PICTURES = 1000  # a change is 300 kB in memory; where there are more cells, fewer films are shown
 GAIN_STEPS = (1, 2, 5)
@@ -35,7 +35,7 @@ def make_viewer(results: dict[str, Path]) -> dict | None:
         Dict with run; sweeps, a list of `SweepName`; index, JSON that the script reads; pictures, a list of (name, WebP in
         base64).
     """
-    kept = ((run, find_files(folder, SHOWN)) for run, folder in results.items())
+    kept = ((run, find_files(folder, VIEWER)) for run, folder in results.items())
     run, cells = next(((run, cells) for run, cells in kept if cells), (None, []))
     if not cells:
         return None
@@ -74,7 +74,7 @@ def sweep_index(sweep: SweepName, cells: Iterable[tuple], most: int, pictures: P
     """
     attacks, films, models = {}, {}, None
     for *_, attack, strength, path in cells:
-        shown = read_shown(attack, strength, path, most)
+        shown = read_viewer_films(attack, strength, path, most)
         if models not in (None, shown.models):
             raise UserError(
                 f"{path}: its models are {', '.join(shown.models)}, those of other cells {', '.join(models)}; "
@@ -104,7 +104,7 @@ def sweep_index(sweep: SweepName, cells: Iterable[tuple], most: int, pictures: P
     }
 
 
-def cell_index(shown: Shown, pictures: Pictures) -> dict:
+def cell_index(shown: ViewerFilms, pictures: Pictures) -> dict:
     """Return the viewer's index of one cell: strength, and one entry per film."""
     measures = read_measures(shown)
     entries = {}
@@ -131,13 +131,13 @@ def fitting_gain(change: np.ndarray) -> float:
     return max([gain for gain in gains if gain * usual <= 0.5001] or [1]) if usual else NOISE_GAIN
 
 
-def read_measures(shown: Shown) -> dict[int, dict[str, float]]:
+def read_measures(shown: ViewerFilms) -> dict[int, dict[str, float]]:
     """Return what the cell's rows say of the films shown, by film; {} where the cell has no rows yet.
 
     Raises:
         UserError: the rows are malformed.
     """
-    path = shown.path.with_name(shown.path.name.removesuffix(SHOWN) + ROWS)
+    path = shown.path.with_name(shown.path.name.removesuffix(VIEWER) + ROWS)
     if not path.is_file():
         return {}
     rows = read_fields(path, ("film",), ADVICE, infinite=("psnr",)).set_index("film")

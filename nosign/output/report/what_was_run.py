@@ -9,8 +9,8 @@ from pathlib import Path
 from nosign.attacks.catalogue import Condition
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.manifest import commands_of, read_manifest
-from nosign.output.words import MISSING, condition_note, ordered
-from nosign.rows import sweep_folder
+from nosign.output.words import MISSING, condition_note
+from nosign.rows import ordered, sweep_folder
 
 
 def condition_meaning(name: str) -> str:

@@ -1,5 +1,7 @@
 """The sweep: its cells, what they share, and every number of a cell against a slow recomputation, film by film."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,10 +17,12 @@ from nosign.errors import UserError
 from nosign.measures import size, visibility
 from nosign.measures.storage import STORAGES
 from nosign.measures.visibility import SSIM_INVISIBLE
-from nosign.rows import MEASURES, ROUNDED_MEASURES, Cell, cell_path, logit_columns, with_classes
-from nosign.sweep import evaluation
-from nosign.sweep.evaluation import Sweep
+from nosign.rows import MEASURES, ROUNDED_MEASURES, ROWS, STORED, VIEWER, Cell, cell_path, logit_columns, with_classes
+from nosign.rows import STEPS as STEPS_FILE
+from nosign.sweep import engine, examples, jobs
+from nosign.sweep.engine import Engine
 from nosign.sweep.jobs import plan
+from nosign.sweep.sweep import Sweep
 
 SIZE, FILMS, STEPS = 12, 10, 3
 SPLITS = ["train"] * 3 + ["test"] * FILMS
@@ -39,6 +43,11 @@ def films(models, tmp_path_factory):
     return open_split(write_data(tmp_path_factory.mktemp("data"), images, labels, SPLITS), "test")
 
 
+def sweep_of(films, source, targets, *, condition=Condition(), **options):
+    """Return a sweep on an engine of its own."""
+    return Sweep(Engine(films, targets, **options), source, condition)
+
+
 CONDITIONS = [
     Condition(),
     Condition("budget"),
@@ -53,14 +62,14 @@ CONDITIONS = [
 def sweep(request, models, films, tmp_path_factory):
     """A sweep in batches of 4 (the last holds 2 films) whose gradients at the films are known already."""
     targets = {name: model.logits_model() for name, model in models.items()}
-    sweep = Sweep(films, "VGG16", targets, condition=request.param, steps=STEPS, seed=5, batch=4)
-    sweep.first_gradients(lambda work: None)
+    sweep = sweep_of(films, "VGG16", targets, condition=request.param, steps=STEPS, seed=5, batch=4)
+    sweep.first()
     return sweep
 
 
 @pytest.fixture(scope="module")
 def clean(sweep):
-    return with_classes(sweep.clean(lambda work: None))
+    return with_classes(sweep.engine.clean(lambda work: None))
 
 
 def logits_in(frame, ending=""):
@@ -85,7 +94,7 @@ def test_clean_rows_hold_what_is_known_of_a_film_and_the_models_own_logits(model
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize("strength", [0.0005, 0.02])
 def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep, clean, name, strength):
-    frame = sweep.run(Cell(name, strength), clean, lambda work: None).rows
+    frame = sweep.run(Cell(name, strength), clean, lambda work: None)[ROWS]
     assert list(frame) == ["film", "label", *logits_in(frame), *logits_in(frame, "_8bit"), *MEASURES, *ROUNDED_MEASURES]
     for i, row in enumerate(frame.to_dict("records")):
         film, label = films.pixels([i])[0], films.labels[i]
@@ -131,7 +140,7 @@ def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep
 @pytest.mark.parametrize("name", ["fgnm", "bim", "pgdnm", "mifgsm"])
 def test_every_number_of_the_steps_equals_a_slow_recomputation(models, films, sweep, clean, name):
     model, condition = models["VGG16"], sweep.condition
-    steps = sweep.run(Cell(name, 0.02), clean, lambda work: None).steps
+    steps = sweep.run(Cell(name, 0.02), clean, lambda work: None)[STEPS_FILE]
     taken = STEPS if ATTACKS[name].iterative else 1
     assert list(steps) == ["film", "step", "cosine", "predicted", "gained", "predicted_log_odds", "gained_log_odds"]
     np.testing.assert_array_equal(steps["step"], np.repeat(np.arange(1, taken + 1), FILMS))
@@ -170,8 +179,8 @@ def test_every_number_of_the_steps_equals_a_slow_recomputation(models, films, sw
 
 def test_a_step_without_gradient_has_no_cosine(films):
     flat = LinearSoftmax((SIZE, SIZE, 3), kernel=np.zeros((SIZE * SIZE * 3, 3)), bias=np.float32([9, 0, 0]))
-    sweep = Sweep(films, "VGG16", {"VGG16": flat.logits_model()}, batch=4)
-    steps = sweep.run(Cell("fgsm", 0.02), with_classes(sweep.clean(lambda work: None)), lambda work: None).steps
+    sweep = sweep_of(films, "VGG16", {"VGG16": flat.logits_model()}, batch=4)
+    steps = sweep.run(Cell("fgsm", 0.02), with_classes(sweep.engine.clean(lambda work: None)), lambda work: None)[STEPS_FILE]
     assert steps["cosine"].isna().all() and len(steps) == FILMS
     assert (steps["predicted"] == 0).all()
 
@@ -181,15 +190,15 @@ def test_stored_predictions_are_those_of_the_stored_films(models, films, sweep, 
     done = []
     result = sweep.run(Cell("fgnm", 0.02), clean, done.append, keep=keep, storages=list(STORAGES))
     assert sum(done) == FILMS * 3 * (1 + len(STORAGES))
-    assert list(dict.fromkeys(result.stored["storage"])) == list(STORAGES)
-    for storage, seen in result.stored.groupby("storage"):
+    assert list(dict.fromkeys(result[STORED]["storage"])) == list(STORAGES)
+    for storage, seen in result[STORED].groupby("storage"):
         np.testing.assert_array_equal(seen["film"], films.rows)
         for name in NAMES:
             np.testing.assert_array_equal(seen[name], models[name].logits(STORAGES[storage](np.array(keep))).argmax(-1))
 
 
 def test_shown_films_are_two_a_class_with_the_change_and_what_the_models_make_of_it(models, films, sweep, clean):
-    shown = sweep.run(Cell("bim", 0.02), clean, lambda work: None).shown
+    shown = sweep.run(Cell("bim", 0.02), clean, lambda work: None)[VIEWER]
     labels, counts = np.unique(shown["labels"], return_counts=True)
     assert (counts == np.minimum(2, np.bincount(films.labels, minlength=3)[labels])).all()
     assert list(shown["models"]) == list(NAMES)
@@ -271,22 +280,22 @@ def test_turning_strengths_turn_each_film_and_a_little_less_does_not(models, fil
 
 def test_steps_along_a_mistaken_loss_predict_nothing(models, films):
     targets = {"VGG16": models["VGG16"].logits_model()}
-    sweep = Sweep(films, "VGG16", targets, condition=Condition(loss="softmax"), batch=4)
-    steps = sweep.run(Cell("fgnm", 0.02), with_classes(sweep.clean(lambda work: None)), lambda work: None).steps
+    sweep = sweep_of(films, "VGG16", targets, condition=Condition(loss="softmax"), batch=4)
+    steps = sweep.run(Cell("fgnm", 0.02), with_classes(sweep.engine.clean(lambda work: None)), lambda work: None)[STEPS_FILE]
     assert steps[["predicted", "predicted_log_odds"]].isna().all(axis=None) and steps["gained"].notna().all()
 
 
 def test_changes_that_vanish_in_8_bits_leave_the_clean_predictions(sweep, clean):
-    frame = sweep.run(Cell("fgsm", 0.0015), clean, lambda work: None).rows
+    frame = sweep.run(Cell("fgsm", 0.0015), clean, lambda work: None)[ROWS]
     np.testing.assert_array_equal(frame[logits_in(frame, "_8bit")], np.float32(clean[logits_in(clean)]))
     assert (frame["linf"] > 0.001).all() and (frame["linf_8bit"] == 0).all() and (frame["ssim_8bit"] == 1).all()
 
 
 def test_a_sweep_does_not_depend_on_its_batches(models, films, sweep, clean):
     targets = {name: model.logits_model() for name, model in models.items()}
-    other = Sweep(films, "VGG16", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=64)
+    other = sweep_of(films, "VGG16", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=64)
     for name in ("fgnm", "pgd"):
-        here, there = (s.run(Cell(name, 0.01), clean, lambda work: None).rows for s in (sweep, other))
+        here, there = (s.run(Cell(name, 0.01), clean, lambda work: None)[ROWS] for s in (sweep, other))
         pd.testing.assert_frame_equal(here, there, rtol=1e-4, atol=1e-7)
 
 
@@ -325,11 +334,11 @@ def test_the_announced_work_is_the_work_done(sweep, clean, name):
         "pgd": STEPS,
         "pgdnm": STEPS,
     }[name]
-    assert sum(done) == FILMS * (2 * gradients + 6) == FILMS * evaluation.cell_cost(Cell(name, 0.001), STEPS, 3)
+    assert sum(done) == FILMS * (2 * gradients + 6) == FILMS * jobs.cell_cost(Cell(name, 0.001), STEPS, 3)
 
 
 def test_stored_gradients_come_back_bit_for_bit(tmp_path):
-    store = evaluation.FilmCache(tmp_path, (4, 4, 3))
+    store = engine.FilmCache(tmp_path, (4, 4, 3))
     gradients = np.random.default_rng(12).normal(size=(7, 4, 4, 3)).astype(np.float32)
     for start in (4, 0):
         store.write(start, gradients[start : start + 4])
@@ -344,7 +353,7 @@ def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
         gradient(film, label) if target is None else -gradient(film, CLASSES.index(target))
         for film, label in zip(films.pixels(), films.labels)
     ]
-    np.testing.assert_allclose(sweep.gradients.read(0, FILMS), expected, atol=1e-5)
+    np.testing.assert_allclose(sweep.first().gradients.read(0, FILMS), expected, atol=1e-5)
 
 
 def test_films_without_a_gradient_are_counted(films, models, tmp_path):
@@ -353,8 +362,8 @@ def test_films_without_a_gradient_are_counted(films, models, tmp_path):
     model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([1e4, -1e4, -1e4]))
     zero = {}
     for loss in LOSSES:
-        sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, condition=Condition(loss=loss), batch=4)
-        found = sweep.first_gradients(lambda work: None)
+        sweep = sweep_of(films, "VGG16", {"VGG16": model.logits_model()}, condition=Condition(loss=loss), batch=4)
+        found = sweep.first().counts
         zero[loss] = found["films_with_zero_gradient"]
         assert found["films_with_nan_or_infinite_gradient"] == 0
     assert 0 < (films.labels == 0).sum() < FILMS
@@ -363,38 +372,42 @@ def test_films_without_a_gradient_are_counted(films, models, tmp_path):
 
 def test_films_with_a_gradient_that_is_not_finite_are_counted(films, models, tmp_path):
     model = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([np.nan, 0, 0]))
-    sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
-    found = sweep.first_gradients(lambda work: None)
+    sweep = sweep_of(films, "VGG16", {"VGG16": model.logits_model()}, batch=4)
+    found = sweep.first().counts
     assert found == {"films_with_zero_gradient": 0, "films_with_nan_or_infinite_gradient": FILMS}
 
 
 def test_an_attack_without_bounds_turns_an_honest_model_and_not_a_masked_one(films, models, tmp_path):
     import keras
 
-    honest = Sweep(films, "VGG16", {"VGG16": models["VGG16"].logits_model()}, batch=FILMS)
+    honest = sweep_of(films, "VGG16", {"VGG16": models["VGG16"].logits_model()}, batch=FILMS)
     assert honest.unbounded_accuracy() == 0
     inputs = keras.Input((SIZE, SIZE, 3))
     # Rounding has no gradient of its own; what is left of it points nowhere.
     outputs = models["VGG16"].logits_model()(keras.layers.Lambda(lambda x: keras.ops.round(x * 4) / 4)(inputs))
-    masked = Sweep(films, "VGG16", {"VGG16": keras.Model(inputs, outputs)}, batch=FILMS)
+    masked = sweep_of(films, "VGG16", {"VGG16": keras.Model(inputs, outputs)}, batch=FILMS)
     assert masked.unbounded_accuracy() > 0.5
 
 
-def test_a_sweep_may_follow_another_model_and_share_what_is_compiled(models, films, sweep, clean):
-    other = sweep.following("DenseNet201", sweep.condition)
-    assert other.logits is sweep.logits and sweep.source == "VGG16"
+def test_sweeps_of_one_engine_share_what_is_compiled_and_the_gradients_that_are_the_same(models, films, sweep, clean):
+    other = Sweep(sweep.engine, "DenseNet201", sweep.condition)
+    assert not other.shares_gradients(sweep) and not other.knows_gradients
     targets = {name: model.logits_model() for name, model in models.items()}
-    expected = Sweep(films, "DenseNet201", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=4)
-    found = [one.run(Cell("pgdnm", 0.02), clean, lambda work: None).rows for one in (other, expected)]
-    pd.testing.assert_frame_equal(*found)
+    expected = sweep_of(films, "DenseNet201", targets, condition=sweep.condition, steps=STEPS, seed=5, batch=4)
+    frames = [one.run(Cell("fgnm", 0.02), clean, lambda work: None)[ROWS] for one in (other, expected)]
+    pd.testing.assert_frame_equal(*frames)
+    grey = Sweep(sweep.engine, "VGG16", replace(sweep.condition, grey=not sweep.condition.grey))
+    assert grey.shares_gradients(sweep) and not Sweep(sweep.engine, "VGG16", Condition(loss="softmax")).shares_gradients(sweep)
+    grey.share(sweep)
+    assert grey.first() is sweep.first()
 
 
 def test_kept_films_are_the_adversarial_ones_and_score_the_same(films, sweep, clean, tmp_path):
     keep = rows.new_films(tmp_path / "0.02.npy", films)
-    frame = sweep.run(Cell("bim", 0.02), clean, lambda work: None, keep=keep).rows
+    frame = sweep.run(Cell("bim", 0.02), clean, lambda work: None, keep=keep)[ROWS]
     kept = rows.open_films(tmp_path / "0.02.npy", films)
     np.testing.assert_array_equal(kept[7], sweep.attack_film(Cell("bim", 0.02), 7))
-    pd.testing.assert_frame_equal(sweep.run(Cell("bim", 0.02), clean, lambda work: None, kept=kept).rows, frame)
+    pd.testing.assert_frame_equal(sweep.run(Cell("bim", 0.02), clean, lambda work: None, kept=kept)[ROWS], frame)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +438,7 @@ def test_a_cells_path_names_its_condition():
 
 def test_a_short_array_is_filled_up_with_zeros():
     array = np.ones((2, 3, 1), np.float32)
-    found = evaluation.padded(array, 5)
+    found = engine.padded(array, 5)
     assert found.shape == (5, 3, 1) and found.sum() == 6 and found.dtype == np.float32
 
 
@@ -439,16 +452,16 @@ def near_the_boundary(tmp_path_factory):
     nearest = np.argsort(margins)[FILMS // 2]
     model.bias[0] -= np.float32(margins[nearest] - 0.003)
     films = open_split(write_data(tmp_path_factory.mktemp("near"), images, [0] * FILMS, ["test"] * FILMS), "test")
-    sweep = Sweep(films, "VGG16", {"VGG16": model.logits_model()}, steps=STEPS, seed=5, batch=4)
+    sweep = sweep_of(films, "VGG16", {"VGG16": model.logits_model()}, steps=STEPS, seed=5, batch=4)
     return model, sweep, nearest
 
 
 @pytest.mark.parametrize("attack", paper.EXAMPLES)
 def test_the_example_is_the_covid_film_that_the_smaller_strength_turns(near_the_boundary, attack):
     model, sweep, nearest = near_the_boundary
-    clean = with_classes(sweep.clean(lambda work: None))
+    clean = with_classes(sweep.engine.clean(lambda work: None))
     assert 1 < (clean["VGG16"] == 0).sum() < FILMS
-    example = evaluation.find_example(sweep, "VGG16", attack, clean)
+    example = examples.find_example(sweep, attack, clean)
     strength = {"fgnm": 0.003, "pgdnm": 0.0003}[attack]
     original, noise = sweep.films.pixels([nearest])[0], unit_noise(5, [nearest], (SIZE, SIZE, 3))[0]
     assert (example["film"], example["label"]) == (nearest, CLASSES.index("COVID-19"))
@@ -468,24 +481,24 @@ def test_the_example_is_the_covid_film_that_the_smaller_strength_turns(near_the_
 
 def test_an_example_is_found_even_where_no_film_falls(films, tmp_path):
     stubborn = LinearSoftmax((SIZE, SIZE, 3), kernel=np.zeros((SIZE * SIZE * 3, 3)), bias=np.float32([9, 0, 0]))
-    sweep = Sweep(films, "VGG16", {"VGG16": stubborn.logits_model()}, steps=1)
-    example = evaluation.find_example(sweep, "VGG16", "fgnm", with_classes(sweep.clean(lambda work: None)))
+    sweep = sweep_of(films, "VGG16", {"VGG16": stubborn.logits_model()}, steps=1)
+    example = examples.find_example(sweep, "fgnm", with_classes(sweep.engine.clean(lambda work: None)))
     assert list(example["predictions"]) == [0, 0, 0] and example["adversarial"].shape == (2, SIZE, SIZE, 3)
 
 
 def test_probabilities_are_the_softmax_of_the_logits(models, films, sweep):
     logits = models["InceptionV3"].logits(films.pixels([0, 1]))
     expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    np.testing.assert_allclose(sweep.probabilities("InceptionV3", films.pixels([0, 1])), expected, atol=1e-5)
+    np.testing.assert_allclose(sweep.engine.probabilities("InceptionV3", films.pixels([0, 1])), expected, atol=1e-5)
 
 
 def test_a_cells_file_keeps_six_digits(tmp_path):
     frame = pd.DataFrame({"film": [3], "label": [0], "linf": [0.00050000003], "l2": [1 / 3], "ssim": [1.0]})
-    rows.write_cell(tmp_path / "a/b.csv", evaluation.Result(frame))
+    rows.write_cell(tmp_path / "a/b.csv", {ROWS: frame})
     assert (tmp_path / "a/b.csv").read_text() == "film,label,linf,l2,ssim\n3,0,0.0005,0.333333,1\n"
 
 
 def test_a_linear_models_strongest_cell_turns_every_film_that_was_right(sweep, clean):
-    frame = with_classes(sweep.run(Cell("fgsm", 0.2), clean, lambda work: None).rows)
+    frame = with_classes(sweep.run(Cell("fgsm", 0.2), clean, lambda work: None)[ROWS])
     aim = sweep.condition.target
     assert (frame["VGG16"] != frame["label"]).all() if aim is None else (frame["VGG16"] == CLASSES.index(aim)).all()
