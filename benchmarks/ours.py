@@ -163,7 +163,7 @@ def sweep_against_bare_passes(task):
     Returns:
         Dict: ratio, and the process's largest resident memory in GB.
     """
-    from nosign.attacks import gradients
+    from nosign.attacks.gradients import to_numpy
     from nosign.sweep.sweep import one_hot
 
     with tempfile.TemporaryDirectory() as folder:
@@ -175,7 +175,7 @@ def sweep_against_bare_passes(task):
         bare = spent = 0
         # A shared machine's speed drifts within minutes: the bare passes are timed beside each part.
         for gradients, forwards, part in parts:
-            bare += gradients * timed(lambda: gradients.to_numpy(sweep.attacker.gradient_at(pixels, labels)))
+            bare += gradients * timed(lambda: to_numpy(sweep.attacker.gradient_at(pixels, labels)))
             bare += forwards * timed(lambda: sweep.engine.predict(pixels))
             spent += timed(part)
     return {"ratio": spent / bare, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}

@@ -56,6 +56,14 @@ def strength(text: str) -> float:
     return number
 
 
+def learning_rate(text: str) -> float:
+    """Return a word of the command line as a learning rate, for argparse, which exits with 2."""
+    number = as_number(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number between 0 and 1")
+    return number
+
+
 def names(known: Iterable[str]) -> dict:
     """Return the options of a flag that takes some of a list of names, all by default."""
     known = list(known)

@@ -15,7 +15,7 @@ from tiny import TINY_PARAMETERS, random_films, tiny_backbone, write_data
 
 import train_finetune
 from nosign.attacks.gradients import select_device, to_numpy
-from nosign.classifiers import build, catalogue
+from nosign.classifiers import build, catalogue, fine_tune
 from nosign.dataset import FilmSet, open_split
 from nosign.script import run
 
@@ -152,7 +152,7 @@ def test_a_finished_model_is_not_trained_again(data, undisturbed, capsys):
 CHILD = """
 import sys
 sys.path[:0] = ["tests", "."]
-from nosign import classifiers
+from nosign.classifiers import build
 import tiny, train_finetune
 classifiers.load_backbone = tiny.tiny_backbone
 train_finetune.main(sys.argv[1:])
@@ -210,7 +210,7 @@ def test_an_unfinished_training_does_not_go_on_with_other_settings(data, tmp_pat
 
 def test_the_table_keeps_its_order_whichever_model_is_finished_first(tmp_path):
     for name in ("DenseNet201", "VGG16"):
-        train_finetune.record(tmp_path, {"model": name, "parameters": 1}, {"seed": 0}, {}, time.time())
+        fine_tune.record(tmp_path, {"model": name, "parameters": 1}, {"seed": 0}, {}, time.time())
     assert list(pd.read_csv(tmp_path / "models.csv")["model"]) == ["VGG16", "DenseNet201"]
     assert set(json.loads((tmp_path / "manifest.json").read_text())["settings"]) == {"VGG16", "DenseNet201"}
 
@@ -220,7 +220,7 @@ def head_phase(data, tmp_path, monkeypatch):
     """Train the head alone; return the model, its backbone's weights before, and which films were read."""
     select_device()
     splits = {split: open_split(data, split) for split in ("train", "validation")}
-    settings = train_finetune.settings_of(train_finetune.parse_args(words(data, tmp_path)), "VGG16", {})
+    settings = fine_tune.settings_of(train_finetune.parse_args(words(data, tmp_path)), "VGG16", {})
     model = build.build("VGG16", SIZE, weights="imagenet")
     before, read, pixels = model.get_weights(), [], FilmSet.pixels
 
@@ -230,7 +230,7 @@ def head_phase(data, tmp_path, monkeypatch):
 
     monkeypatch.setattr(FilmSet, "pixels", counted)
     model.get_layer("VGG16").trainable = False
-    train_finetune.train_head(model, "VGG16", splits, settings, tmp_path / "state")
+    fine_tune.train_head(model, "VGG16", splits, settings, tmp_path / "state")
     return model, before, read
 
 
@@ -314,7 +314,7 @@ def test_a_training_that_replaces_a_model_goes_on_after_a_stop(data, undisturbed
     out = shutil.copytree(undisturbed, tmp_path / "model")
     with monkeypatch.context() as patched:
         # At the worst moment: the model is in place, its entry in the table is not.
-        patched.setattr(train_finetune, "record", stop)
+        patched.setattr(fine_tune, "record", stop)
         assert run(train_finetune.main, words(data, out, *SCRATCH, "--overwrite")) == 130
     assert run(train_finetune.main, words(data, out, *SCRATCH, "--models", "VGG16", "VGG16")) == 0
     assert outcome(out) == outcome(from_scratch) != outcome(undisturbed)
@@ -346,9 +346,9 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_trained(data, tmp_
     out = tmp_path / "out"
     line = refusal(capsys, words(data, out, "--models", "VGG16", "InceptionV3"))
     assert "InceptionV3 needs films of at least 75 px, these have 32 px" in line
-    (tmp_path / catalogue.WEIGHT_FILES["VGG16"]).touch()
+    (tmp_path / catalogue.BACKBONES["VGG16"].weights).touch()
     line = refusal(capsys, words(data, out, "--models", "VGG16", "DenseNet201", "--weights", str(tmp_path)))
-    assert catalogue.WEIGHT_FILES["DenseNet201"] in line and "not found" in line
+    assert catalogue.BACKBONES["DenseNet201"].weights in line and "not found" in line
     assert "index.csv" in refusal(capsys, words(tmp_path / "nowhere", out))
     assert not out.exists()
 
@@ -385,10 +385,10 @@ def test_wrong_usage_exits_with_two(tmp_path, capsys, bad):
 def test_the_head_has_the_papers_settings_and_everything_the_tuned_ones():
     arguments = train_finetune.parse_args([])
     assert arguments.models == ["VGG16", "InceptionV3", "DenseNet201"] and arguments.weights == "imagenet"
-    settings = train_finetune.settings_of(arguments, "VGG16", {})
+    settings = fine_tune.settings_of(arguments, "VGG16", {})
     assert (settings["head_batch"], settings["head_rate"], settings["head_batch_norm"]) == (64, 5e-4, "frozen")
     assert (settings["preprocessing"], settings["rate"]) == ("imagenet", 1e-5)
-    scratch = train_finetune.settings_of(train_finetune.parse_args(["--weights", "none"]), "VGG16", {})
+    scratch = fine_tune.settings_of(train_finetune.parse_args(["--weights", "none"]), "VGG16", {})
     assert (scratch["batch"], scratch["head_batch_norm"], scratch["backbone_batch_norm"]) == (64, "train", "train")
     assert scratch["preprocessing"] == "paper"
 
@@ -419,7 +419,7 @@ def test_a_training_that_falls_back_does_so_after_a_stop_too(data, tmp_path, mon
     assert run(train_finetune.main, words(data, tmp_path / "at once", *fallen)) == 0
     with monkeypatch.context() as patched:
         # Both phases are finished, and the weights in hand are those of the second.
-        patched.setattr(train_finetune, "mark_kept", stop)
+        patched.setattr(fine_tune, "mark_kept", stop)
         assert run(train_finetune.main, words(data, tmp_path / "stopped", *fallen)) == 130
     assert run(train_finetune.main, words(data, tmp_path / "stopped", *fallen)) == 0
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "at once")

@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from nosign.classifiers.catalogue import BACKBONES, WEIGHT_FILES
+from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.files import atomic_path
@@ -73,7 +73,7 @@ def load_backbone(name, size, weights):
             )
         except Exception as error:
             raise UserError(
-                f"ImageNet weights for {name} could not be downloaded ({error}); put {WEIGHT_FILES[name]} into "
+                f"ImageNet weights for {name} could not be downloaded ({error}); put {BACKBONES[name].weights} into "
                 "a folder and give --weights FOLDER, or train from scratch with --weights none"
             ) from None
     path = None if weights == "none" else weights_file(name, weights)
@@ -89,10 +89,10 @@ def load_backbone(name, size, weights):
 
 def weights_file(name, folder):
     """Return the path of a backbone's ImageNet weights in a folder, or raise `UserError` if they are not there."""
-    path = Path(folder) / WEIGHT_FILES[name]
+    path = Path(folder) / BACKBONES[name].weights
     if not path.is_file():
         raise UserError(
-            f"{path}: not found; --weights takes imagenet, none, or a folder that holds {', '.join(WEIGHT_FILES.values())}"
+            f"{path}: not found; --weights takes imagenet, none, or a folder that holds {', '.join(known.weights for known in BACKBONES.values())}"
         )
     return path
 

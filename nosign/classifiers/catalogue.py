@@ -5,35 +5,41 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Backbone:
-    """A backbone of `keras.applications` and what is published about it.
+    """A backbone of `keras.applications`, what is published about it and how it is trained here.
 
     Attributes:
         name: as in `keras.applications`, on the command line and in file names.
         minimum_size: smallest film height and width in pixels that it accepts.
         top1, top5: ImageNet validation accuracy in per cent (the paper's Table I).
-        paper_parameters: parameter count in the paper's Table I.
-        paper_correct: test films of 900 that the paper's fine-tuned classifier got right.
+        weights: name of Keras's own file of ImageNet weights without the top.
+        fine_tune_rate, fine_tune_epochs: largest learning rate and length of phase 2, by default; the best of a few trials on
+            validation films (MODEL_CARD.md).
+        scratch_rate: largest learning rate from scratch, by default.
     """
 
     name: str
     minimum_size: int
     top1: float
     top5: float
-    paper_parameters: int
-    paper_correct: int
+    weights: str
+    fine_tune_rate: float
+    fine_tune_epochs: int
+    scratch_rate: float
 
 
+NO_TOP = "weights_tf_dim_ordering_tf_kernels_notop.h5"
 BACKBONES = {
     backbone.name: backbone
     for backbone in (
-        Backbone("VGG16", 32, 71.3, 90.1, 14_747_715, 830),
-        Backbone("InceptionV3", 75, 77.9, 93.7, 21_934_307, 811),
-        Backbone("DenseNet201", 32, 77.3, 93.6, 18_452_803, 871),
+        # At three times this rate a third of an epoch undid what phase 1 had learnt; without batch normalisation it also
+        # needs a lower rate from scratch than the others.
+        Backbone("VGG16", 32, 71.3, 90.1, f"vgg16_{NO_TOP}", fine_tune_rate=1e-5, fine_tune_epochs=3, scratch_rate=1e-4),
+        Backbone(
+            "InceptionV3", 75, 77.9, 93.7, f"inception_v3_{NO_TOP}", fine_tune_rate=1e-4, fine_tune_epochs=5, scratch_rate=1e-3
+        ),
+        Backbone(
+            "DenseNet201", 32, 77.3, 93.6, f"densenet201_{NO_TOP}", fine_tune_rate=1e-4, fine_tune_epochs=5, scratch_rate=1e-3
+        ),
     )
 }
 PREPROCESSING = ("paper", "imagenet", "standardise")
-WEIGHT_FILES = {
-    "VGG16": "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "InceptionV3": "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
-    "DenseNet201": "densenet201_weights_tf_dim_ordering_tf_kernels_notop.h5",
-}

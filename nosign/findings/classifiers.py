@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nosign.classifiers.catalogue import BACKBONES
 from nosign.finished import Run, with_share
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, counted, interval, joined
-from nosign.paper import PAPER_TEST_FILMS
+from nosign.paper import PAPER_MODELS, PAPER_TEST_FILMS
 
 HEADING = "The classifiers"
 
@@ -25,10 +24,10 @@ def describe(run: Run) -> Finding:
 
 def table_one(classifiers: pd.DataFrame) -> Table:
     """Build Table I: the classifiers' size and clean accuracy, beside what the paper states."""
-    paper = [BACKBONES.get(name) for name in classifiers["model"]]
+    paper = [PAPER_MODELS.get(name) for name in classifiers["model"]]
     frame = with_share(classifiers, "correct", "films", "accuracy_percent").assign(
-        paper_parameters=pd.array([backbone and backbone.paper_parameters for backbone in paper], dtype="Int64"),
-        paper_correct=pd.array([backbone and backbone.paper_correct for backbone in paper], dtype="Int64"),
+        paper_parameters=pd.array([stated and stated[0] for stated in paper], dtype="Int64"),
+        paper_correct=pd.array([stated and stated[1] for stated in paper], dtype="Int64"),
         paper_films=PAPER_TEST_FILMS,
     )
     rows = [
@@ -38,10 +37,10 @@ def table_one(classifiers: pd.DataFrame) -> Table:
             counted(row.correct, row.films),
             interval(row.ci_low_percent, row.ci_high_percent),
             *(MISSING if pd.isna(top) else f"{top:.1f}" for top in (row.imagenet_top1, row.imagenet_top5)),
-            f"{backbone.paper_parameters:,}" if backbone else MISSING,
-            counted(backbone.paper_correct, PAPER_TEST_FILMS) if backbone else MISSING,
+            f"{stated[0]:,}" if stated else MISSING,
+            counted(stated[1], PAPER_TEST_FILMS) if stated else MISSING,
         ]
-        for row, backbone in zip(frame.itertuples(), paper)
+        for row, stated in zip(frame.itertuples(), paper)
     ]
     columns = (
         *words("Model"),

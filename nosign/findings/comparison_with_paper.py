@@ -7,12 +7,11 @@ import math
 import pandas as pd
 
 from nosign.attacks.catalogue import ATTACKS
-from nosign.classifiers.catalogue import BACKBONES
 from nosign.finished import ACCURACY, Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import quantity
-from nosign.paper import PAPER_BEST, PAPER_CONDITION, PAPER_GAP, PAPER_TEST_FILMS
+from nosign.paper import PAPER_BEST, PAPER_CONDITION, PAPER_GAP, PAPER_MODELS, PAPER_TEST_FILMS
 from nosign.statistics.intervals import wilson_percent
 
 HEADING = "Comparison with the paper"
@@ -76,13 +75,13 @@ def model_comparisons(models):
     """Return the rows that set the paper's parameter counts and clean accuracies beside the measured ones."""
     measured = {row.model: row for row in models.itertuples()}
     parameters, accuracies = [], []
-    for name, backbone in BACKBONES.items():
+    for name, (stated_parameters, stated_correct) in PAPER_MODELS.items():
         own = measured.get(name)
         parameters.append(
             {
                 "quantity": f"{name} parameters",
                 "unit": "",
-                "paper": backbone.paper_parameters,
+                "paper": stated_parameters,
                 "paper_note": "",
                 "measured": own.parameters if own else math.nan,
                 "measured_note": "" if own else "not trained",
@@ -92,8 +91,8 @@ def model_comparisons(models):
             {
                 "quantity": f"{name} clean accuracy",
                 "unit": "%",
-                "paper": 100 * backbone.paper_correct / PAPER_TEST_FILMS,
-                "paper_note": f"{backbone.paper_correct}/{PAPER_TEST_FILMS}",
+                "paper": 100 * stated_correct / PAPER_TEST_FILMS,
+                "paper_note": f"{stated_correct}/{PAPER_TEST_FILMS}",
                 "measured": 100 * own.correct / own.films if own else math.nan,
                 "measured_note": f"{own.correct}/{own.films}" if own else "not trained",
                 **(dict(zip(ACCURACY, wilson_percent(own.correct, own.films))) if own else {}),

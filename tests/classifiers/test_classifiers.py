@@ -12,9 +12,10 @@ from tiny import LinearSoftmax, tiny_backbone
 
 from nosign.attacks.gradients import to_numpy
 from nosign.classifiers import build
-from nosign.classifiers.catalogue import BACKBONES, WEIGHT_FILES
+from nosign.classifiers.catalogue import BACKBONES
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
+from nosign.paper import PAPER_MODELS
 
 # The paper's Table I for DenseNet201; VGG16's with the 4 x 512 numbers of the head's batch normalisation, which its count
 # leaves out; InceptionV3's with the two digits that look swapped put right.
@@ -52,7 +53,7 @@ def weight_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     keras.utils.set_random_seed(7)
     model = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
-    with h5py.File(folder / WEIGHT_FILES["VGG16"], "w") as file:
+    with h5py.File(folder / BACKBONES["VGG16"].weights, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, model)
     return folder, model.get_weights()
 
@@ -74,16 +75,13 @@ def test_parameter_counts_are_the_papers(name):
 
 
 def test_the_published_table_holds_the_papers_numbers():
-    assert {
-        name: (backbone.top1, backbone.top5, backbone.paper_parameters, backbone.paper_correct)
-        for name, backbone in BACKBONES.items()
-    } == {
+    assert {name: (backbone.top1, backbone.top5, *PAPER_MODELS[name]) for name, backbone in BACKBONES.items()} == {
         "VGG16": (71.3, 90.1, 14_747_715, 830),
         "InceptionV3": (77.9, 93.7, 21_934_307, 811),
         "DenseNet201": (77.3, 93.6, 18_452_803, 871),
     }
     # 92.22, 90.11 and 96.78 % of 900 films.
-    assert [round(backbone.paper_correct / 9, 2) for backbone in BACKBONES.values()] == [92.22, 90.11, 96.78]
+    assert [round(correct / 9, 2) for _, correct in PAPER_MODELS.values()] == [92.22, 90.11, 96.78]
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -166,12 +164,12 @@ def test_a_folder_without_the_backbones_file_is_refused(weight_folder, tmp_path)
     for name, folder in (("InceptionV3", weight_folder[0]), ("VGG16", tmp_path), ("VGG16", tmp_path / "nowhere")):
         with pytest.raises(UserError, match="not found.*imagenet, none, or a folder") as caught:
             build.load_backbone(name, 80, str(folder))
-        assert str(folder / WEIGHT_FILES[name]) in str(caught.value)
+        assert str(folder / BACKBONES[name].weights) in str(caught.value)
 
 
 def spoil(kind, folder, good):
     """Write a file that is no weights file of VGG16 under the name of one."""
-    path = folder / WEIGHT_FILES["VGG16"]
+    path = folder / BACKBONES["VGG16"].weights
     if kind == "text":
         path.write_text("<html>404</html>")
     elif kind == "empty":
@@ -200,7 +198,7 @@ def spoil(kind, folder, good):
     "kind", ["text", "empty", "cut off", "another backbone's", "other HDF5", "other shapes", "a missing weight"]
 )
 def test_a_wrong_weights_file_is_refused_with_one_line(weight_folder, tmp_path, kind):
-    spoil(kind, tmp_path, weight_folder[0] / WEIGHT_FILES["VGG16"])
+    spoil(kind, tmp_path, weight_folder[0] / BACKBONES["VGG16"].weights)
     with pytest.raises(UserError, match="does not fit VGG16 without its top") as caught:
         build.load_backbone("VGG16", 32, str(tmp_path))
     assert "download it again" in str(caught.value)
@@ -214,7 +212,7 @@ def test_imagenet_weights_without_a_network_name_the_alternatives(monkeypatch, t
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
     with pytest.raises(UserError, match="could not be downloaded") as caught:
         build.build("VGG16", 32, weights="imagenet")
-    for alternative in ("--weights FOLDER", "--weights none", WEIGHT_FILES["VGG16"]):
+    for alternative in ("--weights FOLDER", "--weights none", BACKBONES["VGG16"].weights):
         assert alternative in str(caught.value)
 
 
