@@ -151,10 +151,10 @@ def test_a_finished_model_is_not_trained_again(data, undisturbed, capsys):
 
 CHILD = """
 import sys
-sys.path[:0] = ["tests", "."]
+sys.path[:0] = ["tests/helpers", "."]
 from nosign.classifiers import build
 import tiny, train_finetune
-classifiers.load_backbone = tiny.tiny_backbone
+build.load_backbone = tiny.tiny_backbone
 train_finetune.main(sys.argv[1:])
 """
 

@@ -4,16 +4,15 @@ import finished
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nosign import rows
 from nosign.errors import UserError
-from nosign.findings import boundary
-from nosign.finished import finished_sweeps
+from nosign.findings import accuracy, boundary
+from nosign.finished import film_boundaries
 from nosign.measures import visibility
 from nosign.output import plot
 from nosign.output.plot import DIRECTION_COLOURS
+from nosign.output.table import Column
 
 FILMS = pd.DataFrame({"film": [7, 8, 9, 12], "label": [0, 0, 1, 2]})
 
@@ -38,23 +37,27 @@ def write_small(results, ratios, *, boundary=None, attack="bim"):
 
 def sweep_of(results):
     """Return the first finished sweep of a results folder."""
-    clean = rows.read_clean(results)
-    return finished_sweeps(rows.read_films(results, clean), clean, rows.recorded_films(results))[0]
+    return finished.run_in(results).sweeps[0]
+
+
+def sentences_of(results):
+    """Return what is said of the boundary, as texts."""
+    return [sentence.text for sentence in boundary.describe(finished.run_in(results)).sentences]
 
 
 def boundaries_of(results, criterion="JND"):
     """Return the rows of `film_boundaries` of one criterion."""
-    found = boundary.film_boundaries(sweep_of(results))
+    found = film_boundaries(sweep_of(results))
     return found[found["criterion"] == criterion]
 
 
 def test_halfway_between_half_and_twice_the_limit_is_the_geometric_mean_of_the_strengths():
-    boundary, beyond, last = visibility.interpolated_boundaries([0.001, 0.004], np.array([[0.5], [2.0]]))
-    assert boundary == pytest.approx([0.002]) and beyond.tolist() == [0] and last.tolist() == [0]
+    strengths, beyond, last = visibility.interpolated_boundaries([0.001, 0.004], np.array([[0.5], [2.0]]))
+    assert strengths == pytest.approx([0.002]) and beyond.tolist() == [0] and last.tolist() == [0]
 
 
 def test_ssim_of_099_is_reached_halfway_where_the_loss_is_a_quarter_and_four_times_the_allowed():
-    ratios = np.stack([boundary.ratio_to_limit(pd.DataFrame({"ssim": [ssim]}), "SSIM") for ssim in (0.9975, 0.96)])
+    ratios = np.stack([visibility.ratio_to_limit([ssim], "SSIM") for ssim in (0.9975, 0.96)])
     assert ratios.ravel() == pytest.approx([0.25, 4])
     assert visibility.interpolated_boundaries([0.001, 0.004], ratios)[0] == pytest.approx([0.002])
 
@@ -117,7 +120,7 @@ def test_solved_boundaries_come_before_interpolated_ones(tmp_path):
     found = boundaries_of(tmp_path)
     assert found["strength"].tolist() == [0.002, 0.004, 0.006, 1] and found["exact"].all()
     assert found["beyond"].tolist() == [0, 0, 0, 1] and found["VGG16"].tolist() == [0, 1, 1, 2]
-    assert set(boundary.film_boundaries(sweep_of(tmp_path))["criterion"]) == {"JND"}
+    assert set(film_boundaries(sweep_of(tmp_path))["criterion"]) == {"JND"}
 
 
 def test_without_solved_boundaries_a_single_step_attack_is_interpolated(tmp_path):
@@ -165,9 +168,9 @@ def test_summary_gives_medians_quartiles_bounds_and_accuracy_by_class(tmp_path):
 
 def test_medians_beyond_the_strengths_that_were_run_are_marked_as_bounds(tmp_path):
     write_small(tmp_path, {0.001: [2, 2, 0.5, 0.5], 0.004: [2, 2, 2, 0.5]})
-    (table,), _, _ = boundary.describe_boundary(sweep_of(tmp_path))
-    at = list(table.shown.columns).index(("Median boundary (strength)", "JND"))
-    assert table.shown.iloc[:, [0, 1, 2, at]].to_numpy().tolist() == [
+    (table,) = boundary.describe(finished.run_in(tmp_path)).tables
+    at = table.columns.index(Column("JND", "Median boundary (strength)"))
+    assert [[*row[:3], row[at]] for row in table.rows] == [
         ["BIM", "COVID-19", "2", "0.001-"],
         ["BIM", "Normal", "1", "0.002"],
         ["BIM", "Pneumonia", "1", "0.004+"],
@@ -180,28 +183,28 @@ def test_criteria_that_are_not_on_record_are_left_out(tmp_path):
     write_small(tmp_path, {0.001: [0.5] * 4, 0.004: [2] * 4})
     for path in tmp_path.glob("attacks/*/*/*/*.csv"):
         finished.write(path, pd.read_csv(path).drop(columns=["psnr", "local_ratio", "jnd_ratio"]))
-    assert set(boundary.film_boundaries(sweep_of(tmp_path))["criterion"]) == {"SSIM"}
+    assert set(film_boundaries(sweep_of(tmp_path))["criterion"]) == {"SSIM"}
 
 
-def test_every_criterion_has_a_measure_and_a_letter():
-    assert list(visibility.CRITERION_COLUMNS) == list(boundary.CRITERION_LETTERS) == list(visibility.CRITERIA)
+def test_every_criterion_has_a_measure():
+    assert list(visibility.CRITERION_COLUMNS) == list(visibility.CRITERIA)
 
 
 def test_accuracy_at_the_boundary_is_told_per_criterion(tmp_path):
     write_small(tmp_path, {0.001: [0.5] * 4}, boundary=BOUNDARY, attack="fgsm")
-    _, _, (sentence,) = boundary.describe_boundary(sweep_of(tmp_path))
+    (sentence,) = sentences_of(tmp_path)
     assert "'JND', VGG16 is right on 75.0 % under FGSM (median boundary 0.005); without an attack, 50.0 %." in sentence
 
 
 def test_what_happens_below_every_strength_that_was_run_is_not_told(tmp_path):
     write_small(tmp_path, {0.001: [2, 2, 0.5, 0.5], 0.004: [4] * 4})  # half of the films are visible at once
-    table, *_ = boundary.describe_boundary(sweep_of(tmp_path))[0]
-    own = table.tidy[table.tidy["criterion"] == "JND"].set_index("class")
+    table, *_ = boundary.describe(finished.run_in(tmp_path)).tables
+    own = table.frame[table.frame["criterion"] == "JND"].set_index("class")
     assert own["correct_VGG16"].isna().to_dict() == {"COVID-19": True, "Normal": False, "Pneumonia": False, "all": True}
-    told = [line for line in boundary.describe_boundary(sweep_of(tmp_path))[2] if "'JND'" in line]
+    told = [line for line in sentences_of(tmp_path) if "'JND'" in line]
     assert told == []
     write_small(tmp_path, {0.001: [2, 0.5, 0.5, 0.5], 0.004: [4] * 4})
-    (sentence,) = [line for line in boundary.describe_boundary(sweep_of(tmp_path))[2] if "'JND'" in line]
+    (sentence,) = [line for line in sentences_of(tmp_path) if "'JND'" in line]
     assert sentence.endswith("; BIM at the last strength run that is invisible.")
 
 
@@ -213,80 +216,71 @@ def test_sign_and_no_sign_are_tested_where_both_are_solved_for(tmp_path):
         finished.write(folder / "0.01.csv", films.assign(VGG16=0, VGG16_8bit=0, linf=0.1, l2=1, ssim=1))
         seen = (films["film"] < fallen).astype(int)
         finished.write(folder / "boundary.csv", films.assign(criterion="SSIM", strength=0.01, VGG16=seen))
-    made, _, sentences = boundary.describe_boundary(sweep_of(tmp_path))
-    assert [table.name for table in made] == ["boundary", "invisible"]
-    row = made[1].tidy.iloc[0]
+    made, sentences = boundary.describe(finished.run_in(tmp_path)).tables, sentences_of(tmp_path)
+    assert [table.name for table in made] == ["invisible", "boundary"]
+    row = made[0].frame.iloc[0]
     assert row[["sign_films", "no_sign_films", "only_sign", "only_no_sign"]].tolist() == [11, 3, 8, 0]
     assert row["p"] == row["holm_p"] == pytest.approx(2 / 2**8) and row["verdict"] == "no-sign better"
     assert (
-        "FGSM / FGNM, each film attacked as strongly as stays invisible: no-sign better by SSIM (−66.67 points)"
-        in sentences[-1]
+        "FGSM / FGNM, each film attacked as strongly as stays invisible: no-sign better by SSIM (−66.67 points)" in sentences[0]
     )
 
 
-def panel(limits):
-    """Return a panel with a logarithmic strength axis and a title."""
+def marks_of(boundaries, limits=(0.001, 0.03)):
+    """Return what `draw_boundary_marks` draws: (strength, line, colour, face, marker) of each mark."""
     axes = Figure().subplots()
-    axes.set(xscale="log", xlim=limits, title="VGG16*")
-    return axes
+    axes.set(xscale="log", xlim=limits)
+    columns = ["attacks", "direction", "criterion", "strength", "bound"]
+    plot.draw_boundary_marks(axes, pd.DataFrame(boundaries, columns=columns))
+    assert axes.get_xlim() == limits
+    return [
+        (line.get_xdata()[0], round(line.get_ydata()[0]), line.get_color(), line.get_markerfacecolor(), line.get_marker())
+        for line in axes.get_lines()
+    ]
 
 
-def test_marks_stand_at_the_medians_and_close_ones_share_their_letters():
-    medians = pd.DataFrame(
-        [
-            ("fgsm", "local mean", 0.002, ""),
-            ("fgsm", "JND", 0.00201, ""),
-            ("fgsm", "SSIM", 0.01, ""),
-            ("fgnm", "JND", 0.003, "at most"),
-            ("fgnm", "SSIM", 0.5, ""),
-        ],
-        columns=["attack", "criterion", "strength", "bound"],
-    )
-    axes = panel((0.001, 0.03))
-    boundary.mark_boundaries(axes, medians)
-    marks = [(line.get_xdata()[0], line.get_color(), line.get_markerfacecolor()) for line in axes.get_lines()]
+def test_marks_stand_at_the_strengths_on_the_line_of_their_criterion_hollow_where_they_are_bounds():
     blue, amber = DIRECTION_COLOURS["sign"], DIRECTION_COLOURS["no-sign"]
-    assert marks == [(0.003, amber, "white"), (0.002, blue, blue), (0.00201, blue, blue), (0.01, blue, blue)]
-    assert [text.get_text() for text in axes.texts] == ["J", "LJ", "S"]
-    assert axes.get_legend_handles_labels() == ([], [])
+    assert marks_of(
+        [
+            ("single-step", "sign", "local mean", 0.002, ""),
+            ("single-step", "no-sign", "local mean", 0.002, "at most"),
+            ("single-step", "no-sign", "SSIM", 0.5, ""),
+        ]
+    ) == [
+        (0.002, 0, blue, blue, "o"),
+        (0.002, 0, amber, "white", "s"),
+        (0.03, 1, amber, amber, ">"),  # beyond the axis: an arrowhead at its edge
+    ]
 
 
-def test_iterative_attacks_of_one_direction_share_a_mark():
-    medians = pd.DataFrame(
-        [("bim", "JND", 0.002, ""), ("pgd", "JND", 0.004, "")], columns=["attack", "criterion", "strength", "bound"]
-    )
-    axes = panel((0.001, 0.03))
-    boundary.mark_boundaries(axes, medians)
-    assert [line.get_xdata().tolist() for line in axes.get_lines()] == [[0.003]]
-    beyond = panel((0.001, 0.03))
-    boundary.mark_boundaries(beyond, medians.assign(strength=[0.002, 0.1]))
-    assert not beyond.get_lines()  # the middle of the two lies outside, so none is drawn for the other alone
-
-
-def test_the_note_on_marks_fits_a_figure():
-    figure = Figure(figsize=(plot.WIDTH, 1))
-    note = figure.text(0, 0, boundary.MARKS_NOTE, fontsize=plot.SMALL_POINTS, family=plot.STYLE["font.family"])
-    width = note.get_window_extent(FigureCanvasAgg(figure).get_renderer()).width / figure.dpi
-    assert width < 0.98 * plot.WIDTH
-
-
-def test_no_medians_leave_a_panel_as_it_is():
-    axes = panel((0.001, 0.03))
-    boundary.mark_boundaries(axes, boundary.median_boundaries([], "VGG16", "paper"))
-    assert not axes.get_lines() and not axes.texts
+def test_marks_of_both_directions_do_not_hide_each_other():
+    axes = Figure().subplots()
+    axes.set(xscale="log", xlim=(0.001, 0.03))
+    same = [("single-step", direction, "SSIM", 0.002, "") for direction in ("sign", "no-sign")]
+    plot.draw_boundary_marks(axes, pd.DataFrame(same, columns=["attacks", "direction", "criterion", "strength", "bound"]))
+    first, second = (line.get_ydata()[0] for line in axes.get_lines())
+    assert abs(first - second) > 0.3
 
 
 def test_medians_for_figure_four_are_those_of_all_classes(tmp_path):
     write_small(tmp_path, {0.001: [0.5] * 4}, boundary=BOUNDARY, attack="fgsm")
-    made, _, _ = boundary.describe_boundary(sweep_of(tmp_path))
-    assert boundary.median_boundaries(made, "VGG16", "paper").to_numpy().tolist() == [["fgsm", "JND", 0.005, ""]]
-    assert boundary.median_boundaries(made, "VGG16", "budget").empty
+    medians = accuracy.median_boundaries(sweep_of(tmp_path))
+    assert medians.to_numpy().tolist() == [["single-step", "sign", "JND", 0.005, ""]]
+
+
+def test_iterative_attacks_of_one_direction_share_a_mark(tmp_path):
+    write_small(tmp_path, {0.001: [0.5] * 4, 0.004: [2] * 4}, attack="bim")  # at 0.002
+    write_small(tmp_path, {0.001: [0.25] * 4, 0.016: [4] * 4}, attack="pgd")  # at 0.004
+    jnd = accuracy.median_boundaries(sweep_of(tmp_path)).query("criterion == 'JND'")
+    assert jnd[["attacks", "direction"]].to_numpy().tolist() == [["iterative", "sign"]]
+    assert jnd["strength"].item() == pytest.approx(0.003)
 
 
 def test_figure_draws_each_median_in_the_panel_of_its_criterion(tmp_path):
     finished.write_results(tmp_path, films=30)
     sweep = sweep_of(tmp_path)
-    summary = boundary.summarise(sweep, boundary.film_boundaries(sweep))
+    summary = boundary.summarise(sweep, film_boundaries(sweep))
     panels = boundary.draw_boundaries(sweep, summary).get_axes()
     assert [axes.get_title() for axes in panels] == list(visibility.CRITERIA)
     for axes in panels:
@@ -297,7 +291,7 @@ def test_figure_draws_each_median_in_the_panel_of_its_criterion(tmp_path):
 
 def test_interpolated_boundaries_recover_the_law_behind_the_cells(tmp_path):
     films = finished.write_results(tmp_path, films=30, attacks=("bim",))
-    found = boundary.film_boundaries(sweep_of(tmp_path)).query("beyond == 0")
+    found = film_boundaries(sweep_of(tmp_path)).query("beyond == 0")
     assert set(found["criterion"]) == set(visibility.CRITERIA)
     limits = pd.DataFrame(films.visible, index=films.film)
     wanted = [limits.loc[row.film, row.criterion] / (0.7 * finished.STEPS) for row in found.itertuples()]

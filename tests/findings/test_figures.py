@@ -11,14 +11,33 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 
 from nosign import rows
-from nosign.attacks.catalogue import ATTACKS
+from nosign.attacks.catalogue import ATTACKS, Condition
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
-from nosign.findings import accuracy, confusion, examples, over_runs, transfer, workflow
+from nosign.findings import confusion, examples, over_runs, transfer, workflow
+from nosign.finished import FinishedSweep, effect_columns
+from nosign.measures.visibility import CRITERIA
 from nosign.output import plot
+from nosign.output.table import SweepName
 
-CLEAN = pd.DataFrame({"target": list(BACKBONES), "accuracy_percent": [92.22, 90.11, 96.78]})
+CLEAN = pd.Series([92.22, 90.11, 96.78], list(BACKBONES))
+
+
+def draw_accuracy(cells, before=CLEAN, aim=None, boundaries=None):
+    """Return Figure 4 of some cells."""
+    value, (low, high) = effect_columns(aim)
+    percent = cells.rename(columns={value: "percent", low: "low", high: "high"})
+    return plot.draw_lines(plot.Lines(percent, before, "VGG16", aim, boundaries), "a note")
+
+
+def some_sweep(films=60, films_are="test films"):
+    """Return a sweep of VGG16/paper without cells, for what a figure says of it."""
+    clean = pd.DataFrame({"film": range(films), "label": 0, "VGG16": 0})
+    return FinishedSweep("VGG16", Condition(), films_are, 10, clean, np.arange(films), {}, {})
+
+
+SWEEP_NAME = SweepName("VGG16", "paper")
 
 
 def some_cells(attacks=tuple(ATTACKS), strengths=(0.003, 0.0005), targets=tuple(BACKBONES)):
@@ -108,15 +127,24 @@ def some_spread():
     )
 
 
+def some_boundaries():
+    """Return boundaries of both kinds of attack and directions, by all criteria."""
+    kinds = itertools.product(("single-step", "iterative"), ("sign", "no-sign"), CRITERIA)
+    return pd.DataFrame(
+        [(*names, 0.001, "") for names in kinds], columns=["attacks", "direction", "criterion", "strength", "bound"]
+    )
+
+
 def every_figure():
     """Return one figure of each kind."""
     return {
         "workflow": workflow.draw_workflow(),
-        "example": examples.draw_example(some_example()),
-        "accuracy": accuracy.draw_accuracy(some_cells(), CLEAN),
-        "confusion": confusion.draw_confusion(some_confusion()),
-        "confusion of one attack": confusion.draw_confusion(some_confusion(["fgsm"])),
-        "seeds": over_runs.draw_seeds(some_spread()),
+        "example": examples.draw_example(some_example(), "test films"),
+        "accuracy": draw_accuracy(some_cells()),
+        "confusion": confusion.draw_confusion(some_sweep(), some_confusion()),
+        "confusion of one attack": confusion.draw_confusion(some_sweep(), some_confusion(["fgsm"])),
+        "accuracy with boundaries": draw_accuracy(some_cells(), boundaries=some_boundaries()),
+        "seeds": over_runs.draw_seeds(some_spread(), SWEEP_NAME, None, "test films").figure,
     }
 
 
@@ -154,7 +182,7 @@ def test_amplified_noise_is_grey_where_nothing_changed_and_clipped():
 
 def test_example_shows_film_noise_and_adversarial_film_in_turn():
     example = some_example()
-    axes = examples.draw_example(example).get_axes()
+    axes = examples.draw_example(example, "test films").get_axes()
     shown = [panel.get_images()[0].get_array() for panel in axes]
     wanted = [
         example.original,
@@ -175,7 +203,7 @@ def test_example_shows_film_noise_and_adversarial_film_in_turn():
 
 
 def test_example_says_in_words_whether_each_prediction_is_right():
-    figure = examples.draw_example(some_example())
+    figure = examples.draw_example(some_example(), "test films")
     assert [panel.get_xlabel() for panel in figure.get_axes()] == [
         "COVID-19, 99.1 %\n✓ right",
         "",
@@ -189,19 +217,19 @@ def test_example_says_in_words_whether_each_prediction_is_right():
 
 def test_accuracy_lines_carry_the_cells_in_ascending_strength():
     cells = some_cells()
-    figure = accuracy.draw_accuracy(cells, CLEAN)
+    figure = draw_accuracy(cells)
     for axes, (single_step, target) in zip(figure.get_axes(), itertools.product((True, False), BACKBONES), strict=True):
         drawn = lines(axes)
         assert list(drawn) == (["FGSM", "FGNM"] if single_step else ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM"])
         for title, line in drawn.items():
-            name = title.lower().replace("-", "")
+            name = title.lower().replace("-", "")  # noqa: F841 (the query below reads it)
             wanted = cells.query("attack == @name and target == @target")["accuracy_percent"].tolist()
             assert line.get_xdata().tolist() == [0.0005, 0.003] and line.get_ydata().tolist() == wanted[::-1]
 
 
 def test_bands_are_the_intervals_of_the_cells_in_the_colour_of_the_direction():
     cells = some_cells(["fgsm", "fgnm"])
-    axes = accuracy.draw_accuracy(cells, CLEAN).get_axes()[0]
+    axes = draw_accuracy(cells).get_axes()[0]
     for attack, band in zip(("fgsm", "fgnm"), axes.collections, strict=True):
         corners = {tuple(corner) for corner in band.get_paths()[0].vertices}
         wanted = {
@@ -215,13 +243,13 @@ def test_bands_are_the_intervals_of_the_cells_in_the_colour_of_the_direction():
 
 
 def test_panels_are_labelled_by_kind_of_attack_and_target_for_those_who_add_to_them():
-    labels = [axes.get_label() for axes in accuracy.draw_accuracy(some_cells(), CLEAN).get_axes()]
+    labels = [axes.get_label() for axes in draw_accuracy(some_cells()).get_axes()]
     assert labels == [f"{kind} {target}" for kind in ("single-step", "iterative") for target in BACKBONES]
 
 
 def test_seeds_are_drawn_as_mean_lines_with_the_range_as_band_and_the_mean_clean_accuracy():
     spread = some_spread()
-    figure = over_runs.draw_seeds(spread)
+    figure = over_runs.draw_seeds(spread, SWEEP_NAME, None, "test films").figure
     assert "mean of 3 runs with different seeds" in figure.get_supxlabel()
     axes = panels(figure)["InceptionV3 (black-box)"]
     assert list(lines(axes)) == ["FGSM", "FGNM"]
@@ -233,7 +261,7 @@ def test_seeds_are_drawn_as_mean_lines_with_the_range_as_band_and_the_mean_clean
 
 
 def test_confusion_has_a_row_a_target_and_a_column_for_clean_and_each_attack_at_its_largest_strength():
-    figure = confusion.draw_confusion(some_confusion(["fgsm", "fgnm", "bim"]))
+    figure = confusion.draw_confusion(some_sweep(), some_confusion(["fgsm", "fgnm", "bim"]))
     axes = figure.get_axes()
     assert len(axes) == 3 * 4
     assert [panel.get_title() for panel in axes[:4]] == ["clean\n", "FGSM\n0.03", "FGNM\n0.03", "BIM\n0.03"]
@@ -246,37 +274,31 @@ def test_confusion_has_a_row_a_target_and_a_column_for_clean_and_each_attack_at_
 
 
 def test_a_target_that_a_sweep_lacks_leaves_its_place_empty():
-    confusion = some_confusion(["fgsm"])
-    figure = confusion.draw_confusion(confusion[(confusion["attack"] == "clean") | (confusion["target"] != "DenseNet201")])
+    counts = some_confusion(["fgsm"])
+    counts = counts[(counts["attack"] == "clean") | (counts["target"] != "DenseNet201")]
+    figure = confusion.draw_confusion(some_sweep(), counts)
     assert [bool(panel.texts) for panel in figure.get_axes()] == [True, True, True, True, True, False]
 
 
-def test_every_kind_of_figure_has_a_caption():
-    for name in (
-        "figure1",
-        "figure2",
-        "figure3",
-        "figure4",
-        "figure4-budget",
-        "transfer-budget-to-Normal",
-        "confusion",
-        "seeds-InceptionV3",
-    ):
-        assert plot.figure_caption(name)
-    assert "condition 'budget'" not in plot.figure_caption("figure4")
-    assert plot.figure_caption("figure4-InceptionV3-budget").endswith(" (InceptionV3-budget)")
-    assert plot.figure_caption("other") == "other"
+def test_boundaries_stand_below_every_panel_on_its_axis_of_strengths():
+    figure = draw_accuracy(some_cells(["fgsm", "fgnm"]), boundaries=some_boundaries())
+    above, below = figure.get_axes()[:3], figure.get_axes()[3:]
+    assert [axes.get_label() for axes in below] == [f"single-step boundary {target}" for target in BACKBONES]
+    for over, under in zip(above, below, strict=True):
+        assert over.get_xlim() == under.get_xlim() and under.get_xlabel() == "strength"
+        assert len(under.get_lines()) == 2 * len(CRITERIA)
+    assert [label.get_text() for label in below[0].get_yticklabels()] == list(CRITERIA)
 
 
 def test_reference_lines_are_the_clean_accuracy_and_chance():
-    axes = panels(accuracy.draw_accuracy(some_cells(), CLEAN))["InceptionV3 (black-box)"]
+    axes = panels(draw_accuracy(some_cells()))["InceptionV3 (black-box)"]
     levels = [line.get_ydata()[0] for line in axes.get_lines() if line not in lines(axes).values()]
     assert levels == pytest.approx([90.11, 100 / 3])
     assert [text.get_text() for text in axes.texts] == ["clean 90.11 %", "chance"]
 
 
 def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
-    for axes in accuracy.draw_accuracy(some_cells(), CLEAN).get_axes():
+    for axes in draw_accuracy(some_cells()).get_axes():
         drawn = lines(axes)
         assert len({line.get_marker() for line in drawn.values()}) == len(drawn)
         assert len({str(plot.ATTACK_MARKS[title.lower().replace("-", "")][1]) for title in drawn}) == len(drawn)
@@ -286,18 +308,21 @@ def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
 
 
 def test_reference_labels_keep_away_from_the_lines():
-    cells = some_cells(["fgsm"], [0.001, 0.01], ["VGG16"]).assign(accuracy_percent=[90.0, 36.0], shown=[90.0, 36.0])
-    assert [plot.clearer_place(cells, level) for level in (92.22, 100 / 3)] == [("right", True), ("left", False)]
-    flat = cells.assign(shown=[88.0, 86.0])
+    cells = some_cells(["fgsm"], [0.001, 0.01], ["VGG16"]).assign(accuracy_percent=[90.0, 36.0])
+    assert [plot.clearer_place(cells.assign(percent=[90.0, 36.0]), level) for level in (92.22, 100 / 3)] == [
+        ("right", True),
+        ("left", False),
+    ]
+    flat = cells.assign(percent=[88.0, 86.0])
     assert plot.clearer_place(flat, 83.33) == ("left", False)
-    sides = [text.get_ha() for text in accuracy.draw_accuracy(cells, CLEAN).get_axes()[0].texts]
+    sides = [text.get_ha() for text in draw_accuracy(cells).get_axes()[0].texts]
     assert sides == ["right", "left"]
 
 
 def test_the_transfer_matrix_shows_every_source_and_target_of_an_attack():
     cells = pd.concat([some_cells(["fgsm", "pgdnm"], [0.003]).assign(source=name) for name in BACKBONES], ignore_index=True)
     cells["accuracy_percent"] = np.arange(len(cells)) * 5.0
-    figure = transfer.draw_transfer(cells)
+    figure = transfer.draw_transfer(cells, None, "test films")
     shown = [axes for axes in figure.get_axes() if axes.get_title()]
     assert [axes.get_title() for axes in shown] == ["FGSM, strength 0.003", "PGDNM, strength 0.003"]
     for axes, attack in zip(shown, ("fgsm", "pgdnm")):
@@ -309,28 +334,29 @@ def test_the_transfer_matrix_shows_every_source_and_target_of_an_attack():
 
 
 def test_where_attacks_aim_at_a_class_their_success_is_drawn():
-    cells = some_cells(["fgsm"]).assign(condition="paper-to-Normal", succeeded_before=6, attackable=60)
-    cells["success_percent"] = 100 - cells["accuracy_percent"]
-    cells = cells.assign(ci_low_success_percent=cells["success_percent"], ci_high_success_percent=cells["success_percent"])
-    axes = accuracy.draw_accuracy(cells, CLEAN).get_axes()[0]
-    wanted = cells.query("target == 'VGG16'").sort_values("strength")["success_percent"].tolist()
+    cells = some_cells(["fgsm"])
+    cells["reached_percent"] = 100 - cells["accuracy_percent"]
+    cells = cells.assign(ci_low_reached_percent=cells["reached_percent"], ci_high_reached_percent=cells["reached_percent"])
+    cells = cells.drop(columns=["accuracy_percent", "ci_low_percent", "ci_high_percent"])
+    axes = draw_accuracy(cells, pd.Series({"VGG16": 10.0}), "Normal").get_axes()[0]
+    wanted = cells.query("target == 'VGG16'").sort_values("strength")["reached_percent"].tolist()
     assert lines(axes)["FGSM"].get_ydata().tolist() == wanted
     assert "taken for Normal" in axes.get_ylabel() and [text.get_text() for text in axes.texts] == ["clean 10.00 %"]
 
 
 def test_star_marks_the_white_box_panel():
-    titles = [axes.get_title() for axes in accuracy.draw_accuracy(some_cells(), CLEAN).get_axes()]
+    titles = [axes.get_title() for axes in draw_accuracy(some_cells()).get_axes()]
     assert titles == ["VGG16* (white-box)", "InceptionV3 (black-box)", "DenseNet201 (black-box)"] * 2
 
 
 def test_unfinished_sweep_is_drawn_as_far_as_it_goes():
-    figure = accuracy.draw_accuracy(some_cells(["fgnm"], [0.001], ["VGG16", "DenseNet201"]), CLEAN)
+    figure = draw_accuracy(some_cells(["fgnm"], [0.001], ["VGG16", "DenseNet201"]))
     assert list(panels(figure)) == ["VGG16* (white-box)", "DenseNet201 (black-box)"]
     assert [line.get_xdata().tolist() for axes in figure.get_axes() for line in lines(axes).values()] == [[0.001]] * 2
 
 
 def test_strength_zero_has_a_place_on_the_axis():
-    axes = accuracy.draw_accuracy(some_cells(["fgsm"], [0.0, 0.001]), CLEAN).get_axes()[0]
+    axes = draw_accuracy(some_cells(["fgsm"], [0.0, 0.001])).get_axes()[0]
     assert axes.get_xscale() == "symlog" and axes.get_xlim()[0] <= 0
 
 
@@ -377,17 +403,17 @@ def test_truncated_example_is_refused(tmp_path):
 
 
 def test_captions_say_that_films_are_synthetic():
-    drawn = accuracy.draw_accuracy(some_cells(), CLEAN, "synthetic test films")
     example = examples.draw_example(some_example(), "synthetic test films")
-    assert drawn.get_supxlabel() == "90 synthetic test films; gradients from VGG16; bands: Wilson 95 % intervals"
     assert example.get_supxlabel().startswith("FGNM, synthetic test film 41.")
-    assert "synthetic test films" in confusion.draw_confusion(some_confusion(), "synthetic test films").get_supxlabel()
-    assert "synthetic test films" in over_runs.draw_seeds(some_spread(), "synthetic test films").get_supxlabel()
+    drawn = confusion.draw_confusion(some_sweep(films_are="synthetic test films"), some_confusion())
+    assert "synthetic test films" in drawn.get_supxlabel()
+    seeds = over_runs.draw_seeds(some_spread(), SWEEP_NAME, None, "synthetic test films")
+    assert "synthetic test films" in seeds.figure.get_supxlabel() and "synthetic test films" in seeds.caption
 
 
 def test_cells_that_a_run_lacks_are_not_drawn_beside_those_of_all_runs():
     spread = some_spread()
     first = spread.query("attack == 'fgsm'")["strength"].min()
     lacking = spread.assign(runs=spread["runs"].where((spread["attack"] != "fgsm") | (spread["strength"] > first), 2))
-    drawn = lines(over_runs.draw_seeds(lacking).get_axes()[0])
+    drawn = lines(over_runs.draw_seeds(lacking, SWEEP_NAME, None, "test films").figure.get_axes()[0])
     assert first not in drawn["FGSM"].get_xdata() and first in drawn["FGNM"].get_xdata()

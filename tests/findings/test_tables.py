@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nosign import rows
+from nosign import publish, rows
 from nosign.errors import UserError
 from nosign.findings import accuracy, classifiers, comparison_with_paper, confusion, directions, over_runs, transfer
+from nosign.finished import read_run
 from nosign.output import table, words
 from nosign.rows import ROWS, find_files
 from nosign.statistics import intervals
@@ -56,24 +57,35 @@ def results(tmp_path):
     return tmp_path
 
 
-def read(results):
-    """Return the counted cells, the clean accuracies and the tests of sign against no-sign."""
-    films = rows.read_clean(results)
-    sweep = rows.read_films(results, films)
-    return accuracy.count_cells(sweep, films), classifiers.clean_accuracy(films), directions.compare_directions(sweep)
+def run_of(results):
+    """Return the run of a results folder, which gets a list of models if it has none."""
+    if not (results / "models.csv").exists():
+        (results / "models.csv").write_text(MODELS)
+    return read_run(results, results)
 
 
 def cells_of(results):
     """Return the counted cells of a results folder."""
-    return read(results)[0]
+    return run_of(results).counts
 
 
-def attack_table(results, iterative=False, steps=10, condition="paper", **verdicts):
+def sweep_of(run, source="VGG16", condition="paper"):
+    """Return one sweep of a run."""
+    return next(sweep for sweep in run.sweeps if sweep.name == (source, condition))
+
+
+def attack_table(results, iterative=False, condition="paper", **verdicts):
     """Return Table II or III; `verdicts` replace the tests' ones, by target, at strength 0.001."""
-    cells, clean, comparison = read(results)
+    run = run_of(results)
+    sweep, comparison = sweep_of(run, condition=condition), run.comparisons.copy()
     for target, verdict in verdicts.items():
         comparison.loc[(comparison["target"] == target) & (comparison["strength"] == 0.001), "verdict"] = verdict
-    return accuracy.attack_table(cells[cells["condition"] == condition], clean, iterative, steps, comparison)
+    return accuracy.attack_table(sweep, run.of(run.counts, sweep), run.of(comparison, sweep), iterative)
+
+
+def headings_of(made):
+    """Return the (group, heading) of a table's columns."""
+    return [(column.group, column.heading) for column in made.columns]
 
 
 def table_two(results):
@@ -90,7 +102,7 @@ def test_counts_and_accuracies_of_a_cell(results):
 
 
 def test_clean_accuracy_counts_over_all_films(results):
-    clean = classifiers.clean_accuracy(rows.read_clean(results))
+    clean = run_of(results).accuracy
     assert clean[["target", "correct", "films", "accuracy_percent"]].to_numpy().tolist() == [
         ["VGG16", 3, 4, 75.0],
         ["InceptionV3", 4, 4, 100.0],
@@ -98,10 +110,9 @@ def test_clean_accuracy_counts_over_all_films(results):
 
 
 def test_every_accuracy_has_its_wilson_interval_in_the_tidy_rows(results):
-    (results / "models.csv").write_text(MODELS)
-    cells, clean, _ = read(results)
-    models = classifiers.models_table(rows.read_models(results)).tidy
-    for frame in (cells, clean, models, table_two(results).tidy):
+    run = run_of(results)
+    cells, models = run.counts, classifiers.table_one(run.classifiers).frame
+    for frame in (cells, run.accuracy, models, table_two(results).frame):
         for row in frame.to_dict("records"):
             wanted = stats.binomtest(int(row["correct"]), int(row["films"])).proportion_ci(method="wilson")
             assert (row["ci_low_percent"], row["ci_high_percent"]) == pytest.approx((100 * wanted.low, 100 * wanted.high))
@@ -112,9 +123,9 @@ def test_every_accuracy_has_its_wilson_interval_in_the_tidy_rows(results):
 def test_success_is_told_over_all_films_and_over_those_right_before(results):
     # VGG16 is right on films 0, 1, 2 before; under FGSM at 0.003 on film 0 only, so three are wrong, two of them newly.
     row = cells_of(results).query("attack == 'fgsm' and strength == 0.003 and target == 'VGG16'").iloc[0]
-    assert (row["wrong_after"], row["wrong_after_percent"]) == (3, 75)
-    assert (row["turned_of_right"], row["right_before"]) == (2, 3)
-    assert row["turned_of_right_percent"] == pytest.approx(200 / 3)
+    assert (row["reached"], row["attackable"], row["reached_percent"]) == (3, 4, 75)
+    assert (row["turned"], row["can_turn"]) == (2, 3)
+    assert row["turned_percent"] == pytest.approx(200 / 3)
 
 
 def test_files_beside_cells_are_not_cells(results):
@@ -137,8 +148,8 @@ def test_later_measures_are_read_and_a_film_that_did_not_change_may_have_an_infi
 
 
 def test_table_two_lists_the_clean_row_then_ascending_strengths(results):
-    shown = table_two(results).shown
-    assert shown.to_numpy().tolist() == [
+    shown = table_two(results).rows
+    assert shown == [
         ["0 (clean)", "75.00", "75.00", "100.00", "100.00"],
         ["0.001", "50.00", "25.00", "50.00", "75.00"],
         ["0.003", "25.00", "25.00", "0.00", "—"],
@@ -146,7 +157,7 @@ def test_table_two_lists_the_clean_row_then_ascending_strengths(results):
 
 
 def test_star_marks_the_white_box_model_only(results):
-    assert list(table_two(results).shown.columns) == [
+    assert headings_of(table_two(results)) == [
         ("", "Strength"),
         ("VGG16*", "FGSM"),
         ("VGG16*", "FGNM"),
@@ -161,12 +172,12 @@ def test_bold_marks_the_attack_that_the_tests_find_better_and_no_other(results):
         [False, False, True, True, False],
         [False, False, False, False, False],
     ]
-    assert not attack_table(results).bold.any()  # four films are too few to tell anything apart
+    assert not attack_table(results).marks.any()  # four films are too few to tell anything apart
 
 
 def test_markdown_and_latex_carry_bold_dash_and_star(results):
-    table = table_two(results)
-    markdown, latex = table.to_markdown(table), table.to_latex(table)
+    made = table_two(results)
+    markdown, latex = table.to_markdown(made), table.to_latex(made)
     lines = markdown.splitlines()
     assert [cell.strip() for cell in lines[2].split("|")[1:-1]] == [
         "Strength",
@@ -195,13 +206,12 @@ def test_latex_is_balanced_and_free_of_bare_specials(results):
 
 def test_table_three_states_the_steps_on_record(results):
     write_cell(results, "VGG16/paper/pgd/0.001", VGG16=[0, 0, 0, 0])
-    table = attack_table(results, iterative=True, steps=7)
-    assert "PGD against PGDNM" in table.caption and "BIM" not in table.caption and "T = 7," in table.caption
-    assert list(table.shown.columns)[1:] == [("VGG16*", "PGD"), ("VGG16*", "PGDNM")]
-    assert table.shown.to_numpy().tolist()[1] == ["0.001", "50.00", "—"]
-    assert rows.recorded_steps(results, "VGG16", "paper") is None
+    assert sweep_of(run_of(results)).steps is None
     (results / "attacks/VGG16/paper/manifest.json").write_text('{"settings": {"steps": 7}}')
-    assert rows.recorded_steps(results, "VGG16", "paper") == 7
+    table = attack_table(results, iterative=True)
+    assert "PGD against PGDNM" in table.caption and "BIM" not in table.caption and "T = 7," in table.caption
+    assert headings_of(table)[1:] == [("VGG16*", "PGD"), ("VGG16*", "PGDNM")]
+    assert table.rows[1] == ["0.001", "50.00", "—"]
 
 
 def test_no_table_without_a_cell(results):
@@ -223,10 +233,10 @@ def test_other_conditions_have_names_of_their_own(condition, suffix):
 
 def test_missing_cells_are_those_of_the_paper_and_those_beside_the_found_ones(results):
     write_cell(results, "VGG16/paper/fgsm/0.5", VGG16=[0, 0, 0, 0])
-    missing = accuracy.missing_cells(cells_of(results))
-    assert missing["VGG16", "paper", "fgnm"] == [0.0005, 0.002, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.5]
-    assert 0.5 not in missing["VGG16", "paper", "fgsm"]
-    assert missing["VGG16", "paper", "bim"] == [0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003]
+    missing = publish.missing_cells(run_of(results))
+    assert missing["VGG16/paper/fgnm"] == [0.0005, 0.002, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.5]
+    assert 0.5 not in missing["VGG16/paper/fgsm"]
+    assert missing["VGG16/paper/bim"] == [0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003]
 
 
 def test_a_file_that_is_still_being_written_is_no_cell(results):
@@ -302,8 +312,8 @@ def test_a_folder_without_cells_is_refused(tmp_path):
 
 def test_table_one_sets_the_paper_beside_the_measured(tmp_path):
     (tmp_path / "models.csv").write_text(MODELS + "MyNet,1000,2,4,,,ef\n")
-    table = classifiers.models_table(rows.read_models(tmp_path))
-    assert table.shown.to_numpy().tolist() == [
+    table = classifiers.table_one(rows.read_models(tmp_path))
+    assert table.rows == [
         ["VGG16", "14,749,763", "33.33 (1/3)", "6.15–79.23", "71.3", "90.1", "14,747,715", "92.22 (830/900)"],
         ["InceptionV3", "21,942,307", "75.00 (3/4)", "30.06–95.44", "77.9", "93.7", "21,934,307", "90.11 (811/900)"],
         ["MyNet", "1,000", "50.00 (2/4)", "15.00–85.00", "—", "—", "—", "—"],
@@ -329,7 +339,7 @@ def test_a_damaged_list_of_models_is_refused(tmp_path, text, complaint):
 def paper_rows(folder, results):
     """Return the comparison with the paper: quantity -> (paper, measured, note)."""
     (folder / "models.csv").write_text(MODELS)
-    tidy = comparison_with_paper.paper_table(rows.read_models(folder), cells_of(results)).tidy
+    tidy = comparison_with_paper.paper_table(rows.read_models(folder), cells_of(results)).frame
     assert tidy["paper_note"].tolist()[3:] == [
         "830/900",
         "811/900",
@@ -370,41 +380,32 @@ def test_written_files_hold_the_tidy_rows(results):
     pd.testing.assert_frame_equal(written, cells_of(results), check_dtype=False)
 
 
-def test_success_counts_films_of_other_classes_that_reach_the_target_or_right_ones_that_fall():
-    labels, before, after = (pd.Series(column) for column in ([0, 0, 1, 2, 2], [0, 1, 1, 2, 2], [1, 1, 1, 0, 2]))
-    # Right before: films 0, 2, 3, 4; of them 0 and 3 fall.
-    assert accuracy.count_success(after, before, labels, "paper") == (2, 4)
-    # Of class 0 or 2: films 0, 1, 3, 4; of them 0 and 1 are taken for class 1.
-    assert accuracy.count_success(after, before, labels, "budget-to-Normal") == (2, 4)
-
-
 def test_a_table_of_targeted_attacks_shows_success_and_marks_what_the_tests_find(results):
     # Of the four films, labels 0, 1, 0, 0 are class 0 three times: one film of another class or three can reach a target.
     write_cell(results, "VGG16/paper-to-Normal/fgsm/0.003", VGG16=[1, 1, 0, 0])
     write_cell(results, "VGG16/paper-to-Normal/fgnm/0.003", VGG16=[1, 1, 1, 0])
-    cells, clean, comparison = read(results)
-    comparison.loc[comparison["condition"] == "paper-to-Normal", "verdict"] = "no-sign better"
-    part = cells[cells["condition"] == "paper-to-Normal"]
-    table = accuracy.attack_table(part, clean, False, 1, comparison)
+    run = run_of(results)
+    sweep = sweep_of(run, condition="paper-to-Normal")
+    comparison = run.of(run.comparisons, sweep).assign(verdict="no-sign better")
+    table = accuracy.attack_table(sweep, run.of(run.counts, sweep), comparison, False)
     others = rows.read_clean(results)["label"] != 1
     expected = [100 * ((np.array(seen) == 1) & others).sum() / others.sum() for seen in ([1, 1, 0, 0], [1, 1, 1, 0])]
-    assert table.shown.to_numpy()[0].tolist()[:3] == ["0 (clean)", "33.33", "33.33"]  # film 12 of films 7, 8 and 12
-    assert table.shown.to_numpy()[1].tolist()[:3] == ["0.003", *(f"{value:.2f}" for value in expected)]
+    assert table.rows[0][:3] == ["0 (clean)", "33.33", "33.33"]  # film 12 of films 7, 8 and 12
+    assert table.rows[1][:3] == ["0.003", *(f"{value:.2f}" for value in expected)]
     assert table.bold[:, 1:3].tolist() == [[False, False], [False, True]]
     assert table.name == "table2-paper-to-Normal" and "taken for Normal" in table.caption
     assert "succeeds more often" in table.caption
 
 
 def test_the_transfer_table_takes_the_largest_strength_that_all_sources_share(results):
-    assert transfer.transfer_table(cells_of(results)[lambda cells: cells["source"] == "VGG16"]) is None
+    assert not transfer.describe(run_of(results))
     for strength in ("0.003", "0.03"):
         write_cell(results, f"VGG16/budget/fgsm/{strength}", VGG16=[0, 0, 0, 0], InceptionV3=[0, 1, 0, 0])
     write_cell(results, "InceptionV3/budget/fgsm/0.003", VGG16=[1, 1, 1, 1], InceptionV3=[2, 2, 2, 2])
-    cells = cells_of(results)
-    table = transfer.transfer_table(cells[cells["condition"] == "budget"])
+    (table,) = transfer.describe(run_of(results)).tables
     labels = rows.read_clean(results)["label"]
     percent = [f"{100 * (np.array(seen) == labels).mean():.2f}" for seen in ([0] * 4, [0, 1, 0, 0], [1] * 4, [2] * 4)]
-    assert table.shown.to_numpy().tolist() == [
+    assert table.rows == [
         ["FGSM", "0.003", "VGG16", percent[0] + "*", percent[1]],
         ["FGSM", "0.003", "InceptionV3", percent[2], percent[3] + "*"],
     ]
@@ -412,9 +413,9 @@ def test_the_transfer_table_takes_the_largest_strength_that_all_sources_share(re
 
 
 def test_the_comparison_lists_counts_p_values_and_verdicts(results):
-    comparison = read(results)[2]
-    table = directions.comparison_table(comparison)
-    heading = [" ".join(filter(None, column)) for column in table.shown.columns]
+    run = run_of(results)
+    made = directions.comparison_table(sweep_of(run), run.comparisons, "test films")
+    heading = [" ".join(filter(None, column)) for column in headings_of(made)]
     assert heading == [
         "Pair",
         "Strength",
@@ -430,30 +431,17 @@ def test_the_comparison_lists_counts_p_values_and_verdicts(results):
         "Holm p",
         "Verdict",
     ]
-    intervals = [words.span(*intervals.paired_interval(*only, 4)) for only in ((1, 0), (0, 1), (1, 1))]
+    spans = [words.span(*intervals.paired_interval(*only, 4)) for only in ((1, 0), (0, 1), (1, 1))]
     # By the predictions in `results`: VGG16 gets films 0, 1 right under FGSM and 0 under FGNM, then one film each.
-    assert table.shown.to_numpy().tolist() == [
-        ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", intervals[0], "1.00", "1.00", "not told apart"],
-        [
-            "FGSM / FGNM",
-            "0.001",
-            "InceptionV3",
-            "4",
-            "2",
-            "3",
-            "0",
-            "1",
-            "+25.00",
-            intervals[1],
-            "1.00",
-            "1.00",
-            "not told apart",
-        ],
-        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", intervals[2], "1.00", "1.00", "not told apart"],
+    assert made.rows == [
+        ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", spans[0], "1.00", "1.00", "not told apart"],
+        ["FGSM / FGNM", "0.001", "InceptionV3", "4", "2", "3", "0", "1", "+25.00", spans[1], "1.00", "1.00", "not told apart"],
+        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", spans[2], "1.00", "1.00", "not told apart"],
     ]
-    assert table.name == "comparison" and "Holm's correction over 3 comparisons of single-step attacks" in table.caption
-    assert not table.bold.any() and directions.comparison_table(comparison.iloc[:0]) is None
-    assert r"$-$25.00" in table.to_latex(table)
+    assert made.name == "comparison" and "Holm's correction over 3 comparisons of single-step attacks" in made.caption
+    assert not made.marks.any()
+    assert directions.comparison_table(sweep_of(run), run.comparisons.iloc[:0], "test films") is None
+    assert r"$-$25.00" in table.to_latex(made)
 
 
 @pytest.mark.parametrize("p, text", [(1, "1.00"), (0.03125, "0.0312"), (0.00012345, "0.000123"), (1e-9, "<0.0001")])
@@ -462,17 +450,21 @@ def test_p_values_have_three_digits(p, text):
 
 
 def test_captions_name_the_comparisons_and_the_widest_interval(results):
-    widest = max((row["ci_high_percent"] - row["ci_low_percent"]) / 2 for row in table_two(results).tidy.to_dict("records"))
+    widest = max((row["ci_high_percent"] - row["ci_low_percent"]) / 2 for row in table_two(results).frame.to_dict("records"))
     caption = table_two(results).caption
-    assert "Holm's correction over 3 comparisons" in caption and f"the widest is ±{widest:.1f} points" in caption
+    assert (
+        "Holm's correction over 3 comparisons" in caption and f"widest Wilson 95 % interval is ±{widest:.1f} points" in caption
+    )
     write_cell(results, "VGG16/paper/pgd/0.001", VGG16=[0, 0, 0, 0])
     assert "No sign/no-sign pair is complete" in attack_table(results, iterative=True).caption
 
 
 def test_a_long_table_is_split_into_floats_that_fit_a_page():
-    rows = [(str(number), "x_y") for number in range(90)]
-    long = table.plain_table("long", "Long", "Caption.", pd.DataFrame(rows), rows, [("", "Number"), ("", "Name")])
-    long.bold[89, 0] = True
+    rows = [[str(number), "x_y"] for number in range(90)]
+    bold = np.zeros((90, 2), bool)
+    bold[89, 0] = True
+    columns = (*table.numbers("Number"), *table.words("Name"))
+    long = table.Table("long", "Long", "Caption.", pd.DataFrame(rows), columns, rows, bold)
     latex = table.to_latex(long)
     assert r"\textbf{89} & x\_y" in latex and latex.count("textbf") == 1
     assert latex.count(r"\begin{table*}") == latex.count(r"\end{table*}") == 3
@@ -482,10 +474,10 @@ def test_a_long_table_is_split_into_floats_that_fit_a_page():
 
 
 def test_confusion_shows_the_white_box_matrices_at_the_largest_strengths(results):
-    films = rows.read_clean(results)
-    counts = confusion.count_confusion(rows.read_films(results, films), films)
-    table = confusion.confusion_table(counts)
-    assert table.shown.to_numpy().tolist() == [  # labels 0, 0, 1, 2
+    run = run_of(results)
+    counts = confusion.count_confusion(run.sweeps)
+    table = confusion.confusion_table(sweep_of(run), counts)
+    assert table.rows == [  # labels 0, 0, 1, 2
         ["clean", "—", "COVID-19", "2", "0", "0"],
         ["clean", "—", "Normal", "0", "1", "0"],
         ["clean", "—", "Pneumonia", "0", "1", "0"],
@@ -496,41 +488,18 @@ def test_confusion_shows_the_white_box_matrices_at_the_largest_strengths(results
         ["FGNM", "0.003", "Normal", "1", "0", "0"],
         ["FGNM", "0.003", "Pneumonia", "1", "0", "0"],
     ]
-    assert len(table.tidy) == 9 * (2 + 7)  # two models clean, seven times a model in a cell
-    assert confusion.confusion_table(confusion[confusion["target"] == "InceptionV3"]) is None
+    assert len(table.frame) == 9 * (2 + 7)  # two models clean, seven times a model in a cell
+    assert confusion.confusion_table(sweep_of(run), counts[counts["target"] == "InceptionV3"]) is None
 
 
 def test_seeds_show_mean_spread_and_range(results):
-    cells, clean, _ = read(results)
-    other = cells.assign(accuracy_percent=np.minimum(cells["accuracy_percent"] + 10, 100))
-    table = over_runs.seeds_table(over_runs.spread_over_runs([(cells, clean), (other, clean)]))
-    assert table.shown.to_numpy().tolist()[0] == [
-        "clean",
-        "—",
-        "2",
-        "75.00 ± 0.00",
-        "75.00–75.00",
-        "100.00 ± 0.00",
-        "100.00–100.00",
-    ]
+    run = run_of(results)
+    first, name = over_runs.shares_of(run, 0), sweep_of(run).name
+    raised = np.where(first["attack"] == "clean", first["percent"], np.minimum(first["percent"] + 10, 100))
+    both = pd.concat([first, first.assign(percent=raised, run=1)])
+    table = over_runs.seeds_table(over_runs.spread_over_runs(both), name, "test films")
+    assert table.rows[0] == ["clean", "—", "2", "75.00 ± 0.00", "75.00–75.00", "100.00 ± 0.00", "100.00–100.00"]
     # 50 and 60, 50 and 60: the standard deviation with n - 1 is the root of 50.
-    assert table.shown.to_numpy().tolist()[1] == [
-        "FGSM",
-        "0.001",
-        "2",
-        "55.00 ± 7.07",
-        "50.00–60.00",
-        "55.00 ± 7.07",
-        "50.00–60.00",
-    ]
-    alone = over_runs.seeds_table(over_runs.spread_over_runs([(cells, clean)])).shown.to_numpy().tolist()
+    assert table.rows[1] == ["FGSM", "0.001", "2", "55.00 ± 7.07", "50.00–60.00", "55.00 ± 7.07", "50.00–60.00"]
+    alone = over_runs.seeds_table(over_runs.spread_over_runs(first), name, "test films").rows
     assert alone[4][:5] == ["FGNM", "0.003", "1", "25.00 ± —", "25.00–25.00"] and alone[4][5:] == ["—", "—"]
-
-
-def test_the_summary_is_a_list_of_sentences_and_their_counts(tmp_path):
-    counts = pd.DataFrame({"comparisons": [3], "sentence": ["One."]})
-    paths = table.write_summary(tmp_path, [("First", ["One.", "Two."]), ("Second", ["Three."])], counts)
-    assert [path.name for path in paths] == ["summary.md", "summary.csv"]
-    assert (tmp_path / "summary.md").read_text() == "## First\n\n- One.\n- Two.\n\n## Second\n\n- Three.\n"
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "summary.csv"), counts)
-    assert [path.name for path in table.write_summary(tmp_path, [], None)] == ["summary.md"]

@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 
 from nosign.attacks.catalogue import ATTACKS
+from nosign.findings import FINDINGS
+from nosign.finished import Run, read_run
 from nosign.measures.storage import STORAGES
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 
@@ -146,3 +148,21 @@ def write_results(
             if not attack.iterative:
                 write(folder / "boundary.csv", films.boundary(attack, hardness))
     return films
+
+
+LIST_OF_MODELS = "model,parameters,correct,films,imagenet_top1,imagenet_top5\nVGG16,14749763,1,3,71.3,90.1\n"
+
+
+def run_in(results) -> Run:
+    """Return the run of a results folder, which gets a list of models if it has none."""
+    if not (results / "models.csv").exists():
+        (results / "models.csv").write_text(LIST_OF_MODELS)
+    return read_run(results, results)
+
+
+def everything_in(results):
+    """Return all findings of a results folder: tables by name, figures by name, and the texts of the sentences."""
+    findings = [module.describe(run_in(results)) for module in FINDINGS]
+    tables = {table.name: table for finding in findings for table in finding.tables}
+    figures = {drawing.name: drawing.figure for finding in findings for drawing in finding.drawings}
+    return tables, figures, [sentence.text for finding in findings for sentence in finding.sentences]

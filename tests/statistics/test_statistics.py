@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nosign import rows
-from nosign.findings import accuracy, classifiers, confusion, directions, over_runs
+from nosign.attacks.catalogue import Condition
+from nosign.findings import confusion, directions, over_runs
+from nosign.finished import FinishedSweep, Run, compare_directions
+from nosign.output.table import SweepName
 from nosign.statistics import families, intervals, paired
 
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2])
@@ -14,9 +16,27 @@ WRONG = (LABELS + 1) % 3
 
 
 def cell(attack, strength=0.001, condition="paper", source="VGG16", **predictions):
-    """Return a cell of ten films."""
-    films = pd.DataFrame({"film": range(10), "label": LABELS, **predictions}).astype(float)
-    return rows.CellFilms(source, condition, attack, strength, None, list(predictions), films)
+    """Return a cell of ten films: (source, condition, attack, strength, frame)."""
+    seen = {name + ending: classes for name, classes in predictions.items() for ending in ("", "_8bit")}
+    films = pd.DataFrame({"film": range(10), "label": LABELS, **seen, "linf": 0.1, "l2": 1.0, "ssim": 0.9}).astype(float)
+    return source, condition, attack, strength, films
+
+
+def sweeps(cells, clean=None):
+    """Return the finished sweeps of some cells."""
+    clean, made = CLEAN if clean is None else clean, {}
+    for source, condition, attack, strength, films in cells:
+        if (source, condition) not in made:
+            groups = np.arange(len(clean))
+            parsed = Condition.parse(condition)
+            made[source, condition] = FinishedSweep(source, parsed, "test films", 10, clean, groups, {}, {})
+        made[source, condition].cells[attack, strength] = films
+    return tuple(made.values())
+
+
+def compared(cells):
+    """Return the tests of sign against no-sign of some cells."""
+    return compare_directions(sweeps(cells))
 
 
 def right(films):
@@ -56,7 +76,7 @@ def test_holm_multiplies_the_smallest_by_all_the_next_by_one_less_and_keeps_thei
 
 
 def test_a_comparison_counts_the_films_that_one_direction_alone_leaves_right():
-    comparison = directions.compare_directions([cell("fgsm", VGG16=right(range(1, 10))), cell("fgnm", VGG16=right([0, 1]))])
+    comparison = compared([cell("fgsm", VGG16=right(range(1, 10))), cell("fgnm", VGG16=right([0, 1]))])
     (row,) = comparison.to_dict("records")
     assert (row["films"], row["sign_films"], row["no_sign_films"]) == (10, 9, 2)
     assert (row["only_sign"], row["only_no_sign"], row["difference_points"]) == (8, 1, -70)
@@ -75,7 +95,7 @@ def test_a_comparison_counts_the_films_that_one_direction_alone_leaves_right():
     ],
 )  # p = 2 / 2**6
 def test_a_verdict_needs_a_difference_that_the_test_finds(sign, no_sign, verdict):
-    comparison = directions.compare_directions([cell("bim", VGG16=right(sign)), cell("binm", VGG16=right(no_sign))])
+    comparison = compared([cell("bim", VGG16=right(sign)), cell("binm", VGG16=right(no_sign))])
     assert comparison["verdict"].tolist() == [verdict]
 
 
@@ -84,7 +104,7 @@ def test_where_attacks_aim_at_a_class_more_films_that_reach_it_are_better_and_it
         cell("fgsm", condition="paper-to-Normal", VGG16=LABELS),
         cell("fgnm", condition="paper-to-Normal", VGG16=np.ones(10)),
     ]
-    (row,) = directions.compare_directions(aimed).to_dict("records")
+    (row,) = compared(aimed).to_dict("records")
     assert (row["films"], row["sign_films"], row["no_sign_films"], row["only_no_sign"]) == (7, 0, 7, 7)
     assert (row["verdict"], row["counted"]) == ("no-sign better", "taken for Normal")
 
@@ -97,7 +117,7 @@ def test_holm_runs_over_each_table_of_each_condition_alone():
         for attack, films in (("fgsm", range(6)), ("fgnm", []), ("bim", range(7)), ("binm", []))
     ]
     several += [cell("pgd", VGG16=right(range(7))), cell("pgdnm", VGG16=right([]))]
-    comparison = directions.compare_directions(several).set_index(["condition", "attacks"])
+    comparison = compared(several).set_index(["condition", "attacks"])
     sizes = {family: set(part["comparisons"]) for family, part in comparison.groupby(level=[0, 1])}
     assert sizes == {
         ("paper", "single-step"): {4},
@@ -118,16 +138,16 @@ def test_cells_and_targets_without_a_twin_are_not_compared():
         cell("bim", VGG16=LABELS, InceptionV3=LABELS),
         cell("binm", InceptionV3=LABELS),
     ]
-    comparison = directions.compare_directions(lonely)
+    comparison = compared(lonely)
     assert comparison[["sign_attack", "target"]].to_numpy().tolist() == [["bim", "InceptionV3"]]
-    nothing = directions.compare_directions(lonely[:2])
+    nothing = compared(lonely[:2])
     assert nothing.empty and list(nothing.columns) == list(comparison.columns)
     assert directions.summarise(nothing).empty and list(directions.summarise(nothing)["sentence"]) == []
 
 
 def some_comparison():
     """Return the tests of a sweep: FGNM better white-box at one of two strengths, both the same on the other model."""
-    return directions.compare_directions(
+    return compared(
         [
             cell(attack, strength, InceptionV3=LABELS, VGG16=right(films))
             for attack, strength, films in (
@@ -192,20 +212,22 @@ def test_a_sentence_over_several_pairs_and_models_says_what_it_counts():
         for attack in ("bim", "binm", "pgd", "pgdnm")
         for strength in (0.001, 0.002, 0.003)
     ]
-    white_box, transfer = directions.summarise(directions.compare_directions(several))["sentence"]
+    white_box, transfer = directions.summarise(compare_directions(sweeps(several, CLEAN.assign(DenseNet201=LABELS))))[
+        "sentence"
+    ]
     assert "white-box (VGG16): of 6 comparisons (2 pairs and 3 strengths) no-sign" in white_box
     assert (
         "transfer from VGG16 to InceptionV3 and DenseNet201: of 12 comparisons (2 pairs, 3 strengths and 2 models) "
         "no-sign left fewer films right at 0, more at 0, and at 12 the two"
     ) in transfer
     aimed = [cell(attack, condition="paper-to-Normal", VGG16=LABELS) for attack in ("fgsm", "fgnm")]
-    (sentence,) = directions.summarise(directions.compare_directions(aimed))["sentence"]
+    (sentence,) = directions.summarise(compared(aimed))["sentence"]
     assert "of 1 strength no-sign had more films taken for Normal at 0, fewer at 0, and at 1 the two" in sentence
 
 
 def test_confusion_counts_every_pair_of_classes_before_and_under_each_attack():
     turned = np.array([0, 1, 1, 1, 1, 2, 0, 0, 0, 2])
-    counts = confusion.count_confusion([cell("fgsm", 0.03, VGG16=turned)], CLEAN)
+    counts = confusion.count_confusion(sweeps([cell("fgsm", 0.03, VGG16=turned)]))
     assert counts["attack"].unique().tolist() == ["clean", "fgsm"]
     matrix = {
         attack: part.pivot(index="true_class", columns="predicted_class", values="films").to_numpy().tolist()
@@ -223,30 +245,35 @@ def test_each_attack_is_asked_at_its_largest_strength_what_covid_turns_into():
         cell("fgnm", 0.002, VGG16=np.array([2, 2, 2, 0, 0, 0, 0, 0, 0, 0])),
         cell("fgnm", 0.002, "budget", VGG16=LABELS),
     ]
-    sentences = confusion.turned_sentences(confusion.count_confusion(sweep, CLEAN))
-    assert sentences[:2] == [
-        "Condition 'paper', FGSM at 0.03, white-box: of 3 COVID-19 films VGG16 recognises 2 before the attack and 1 after it; "
-        "it then takes 1 for Normal and 1 for Pneumonia.",
-        "Condition 'paper', FGNM at 0.002, white-box: of 3 COVID-19 films VGG16 recognises 2 before the attack and 0 after "
-        "it; it then takes 0 for Normal and 3 for Pneumonia.",
+    whole = sweeps(sweep)
+    counts = confusion.count_confusion(whole)
+    sentences = [
+        sentence.text
+        for one in whole
+        for sentence in confusion.turned_sentences(one, counts[counts["condition"] == str(one.condition)])
     ]
-    assert len(sentences) == 3 and "Condition 'budget', FGNM at 0.002" in sentences[2]
+    assert sentences[:2] == [
+        "FGSM at 0.03, white-box, condition 'paper': of 3 COVID-19 films VGG16 recognises 2 before the attack and 1 after it, "
+        "and takes 1 for Normal and 1 for Pneumonia.",
+        "FGNM at 0.002, white-box, condition 'paper': of 3 COVID-19 films VGG16 recognises 2 before the attack and 0 after "
+        "it, and takes 0 for Normal and 3 for Pneumonia.",
+    ]
+    assert len(sentences) == 3 and "FGNM at 0.002, white-box, condition 'budget'" in sentences[2]
 
 
 def run_of(**right_films):
-    """Return (cells, clean) of a run with FGSM and FGNM at one strength, by how many films VGG16 still gets right."""
-    sweep = [cell(attack, 0.01, VGG16=right(range(films))) for attack, films in right_films.items()]
-    return accuracy.count_cells([with_measures(one) for one in sweep], CLEAN), classifiers.clean_accuracy(CLEAN)
+    """Return the cells of a run with FGSM and FGNM at one strength, by how many films VGG16 still gets right."""
+    return [cell(attack, 0.01, VGG16=right(range(films))) for attack, films in right_films.items()]
 
 
-def with_measures(one):
-    """Return a cell with the columns that counting needs."""
-    extra = {"VGG16_8bit": one.films["VGG16"], "linf": 0.1, "l2": 1.0, "ssim": 0.9}
-    return rows.CellFilms(**{**vars(one), "films": one.films.assign(**extra)})
+def shares(runs):
+    """Return what the tables of several runs, lists of cells, show."""
+    made = [Run(None, None, "test films", None, CLEAN, sweeps(cells)) for cells in runs]
+    return pd.concat([over_runs.shares_of(run, number) for number, run in enumerate(made)])
 
 
 def test_spread_has_mean_standard_deviation_and_range_over_the_runs_that_have_a_cell():
-    spread = over_runs.spread_over_runs([run_of(fgsm=4, fgnm=2), run_of(fgsm=8, fgnm=2), run_of(fgsm=6)])
+    spread = over_runs.spread_over_runs(shares([run_of(fgsm=4, fgnm=2), run_of(fgsm=8, fgnm=2), run_of(fgsm=6)]))
     rows = {row["attack"]: row for row in spread.to_dict("records") if row["target"] == "VGG16"}
     assert list(rows) == ["clean", "fgsm", "fgnm"]
     assert [rows["fgsm"][name] for name in ("runs", "mean_percent", "lowest_percent", "highest_percent")] == [3, 60, 40, 80]
@@ -257,43 +284,44 @@ def test_spread_has_mean_standard_deviation_and_range_over_the_runs_that_have_a_
 
 def test_one_run_has_no_spread_and_no_directions():
     runs = [run_of(fgsm=4, fgnm=2)]
-    assert over_runs.spread_over_runs(runs)["sd_points"].isna().all()
-    assert over_runs.directions_sentences(over_runs.directions_over_runs(runs)) == []
+    assert over_runs.spread_over_runs(shares(runs))["sd_points"].isna().all()
+    assert over_runs.directions_sentences(over_runs.directions_over_runs(shares(runs))) == []
 
 
 def test_directions_are_compared_within_each_run():
-    directions = over_runs.directions_over_runs(
-        [run_of(fgsm=4, fgnm=1), run_of(fgsm=8, fgnm=7), run_of(fgsm=5), run_of(fgnm=5)]
-    )
+    runs = [run_of(fgsm=4, fgnm=1), run_of(fgsm=8, fgnm=7), run_of(fgsm=5), run_of(fgnm=5)]
+    directions = over_runs.directions_over_runs(shares(runs))
     (row,) = directions.to_dict("records")
     assert (row["runs"], row["no_sign_better"], row["sign_better"], row["equal"]) == (2, 2, 0, 0)
     assert (row["mean_points"], row["lowest_points"], row["highest_points"]) == pytest.approx((-20, -30, -10))
     assert row["sd_points"] == pytest.approx(200**0.5)
-    assert over_runs.directions_sentences(directions) == [
+    assert [sentence.text for sentence in over_runs.directions_sentences(directions)] == [
         "Condition 'paper', single-step attacks, white-box (VGG16), over 2 runs: of 1 comparison no-sign is better in every run "
         "at 1, sign in every run at 0; no-sign minus sign is -20.0 points of accuracy on average, and varies from run to run by "
         "14.1 points (mean SD)."
     ]
-    shown = over_runs.runs_table(directions).shown.to_numpy().tolist()
-    assert shown == [["FGSM / FGNM", "0.01", "VGG16*", "2", "2", "0", "\u221220.00 \u00b1 14.14", "\u221230.00 to \u221210.00"]]
+    table = over_runs.runs_table(directions, SweepName("VGG16", "paper"), "test films")
+    assert table.rows == [
+        ["FGSM / FGNM", "0.01", "VGG16*", "2", "2", "0", "\u221220.00 \u00b1 14.14", "\u221230.00 to \u221210.00"]
+    ]
 
 
 def test_runs_that_disagree_or_tie_are_counted_apart():
-    (row,) = over_runs.directions_over_runs([run_of(fgsm=4, fgnm=2), run_of(fgsm=4, fgnm=6), run_of(fgsm=4, fgnm=4)]).to_dict(
-        "records"
-    )
+    runs = [run_of(fgsm=4, fgnm=2), run_of(fgsm=4, fgnm=6), run_of(fgsm=4, fgnm=4)]
+    (row,) = over_runs.directions_over_runs(shares(runs)).to_dict("records")
     assert (row["runs"], row["no_sign_better"], row["sign_better"], row["equal"]) == (3, 1, 1, 1)
 
 
 def test_where_attacks_aim_more_is_better_in_a_run():
     runs = []
     for sign, no_sign in ((1, 3), (2, 3)):
-        sweep = [
-            with_measures(cell(attack, condition="paper-to-Normal", VGG16=np.where(np.arange(10) < films, 1, LABELS)))
-            for attack, films in (("fgsm", sign), ("fgnm", no_sign))
-        ]
-        runs.append((accuracy.count_cells(sweep, CLEAN), classifiers.clean_accuracy(CLEAN)))
-    (row,) = over_runs.directions_over_runs(runs).to_dict("records")
+        runs.append(
+            [
+                cell(attack, condition="paper-to-Normal", VGG16=np.where(np.arange(10) < films, 1, LABELS))
+                for attack, films in (("fgsm", sign), ("fgnm", no_sign))
+            ]
+        )
+    (row,) = over_runs.directions_over_runs(shares(runs)).to_dict("records")
     assert (row["measure"], row["no_sign_better"]) == ("success", 2) and row["mean_points"] > 0
 
 
@@ -311,5 +339,5 @@ def test_the_paired_interval_is_walds_with_half_a_film_more_in_each_count(only_f
 def test_strength_0_is_no_attack_and_is_not_tested():
     films = [cell(attack, 0.0, VGG16=LABELS) for attack in ("fgsm", "fgnm")]
     attacked = [cell("fgsm", 0.01, VGG16=LABELS), cell("fgnm", 0.01, VGG16=right(range(4)))]
-    (row,) = directions.compare_directions(films + attacked).to_dict("records")
+    (row,) = compared(films + attacked).to_dict("records")
     assert (row["strength"], row["comparisons"], row["holm_p"]) == (0.01, 1, pytest.approx(2 / 2**6))
