@@ -37,7 +37,6 @@ def main(argv: list[str] | None = None) -> int:
     from nosign.finished import read_runs
     from nosign.publish import publish_all
 
-    # All is read before anything is written: a damaged file leaves the earlier tables as they are.
     publish_all(read_runs(args.results, args.models), args.out or args.results)
     return 0
 

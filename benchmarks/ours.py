@@ -32,8 +32,8 @@ SWEEP_FILMS, SWEEP_BATCHES = 2, 2  # a batch's films; enough, as all is told as 
 def library(task):
     """`nosign` as a user has it: imported, called, nothing else set; and the bare passes in the same process."""
     from nosign import attack, turning_strength
-    from nosign.attacks.gradients import to_numpy
     from nosign.attacks.loop import Attacker
+    from nosign.backend import to_numpy
 
     model, films, labels = task.classifier, task.films, task.labels
     attacker = Attacker(task.logits_model)
@@ -51,7 +51,7 @@ def library(task):
 def table_two(attacker, task):
     """Attack with FGSM and FGNM at all of the paper's strengths, from one gradient."""
     from nosign.attacks.catalogue import ATTACKS
-    from nosign.attacks.gradients import to_numpy
+    from nosign.backend import to_numpy
 
     # The public way to share a gradient between strengths; `attack` computes it anew at each call.
     first = attacker.gradient_at(task.films, task.one_hot)
@@ -62,7 +62,7 @@ def table_two(attacker, task):
 
 def bare_passes(attacker, task):
     """Return one compiled forward pass and one compiled gradient of all films, as work."""
-    from nosign.attacks.gradients import to_numpy
+    from nosign.backend import to_numpy
 
     return {
         FORWARD: lambda: to_numpy(attacker.logits(task.films)),
@@ -107,8 +107,8 @@ def pytorch(task):
 def stage_three(task):
     """The attacks as attack.py runs them, with determinism: bare passes, attacks, a whole sweep and how costs grow."""
     from nosign.attacks.catalogue import ATTACKS
-    from nosign.attacks.gradients import describe_device, select_device, to_numpy
     from nosign.attacks.loop import Attacker, unit_noise
+    from nosign.backend import describe_device, select_device, to_numpy
 
     device = describe_device(select_device())
     attacker = Attacker(task.logits_model)
@@ -163,7 +163,7 @@ def sweep_against_bare_passes(task):
     Returns:
         Dict: ratio, and the process's largest resident memory in GB.
     """
-    from nosign.attacks.gradients import to_numpy
+    from nosign.backend import to_numpy
     from nosign.sweep.sweep import one_hot
 
     with tempfile.TemporaryDirectory() as folder:

@@ -138,7 +138,7 @@ def tensorflow_uses_onednn():
     if "tensorflow" not in sys.modules:
         return None
     # Imported late: at its import it would switch oneDNN on for a TensorFlow that comes after.
-    from nosign.attacks.gradients import uses_onednn
+    from nosign.backend import uses_onednn
 
     return uses_onednn()
 

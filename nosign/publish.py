@@ -29,22 +29,34 @@ def publish_all(run: Run, out: Path) -> None:
         run: the folder's own run, and the runs below it.
         out: where `tables/`, `figures/` and `report.html` go; those of the runs below in folders of their names.
     """
-    started, written, removed = time.time(), [], []
+    started = time.time()
+    # All is read and described before anything is written: a damaged file leaves the earlier tables as they are.
+    described = {one.results: describe(one) for one in (*run.seeds, run)}
+    written: list[Path] = []
+    removed: list[Path] = []
     for seed in run.seeds:
         print(f"{seed.results}:")
-        made, gone = publish(seed, out / seed.results.name, started)
+        made, gone = publish(seed, described[seed.results], out / seed.results.name, started)
         written, removed = written + made, removed + gone
-    made, gone = publish(run, out, started, written)
+    made, gone = publish(run, described[run.results], out, started, written)
     for path in removed + gone:
         print(f"removed {path}: nothing to make it from any more")
     for path in written + made:
         print(path)
 
 
-def publish(run: Run, out: Path, started: float, elsewhere: Iterable[Path] = ()) -> tuple[list[Path], list[Path]]:
+def describe(run: Run) -> list[Finding]:
+    """Return the findings that a run has anything to say about, in the order of the report."""
+    return [finding for finding in (module.describe(run) for module in FINDINGS) if finding]
+
+
+def publish(
+    run: Run, findings: list[Finding], out: Path, started: float, elsewhere: Iterable[Path] = ()
+) -> tuple[list[Path], list[Path]]:
     """Write what one folder gets and its manifest, and remove what went stale.
 
     Args:
+        findings: those of the run.
         out: the folder; `tables/`, `figures/` and `report.html` are written there.
         started: when the command began, as `time.time()`.
         elsewhere: paths written below the folders of seeds; the manifest lists them too, so that they can go stale.
@@ -52,7 +64,6 @@ def publish(run: Run, out: Path, started: float, elsewhere: Iterable[Path] = ())
     Returns:
         (written paths, removed paths).
     """
-    findings = [finding for finding in (module.describe(run) for module in FINDINGS) if finding]
     print_missing(run)
     print_table_two(run)
     tables = out / "tables"

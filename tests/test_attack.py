@@ -217,13 +217,13 @@ def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undi
     (tmp_path / SWEEP).mkdir(parents=True)
     write_cell = rows.write_cell
 
-    def write_one_cell(path, result):
+    def write_one_cell(path, recorded):
         if list(tmp_path.rglob("0.0005.csv")):
             raise KeyboardInterrupt
-        write_cell(path, result)
+        write_cell(path, recorded)
 
     with monkeypatch.context() as patched:
-        patched.setattr(rows, "write_cell", write_one_cell)
+        patched.setattr("nosign.sweep.run.write_cell", write_one_cell)
         assert run(attack.main, words(workplace, tmp_path)) == 130
     assert run(attack.main, words(workplace, tmp_path)) == 0
     assert contents(tmp_path) == contents(undisturbed)

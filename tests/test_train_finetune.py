@@ -14,7 +14,7 @@ import pytest
 from tiny import TINY_PARAMETERS, random_films, tiny_backbone, write_data
 
 import train_finetune
-from nosign.attacks.gradients import select_device, to_numpy
+from nosign.backend import select_device, to_numpy
 from nosign.classifiers import build, catalogue, fine_tune
 from nosign.dataset import FilmSet, open_split
 from nosign.script import run

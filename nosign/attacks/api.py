@@ -8,9 +8,9 @@ import numpy as np
 
 from nosign.attacks.catalogue import ATTACKS, Attack
 from nosign.attacks.controls import control_field
-from nosign.attacks.gradients import to_numpy
 from nosign.attacks.loop import Attacker, check_range, check_shape, stepped, unit_noise
 from nosign.attacks.turning import Turning, search
+from nosign.backend import to_numpy
 from nosign.classifiers.logits import find_logits
 from nosign.classifiers.pytorch import takes_modules
 from nosign.dataset import whole_batches

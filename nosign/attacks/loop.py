@@ -10,7 +10,8 @@ import numpy as np
 from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack, Condition, check_norm
 from nosign.attacks.controls import Bounds, strength_for_length
 from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, Tensor, accumulate, beside, one_channel
-from nosign.attacks.gradients import compiled, compiled_gradient, compiled_logits, to_numpy
+from nosign.attacks.gradients import compiled_gradient
+from nosign.backend import compiled, compiled_logits, to_numpy
 from nosign.errors import UserError
 
 

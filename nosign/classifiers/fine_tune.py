@@ -44,7 +44,7 @@ def train_all(arguments: argparse.Namespace) -> None:
     if not todo:
         print(f"{out}: {', '.join(arguments.models)} are trained already; nothing to do")
     else:
-        from nosign.attacks.gradients import describe_device, select_device
+        from nosign.backend import describe_device, select_device
 
         device = select_device()
         print(describe_device(device), flush=True)

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from nosign.attacks.gradients import to_numpy
+from nosign.backend import to_numpy
 from nosign.classifiers.kinds import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
 from nosign.classifiers.pytorch import Followed
 from nosign.errors import UserError, warn

@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.special import softmax
 
 from nosign.attacks.directions import step_effect
-from nosign.attacks.gradients import compiled, compiled_logits, to_numpy
 from nosign.attacks.loop import Attacker
+from nosign.backend import compiled, compiled_logits, to_numpy
 from nosign.dataset import FilmSet, prefetched, whole_batches
 from nosign.measures import size
 from nosign.measures.storage import EIGHT_BITS, STORAGES

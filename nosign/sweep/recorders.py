@@ -16,7 +16,7 @@ import pandas as pd
 from scipy.special import expit, logsumexp, softmax
 
 from nosign.attacks.catalogue import LOSSES
-from nosign.attacks.gradients import to_numpy
+from nosign.backend import to_numpy
 from nosign.dataset import CLASSES
 from nosign.measures.storage import STORAGES
 from nosign.rows import MEASURES, ROUNDED, ROUNDED_MEASURES, ROWS, STEPS, STORED, VIEWER, logit_frame

@@ -257,7 +257,7 @@ def examples_wanted(job: Job) -> list[str]:
 
 def load_engine(arguments: argparse.Namespace, films: FilmSet) -> tuple[Engine, dict]:
     """Load the models; returns the engine and the device that it runs on."""
-    from nosign.attacks.gradients import describe_device, select_device
+    from nosign.backend import describe_device, select_device
     from nosign.classifiers import build
     from nosign.classifiers.logits import PROBES, find_logits
     from nosign.sweep.engine import Engine

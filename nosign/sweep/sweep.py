@@ -10,8 +10,8 @@ import pandas as pd
 from nosign.attacks import turning
 from nosign.attacks.catalogue import ATTACKS, Attack, Condition
 from nosign.attacks.controls import control_field
-from nosign.attacks.gradients import to_numpy
 from nosign.attacks.loop import stepped, unit_noise
+from nosign.backend import to_numpy
 from nosign.dataset import CLASSES, prefetched, whole_batches
 from nosign.measures import size
 from nosign.measures.outcome import Outcome

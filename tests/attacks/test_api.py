@@ -299,9 +299,9 @@ found = attack(model, images, [0, 1, 2, 0], "binm", 0.01, steps=2, grey=True, ch
 change = found - np.float32(images)
 assert found.dtype == np.float32 and np.ptp(change, axis=1).max() < 1e-6 < np.abs(change).max()
 from nosign.classifiers import build
-from nosign.gradients import select_device
+from nosign.backend import select_device
 select_device()
-assert build("VGG16", 32).input_shape == (None, 32, 32, 3) and keras.config.floatx() == "float32"
+assert build.build("VGG16", 32).input_shape == (None, 32, 32, 3) and keras.config.floatx() == "float32"
 """
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=root, env={**os.environ, "KERAS_HOME": str(tmp_path)}, capture_output=True, text=True

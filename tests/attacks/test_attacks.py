@@ -8,8 +8,8 @@ from tiny import LinearSoftmax, reference_attack
 
 from nosign.attacks.catalogue import ATTACKS, CONTROLS, LOSSES, NORMS, PAIRS, PROTOCOLS, Condition
 from nosign.attacks.directions import accumulate, no_sign_direction, sign_direction, step_effect
-from nosign.attacks.gradients import to_numpy
 from nosign.attacks.loop import Attacker, unit_noise
+from nosign.backend import to_numpy
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.paper import PAPER_ATTACKS

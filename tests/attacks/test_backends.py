@@ -18,12 +18,13 @@ FOLLOWING = [name for name in ATTACKS if name not in CONTROLS]
 PROBE = """
 import sys
 import numpy as np
-from nosign import classifiers
-from nosign.attacks import ATTACKS, CONTROLS, Attacker, unit_noise
-from nosign.gradients import compiled_logits, select_device, to_numpy
+from nosign.attacks.catalogue import ATTACKS, CONTROLS
+from nosign.attacks.loop import Attacker, unit_noise
+from nosign.backend import compiled_logits, select_device, to_numpy
+from nosign.classifiers import build
 
 device = select_device()
-model = classifiers.logits_of(classifiers.load(sys.argv[1]))
+model = build.logits_of(build.load(sys.argv[1]))
 given = np.load(sys.argv[2])
 films, labels = given["films"], given["labels"]
 attacker = Attacker(model)

@@ -16,8 +16,8 @@ PROBE = """
 import sys
 import numpy as np
 import keras
-from nosign.attacks import Attacker
-from nosign.gradients import to_numpy
+from nosign.attacks.loop import Attacker
+from nosign.backend import to_numpy
 
 given = np.load(sys.argv[1])
 found = {"backend": keras.backend.backend()}
@@ -119,7 +119,8 @@ def test_clipped_probabilities_leave_films_beyond_a_margin_of_16_without_a_gradi
 def test_a_film_whose_logits_are_not_finite_has_no_gradient_and_its_neighbours_keep_theirs():
     import keras
 
-    from nosign.attacks.gradients import compiled_gradient, to_numpy
+    from nosign.attacks.gradients import compiled_gradient
+    from nosign.backend import to_numpy
 
     # m's own gradient is finite at a film whose true logit is infinite.
     inputs = keras.Input((3,))

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from tiny import LinearSoftmax
 
-from nosign.attacks.gradients import (
-    check_precision,
-    compiled_gradient,
-    compiled_logits,
-    describe_device,
-    select_device,
-    to_numpy,
-)
+from nosign.attacks.gradients import compiled_gradient
+from nosign.backend import check_precision, compiled_logits, describe_device, select_device, to_numpy
 from nosign.errors import UserError
 
 on_tensorflow = pytest.mark.skipif(
@@ -195,11 +189,12 @@ def test_the_smallest_strength_changes_the_logits_as_float64_says():
 ONEDNN = """
 import hashlib
 import numpy as np
-from nosign import classifiers
-from nosign.gradients import compiled_gradient, select_device, to_numpy
+from nosign.attacks.gradients import compiled_gradient
+from nosign.backend import select_device, to_numpy
+from nosign.classifiers import build
 
 device = select_device()
-model = classifiers.logits_of(classifiers.build("InceptionV3", 75, seed=3))
+model = build.logits_of(build.build("InceptionV3", 75, seed=3))
 films = np.random.default_rng(4).random((4, 75, 75, 3), dtype=np.float32)
 gradient = to_numpy(compiled_gradient(model)(films, np.eye(3, dtype=np.float32)[[0, 1, 2, 0]])[0])
 print(device["onednn"], device["precision_error"] < 1e-6, hashlib.sha256(gradient.tobytes()).hexdigest(), np.abs(gradient).max() > 0)

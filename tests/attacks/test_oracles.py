@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from nosign.attacks.catalogue import ATTACKS
-from nosign.attacks.gradients import select_device, to_numpy
 from nosign.attacks.loop import Attacker, unit_noise
+from nosign.backend import select_device, to_numpy
 
 pytest.importorskip("cleverhans")
 pytest.importorskip("foolbox")

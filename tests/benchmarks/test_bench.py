@@ -17,7 +17,7 @@ CONVOLUTIONS, DENSE = 15_346_630_656, 25088 * 4096 + 4096 * 4096 + 4096 * 1000
 
 def worker(onednn=None):
     """Return a process with trivial work."""
-    return Worker("tests.trivial:trivial", TASK, onednn)
+    return Worker("tests.helpers.trivial:trivial", TASK, onednn)
 
 
 def test_counted_operations_are_the_published_ones():
@@ -61,7 +61,7 @@ def test_a_process_that_fails_says_why_and_goes_on_saying_it(work, reason):
 def test_rivals_that_cannot_run_become_rows_beside_those_that_can(tmp_path):
     with ExitStack() as stack:
         names = "trivial", "trivial", "broken", "half_broken"
-        ours, *others = (started(stack, f"tests.trivial:{name}", TASK) for name in names)
+        ours, *others = (started(stack, f"tests.helpers.trivial:{name}", TASK) for name in names)
         rows = noted(library_rows(ours, dict(zip(("whole", "broken", "half"), others)), TASK, 2))
     found = {row.what.partition(",")[0]: row.error for row in rows}
     reason = "ZeroDivisionError: division by zero"
@@ -81,7 +81,7 @@ def test_rivals_that_cannot_run_become_rows_beside_those_that_can(tmp_path):
 
 def test_without_a_base_nothing_is_compared():
     with ExitStack() as stack:
-        ours, other = (started(stack, f"tests.trivial:{name}", TASK) for name in ("broken", "trivial"))
+        ours, other = (started(stack, f"tests.helpers.trivial:{name}", TASK) for name in ("broken", "trivial"))
         rows = list(library_rows(ours, {"whole": other}, TASK, 1))
     assert len(rows) == 3 and all("ImportError" in row.error for row in rows)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny import LinearSoftmax, tiny_backbone
 
-from nosign.attacks.gradients import to_numpy
+from nosign.backend import to_numpy
 from nosign.classifiers import build
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.errors import UserError

@@ -6,7 +6,7 @@ from scipy.special import expit, log_softmax
 from tiny import LinearSoftmax, reference_attack
 
 from nosign import attack
-from nosign.attacks.gradients import to_numpy
+from nosign.backend import to_numpy
 from nosign.classifiers.logits import find_logits
 from nosign.errors import AttackWarning, UserError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nosign.attacks.gradients import select_device
+from nosign.backend import select_device
 from nosign.errors import UserError
 
 SIZE, TRAINING_FILMS, VALIDATION_FILMS, BATCH, EPOCHS, SEED = 8, 27, 10, 8, 5, 3
@@ -226,17 +226,17 @@ def test_score_is_the_mean_cross_entropy_and_the_share_of_right_films():
 
 
 REPEATABLE = """
-from nosign.gradients import select_device
+from nosign.backend import select_device
 select_device()
 import keras, numpy as np
-from nosign import classifiers
+from nosign.classifiers import build
 from nosign.classifiers.training import prepare
-model = classifiers.logits_of(classifiers.build("InceptionV3", 75, seed=1))
+model = build.logits_of(build.build("InceptionV3", 75, seed=1))
 prepare(model, 1e-3)
 rng = np.random.default_rng(0)
 for _ in range(2):
     model.train_on_batch(rng.random((8, 75, 75, 3), dtype=np.float32), np.eye(3, dtype=np.float32)[np.arange(8) % 3])
-print(classifiers.weights_sha256(model))
+print(build.weights_sha256(model))
 """
 
 

@@ -29,7 +29,7 @@ def probabilities(rng):
     return rng.dirichlet(np.full(3, 0.4), (len(MODELS), len(FILMS))).astype(np.float32)
 
 
-def shown_arrays(rng, strength, size=SIZE):
+def viewer_arrays(rng, strength, size=SIZE):
     """Return the arrays of a `*.viewer.npz` file, all but the films' changes the same for every strength."""
     fixed = np.random.default_rng(5)
     original = fixed.integers(0, 256, (len(FILMS), size, size, 1), dtype=np.uint8).repeat(3, axis=3)
@@ -51,7 +51,7 @@ def write_results(folder, cells=CELLS, sweep="VGG16/paper", size=SIZE, seed=11):
     for attack, strength in cells:
         path = folder / "attacks" / sweep / attack / f"{strength:g}.viewer.npz"
         path.parent.mkdir(parents=True, exist_ok=True)
-        written[attack, strength] = shown_arrays(rng, strength, size)
+        written[attack, strength] = viewer_arrays(rng, strength, size)
         np.savez_compressed(path, **written[attack, strength])
         pd.DataFrame(
             {
@@ -232,7 +232,7 @@ def test_manifests_of_the_classifiers_are_told(tmp_path):
 def test_texts_from_files_are_escaped(tmp_path):
     bad = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     write_results(tmp_path)
-    arrays = shown_arrays(np.random.default_rng(0), 0.1)
+    arrays = viewer_arrays(np.random.default_rng(0), 0.1)
     for attack, strength in CELLS:
         path = tmp_path / "attacks/VGG16/paper" / attack / f"{strength:g}.viewer.npz"
         np.savez_compressed(path, **{**arrays, "models": np.array([bad, "b", "c"])})
@@ -341,16 +341,16 @@ def test_several_seeds_show_the_films_of_the_first(tmp_path):
         lambda path, arrays: np.savez(path, **{**arrays, "models": np.array(MODELS[::-1])}),
     ],
 )
-def test_a_malformed_shown_file_is_one_clear_line(tmp_path, spoil):
+def test_a_malformed_file_of_viewer_films_is_one_clear_line(tmp_path, spoil):
     cells = write_results(tmp_path)
     path = tmp_path / "attacks/VGG16/paper/fgnm/0.01.viewer.npz"
     spoil(path, cells["fgnm", 0.01])
-    with pytest.raises(UserError, match=r"fgnm/0\.01\.shown\.npz: .*remove it and run attack\.py again") as caught:
+    with pytest.raises(UserError, match=r"fgnm/0\.01\.viewer\.npz: .*remove it and run attack\.py again") as caught:
         viewer.make_viewer({"": tmp_path})
     assert "\n" not in str(caught.value)
 
 
-def test_a_shown_file_in_a_strange_place_is_refused(tmp_path):
+def test_a_file_of_viewer_films_in_a_strange_place_is_refused(tmp_path):
     write_results(tmp_path, cells=[("fgsm", 0.1)], sweep="VGG16/nonsense")
     with pytest.raises(UserError, match="SOURCE/CONDITION/ATTACK/STRENGTH"):
         viewer.make_viewer({"": tmp_path})
