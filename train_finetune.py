@@ -54,8 +54,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     head.add_argument("--head-rate", type=learning_rate, default=HEAD_RATE, help="learning rate, the paper's")
     everything = parser.add_argument_group(
         "phase 2, everything; from scratch the only phase",
-        f"The rate rises for the first {WARM_UP_SHARE:.0%} of the steps and falls to zero along a cosine. The weights of the best "
-        "validation epoch of both phases are kept, with a warning if it is one of phase 1.",
+        f"The rate rises for the first {WARM_UP_SHARE:.0%} of the steps and falls to zero along a cosine. The weights of the "
+        "best validation epoch of both phases are kept, with a warning if it is one of phase 1.",
     )
     everything.add_argument(
         "--epochs",

@@ -48,7 +48,7 @@ class Worker:
         """
         environment = {name: value for name, value in os.environ.items() if name not in NOT_INHERITED}
         environment |= {} if onednn is None else {ONEDNN_FLAG: onednn}
-        self.errors = tempfile.TemporaryFile()
+        self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         command = [sys.executable, "-m", "benchmarks.worker", prepare, json.dumps(asdict(task))]
         self.process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors

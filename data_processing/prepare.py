@@ -215,7 +215,7 @@ def hashes_of_phantoms(films):
     """
     folders = {path.parent for film in films for path in (film.path.absolute(), film.path.resolve())}
     hashes = set()
-    for folder in {above for folder in folders for above in (folder, *folder.parents)[:LEVELS_ABOVE]}:
+    for folder in {above for one in folders for above in (one, *one.parents)[:LEVELS_ABOVE]}:
         with contextlib.suppress(UserError, OSError):  # somebody else's manifest.json
             manifest = read_manifest(folder) or {}
             if manifest.get("stage") == "phantom" and isinstance(manifest.get("outputs"), dict):

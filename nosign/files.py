@@ -17,7 +17,7 @@ from nosign.errors import UserError
 try:
     import fcntl
 except ImportError:  # Unix alone has it
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 CHUNK_BYTES = 1 << 20
 # What a file system answers that has no locks, or cannot reserve space.
 NOT_SUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}

@@ -336,7 +336,10 @@ def count_cell(sweep: FinishedSweep, cell: tuple[str, float], target: str) -> di
     attackable = outcome.is_attackable(labels)
     return {
         **sweep.keys,
-        **{"attack": cell[0], "strength": cell[1], "target": target, "white_box": target == sweep.source},
+        "attack": cell[0],
+        "strength": cell[1],
+        "target": target,
+        "white_box": target == sweep.source,
         "films": len(labels),
         "correct": int((after == labels).sum()),
         "correct_8bit": int((films[target + ROUNDED] == labels).sum()),
@@ -397,11 +400,16 @@ def compare_pair(sweep: FinishedSweep, sign: tuple[str, float], no_sign: tuple[s
     return {
         **sweep.keys,
         "attacks": kind(sign[0]),
-        **{"sign_attack": sign[0], "no_sign_attack": no_sign[0], "strength": sign[1], "target": target},
+        "sign_attack": sign[0],
+        "no_sign_attack": no_sign[0],
+        "strength": sign[1],
+        "target": target,
         "white_box": target == sweep.source,
         "counted": f"taken for {sweep.aim}" if sweep.aim else "right",
-        **{"films": len(hits[0]), "sign_films": int(hits[0].sum()), "no_sign_films": int(hits[1].sum())},
-        **compare_hits(*hits, ("sign", "no_sign")),
+        "films": len(hits[0]),
+        "sign_films": int(hits[0].sum()),
+        "no_sign_films": int(hits[1].sum()),
+        **compare_hits(hits[0], hits[1], ("sign", "no_sign")),
     }
 
 

@@ -27,7 +27,7 @@ from nosign.files import atomic_path, reserve, write_csv
 from nosign.manifest import read_manifest
 from nosign.measures.visibility import CRITERIA
 
-# Endings of a cell's files: its rows, adversarial films, record of steps, predictions after storing, films for the report's viewer.
+# Endings of a cell's files: rows, adversarial films, record of steps, predictions after storing, films for the viewer.
 ROWS, FILMS, STEPS, STORED, VIEWER = ".csv", ".npy", ".steps.csv", ".stored.csv", ".viewer.npz"
 CLEAN_ROWS = "clean.csv"  # predictions on the films before any attack, beside attacks/
 CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the control for STORED

@@ -284,7 +284,10 @@ def test_rows_with_logits_give_the_tables_of_rows_with_classes(finished, tmp_pat
     )
     for path in (tmp_path / "results/attacks").rglob("*.csv"):
         give_logits(path, linf_8bit=0.0, l2_8bit=0.0, ssim_8bit=1.0)
-    turning = "film,label,target,strength,status,l2,linf,ssim,cosine,right_again,grid\n3,1,VGG16,0.001,turned,0.1,0.001,0.99,0.7,0,rrttttttttttt\n"
+    turning = (
+        "film,label,target,strength,status,l2,linf,ssim,cosine,right_again,grid\n"
+        "3,1,VGG16,0.001,turned,0.1,0.001,0.99,0.7,0,rrttttttttttt\n"
+    )
     (tmp_path / "results/attacks/VGG16/paper/fgsm/turning.csv").write_text(turning)
     done = call(arguments)
     assert (done.returncode, done.stderr) == (0, "")

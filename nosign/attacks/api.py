@@ -101,7 +101,7 @@ def attack(
             steps=steps,
             noise=noise,
             first_gradient=field,
-            watch=lambda before, after, gradient, logits: fields or fields.append(to_numpy(gradient)),
+            watch=lambda before, after, gradient, logits, fields=fields: fields.extend([] if fields else [to_numpy(gradient)]),
         )
         found[start:stop] = to_numpy(changed)[: stop - start]
         unmoved += int(without_gradient(fields[0])[: stop - start].sum())

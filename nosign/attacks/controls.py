@@ -79,5 +79,5 @@ def strength_for_length(film: np.ndarray, unit: np.ndarray, strength: float, bou
         length = np.linalg.norm(np.clip(film + np.float32(strength) * unit, *bounds) - film)
         if length >= wanted * (1 - CLOSE_ENOUGH) or length == 0:
             break
-        strength *= wanted / length
+        strength *= float(wanted / length)
     return strength

@@ -125,7 +125,7 @@ def check_range(films: np.ndarray, bounds: Bounds, slack: float = 0.0) -> bool:
             f"films: expected values in [{low:g}, {high:g}], received {smallest!r} to {largest!r}; divide grey levels "
             "by the largest possible one, or give `attack` the bounds that they have"
         )
-    return smallest >= np.float32(low) and largest <= np.float32(high)
+    return bool(smallest >= np.float32(low) and largest <= np.float32(high))
 
 
 def check_settings(attack: Attack, strength, condition: Condition, steps: int, noise, shape: tuple[int, ...]) -> None:
@@ -169,8 +169,8 @@ def stepped(
     """
     # The ball of "budget" leaves no room for a longer step.
     if attack.control == GAUSSIAN and protocol == "paper":
-        strength = [strength_for_length(*film, bounds) for film in zip(films, unit, strength)]
-    return np.clip(films + beside(np.float32(strength), films) * unit, *bounds)
+        strength = np.array([strength_for_length(*film, bounds) for film in zip(films, unit, strength)])
+    return np.clip(films + beside(strength.astype(np.float32), films) * unit, *bounds)
 
 
 class Attacker:
@@ -187,7 +187,7 @@ class Attacker:
         """
         self.gradient, self.logits = compiled_gradient(logits_model, loss), compiled_logits(logits_model)
         self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
-        self.bounds = tuple(float(np.float32(bound)) for bound in bounds)
+        self.bounds = float(np.float32(bounds[0])), float(np.float32(bounds[1]))
         self.span = self.bounds[1] - self.bounds[0]
         self.accumulate, self.one_channel = compiled(accumulate), compiled(partial(one_channel, axis=channels))
         self.channels = channels

@@ -92,7 +92,8 @@ def weights_file(name, folder):
     path = Path(folder) / BACKBONES[name].weights
     if not path.is_file():
         raise UserError(
-            f"{path}: not found; --weights takes imagenet, none, or a folder that holds {', '.join(known.weights for known in BACKBONES.values())}"
+            f"{path}: not found; --weights takes imagenet, none, or a folder that holds "
+            f"{', '.join(known.weights for known in BACKBONES.values())}"
         )
     return path
 

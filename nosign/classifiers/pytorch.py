@@ -206,7 +206,7 @@ class Followed:
         return values[0]
 
     def read(self, outputs, logits):
-        """Return the kind of the module's outputs and the function from images to its scores, as `nosign.classifiers.logits.Reading`.
+        """Return the kind of the module's outputs and the function from images to its scores; see `nosign.classifiers.logits`.
 
         Args:
             outputs: `nosign.classifiers.logits.Outputs`.

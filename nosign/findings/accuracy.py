@@ -175,5 +175,7 @@ def lowest(sweep: FinishedSweep, counts: pd.DataFrame) -> list[Sentence]:
         if sweep.aim
         else (f"has {before} of {own[total].iloc[0]} films right")
     )
-    text = f"{sweep.source}, white-box, condition '{sweep.condition}', {does} before the attacks, and the {how} of all strengths are "
+    text = (
+        f"{sweep.source}, white-box, condition '{sweep.condition}', {does} before the attacks; the {how} at any strength are "
+    )
     return [Sentence(f"{text}{joined(told)}.", sweep.name)]

@@ -253,12 +253,12 @@ def boundary_sentences(sweep: FinishedSweep, summary: pd.DataFrame) -> list[Sent
         stepped = [ATTACKS[name].title for name in part.loc[part[column].notna() & ~part["exact"], "attack"]]
         notes = [f"for {joined(unknown)} no strength that was run is weak enough to tell"] if unknown else []
         notes += [f"{joined(stepped)} at the last strength run that is invisible"] if stepped else []
-        notes = "".join(f"; {note}" for note in notes)
+        further = "".join(f"; {note}" for note in notes)
         if found:
             text = (
                 f"{sweep.heading}: where each film is attacked as strongly as stays invisible by the criterion "
                 f"'{criterion}', {sweep.source} {sees} {joined(found)}; without an attack, {before:.1f} "
-                f"%{notes}."
+                f"%{further}."
             )
             sentences.append(Sentence(text, sweep.name))
     return sentences
@@ -278,7 +278,7 @@ def compare_invisible(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.Data
             p, holm_p, verdict                                   exact McNemar; after Holm over the frame
     """
     exact = boundaries[boundaries["exact"]]
-    parts = {key: part for key, part in exact.groupby(["attack", "criterion"])} if sweep.source in exact else {}
+    parts = dict(exact.groupby(["attack", "criterion"])) if sweep.source in exact else {}
     rows = []
     for (sign, no_sign), criterion in itertools.product(PAIRS, CRITERIA):
         if (sign, criterion) in parts and (no_sign, criterion) in parts:
@@ -292,7 +292,7 @@ def compare_invisible(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.Data
                     "films": len(hits[0]),
                     "sign_films": int(hits[0].sum()),
                     "no_sign_films": int(hits[1].sum()),
-                    **compare_hits(*hits, ("sign", "no_sign")),
+                    **compare_hits(hits[0], hits[1], ("sign", "no_sign")),
                 }
             )
     if not rows:
@@ -332,7 +332,7 @@ def invisible_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
 def invisible_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Sentence]:
     """Return, one sentence per pair, at which criteria sign and no-sign can be told apart where they are invisible."""
     sentences = []
-    for sign, part in compared.groupby("sign_attack", sort=False):
+    for _, part in compared.groupby("sign_attack", sort=False):
         told = [f"{row.verdict} by {row.criterion} ({signed(row.difference_points)} points)" for row in part.itertuples()]
         text = (
             f"{sweep.heading}: {pair_title(part.iloc[0])}, each film attacked as strongly as stays invisible: "

@@ -15,7 +15,7 @@ HEADING = "The classifiers"
 
 def describe(run: Run) -> Finding:
     """Return Table I, the accuracy on the attacked films, and that accuracy in a sentence."""
-    if run.classifiers is None:
+    if run.classifiers is None or run.clean is None:
         return Finding("classifiers", HEADING)
     told = [f"{row.target} {row.correct} ({row.accuracy_percent:.1f} %)" for row in run.accuracy.itertuples()]
     sentence = Sentence(f"Of {len(run.clean)} {run.films_are}, before any attack, so many are right: {joined(told)}.")

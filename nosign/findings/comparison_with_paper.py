@@ -23,9 +23,10 @@ def describe(run: Run) -> Finding:
         return Finding("comparison_with_paper", HEADING)
     table = paper_table(run.classifiers, run.counts)
     gap = table.frame.iloc[-1]
-    sentences = ()
+    sentences: tuple[Sentence, ...] = ()
     if not math.isnan(gap["measured"]):
-        text = f"{gap['quantity']}: about {gap['paper']:g} points in the paper, {gap['measured']:.1f} here ({gap['measured_note']})."
+        here = f"{gap['measured']:.1f} here ({gap['measured_note']})"
+        text = f"{gap['quantity']}: about {gap['paper']:g} points in the paper, {here}."
         sentences = (Sentence(text),)
     return Finding("comparison_with_paper", HEADING, (table,), (), sentences)
 

@@ -38,8 +38,8 @@ def describe(run: Run) -> Finding:
         figure = draw_confusion(sweep, own)
         drawings.append(Drawing("confusion" + sweep.suffix, "Confusion matrices", caption, alt, figure, sweep.name))
         sentences += turned_sentences(sweep, own)
-    tables = tuple(table for table in tables if table is not None)
-    return Finding("confusion", HEADING, tables, tuple(drawings), tuple(sentences))
+    made = tuple(table for table in tables if table is not None)
+    return Finding("confusion", HEADING, made, tuple(drawings), tuple(sentences))
 
 
 def count_confusion(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:

@@ -119,7 +119,8 @@ def short_sentence(row: dict) -> str:
     counted = "fewer films right" if row["counted"] == "right" else f"more films {row['counted']}"
     return (
         f"At equal strength, {row['attacks']} attacks {box}: no-sign leaves {counted} in {row['no_sign_better']} of "
-        f"{plural(row['comparisons'], 'comparison')}, sign in {row['sign_better']}; {row['not_told_apart']} cannot be told apart."
+        f"{plural(row['comparisons'], 'comparison')}, sign in {row['sign_better']}; {row['not_told_apart']} cannot be told "
+        "apart."
     )
 
 

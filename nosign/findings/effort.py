@@ -141,7 +141,8 @@ def draw_effort(sweep: FinishedSweep, effort: pd.DataFrame) -> Figure | None:
         for name in ordered(inside["attack"], ATTACKS):
             line = inside[inside["attack"] == name].sort_values("strength")
             axes.plot(line[column], line[effect], **attack_style(name))
-            draw_band(axes, line[column], *(line[f"ci_{end}_percent_{sweep.source}"] for end in ("low", "high")), name)
+            low, high = (line[f"ci_{end}_percent_{sweep.source}"] for end in ("low", "high"))
+            draw_band(axes, line[column], low, high, name)
         draw_levels(axes, sweep, inside.assign(percent=inside[effect]) if letter == "a" else None)
         axes.set_xlabel(f"({letter}) {label}")
         if not inside.empty:

@@ -158,8 +158,9 @@ def seeds_table(spread: pd.DataFrame, sweep: SweepName, films_are: str) -> Table
     headings = ("mean \N{PLUS-MINUS SIGN} SD", "range")
     groups = [column for target in targets for column in numbers(*headings, group=starred(target, sweep.source))]
     caption = (
-        f"{spread['measure'].iloc[0].capitalize()} (%) on {films_are} over {plural(spread['runs'].max(), 'run')} with different "
-        "seeds (split, training and random starts): mean and standard deviation (n - 1) over the runs, lowest to highest. "
+        f"{spread['measure'].iloc[0].capitalize()} (%) on {films_are} over {plural(spread['runs'].max(), 'run')} with "
+        "different seeds (split, training and random starts): mean and standard deviation (n - 1) over the runs, lowest to "
+        "highest. "
         f"Gradients from {sweep.source} (*: white-box), condition '{sweep.condition}'."
     )
     columns = (*words("Attack"), *numbers("Strength", "Runs"), *groups)

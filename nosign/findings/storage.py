@@ -62,10 +62,10 @@ def count_stored(sweep: FinishedSweep) -> pd.DataFrame:
         for cell, path in sweep.paths.items()
         if path.with_suffix(STORED).exists()
     }
-    twin_of = dict(pair[::step] for pair in twins(found) for step in (1, -1))
+    twin_of = {one: other for pair in twins(found) for one, other in (pair, pair[::-1])}
     rows, (count, among) = [], sweep.counted
     for (attack, strength), storages in found.items():
-        cell, twin = sweep.cells[attack, strength], sweep.cells.get(twin_of.get((attack, strength)), ())
+        cell, twin = sweep.cells[attack, strength], sweep.cells.get(twin_of.get((attack, strength), ("", 0.0)), ())
         for storage, stored in storages.items():
             for target in (target for target in sweep.targets if target in stored and target in cell):
                 turned = sweep.turned(target, cell[target])
@@ -185,7 +185,7 @@ def draw_storing(sweep: FinishedSweep, stored: pd.DataFrame) -> Figure:
         for name in ordered(part["attack"], ATTACKS):
             found = part[part["attack"] == name].set_index("storage").reindex(storages)
             axes.plot(range(len(storages)), found["share_percent"], clip_on=False, **attack_style(name))
-            draw_band(axes, range(len(storages)), *(found[end] for end in SHARE_INTERVAL), name)
+            draw_band(axes, range(len(storages)), found[SHARE_INTERVAL[0]], found[SHARE_INTERVAL[1]], name)
         axes.set_title(f"strength {strength:g}")
         axes.set_xticks(range(len(storages)), storages, rotation=40, ha="right", rotation_mode="anchor")
         finish_panel(axes)

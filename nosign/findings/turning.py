@@ -45,8 +45,9 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
     found = []
     for pair in SINGLE_STEP:
         paths = [next((path for (name, _), path in sweep.paths.items() if name == attack), None) for attack in pair]
-        frames = [path and read_turning(path, sweep.clean) for path in paths]
-        if any(frame is None for frame in frames):
+        frames = [read_turning(path, sweep.clean) for path in paths if path is not None]
+        frames = [frame for frame in frames if frame is not None]
+        if len(frames) < len(pair):
             continue
         for target in dict.fromkeys(frames[0]["target"]):
             rows = [frame[frame["target"] == target].set_index("film") for frame in frames]
@@ -112,8 +113,8 @@ def turning_sentences(sweep: FinishedSweep, ratios: pd.DataFrame) -> list[Senten
         where = f"of {row.target}" if row.white_box else f"of {row.target} with gradients from {sweep.source}"
         text = (
             f"To turn a film {where}, one no-sign step needs {row.l2_ratio:.3f} times the L2 norm of one sign step (median of "
-            f"{row.films - row.neither} films; 95 % interval {row.l2_ratio_low:.3f} to {row.l2_ratio_high:.3f}; first-order theory predicts "
-            f"{row.cosine:.2f}) and {row.linf_ratio:.1f} times its L-inf norm."
+            f"{row.films - row.neither} films; 95 % interval {row.l2_ratio_low:.3f} to {row.l2_ratio_high:.3f}; first-order "
+            f"theory predicts {row.cosine:.2f}) and {row.linf_ratio:.1f} times its L-inf norm."
         )
         sentences.append(Sentence(text, sweep.name, answer=bool(row.white_box)))
     return sentences

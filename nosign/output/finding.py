@@ -67,3 +67,8 @@ class Finding:
     def __bool__(self) -> bool:
         """Whether the run gave this result anything to say."""
         return bool(self.tables or self.drawings or self.sentences)
+
+
+def parts_of(finding: Finding) -> tuple[Table | Drawing | Sentence, ...]:
+    """Return all tables, drawings and sentences of a finding."""
+    return (*finding.tables, *finding.drawings, *finding.sentences)

@@ -259,7 +259,7 @@ def draw_level(axes: Axes, level: float, text: str, linestyle, side: str = "righ
 
 
 def clearer_place(lines: pd.DataFrame, level: float) -> tuple[str, bool]:
-    """Return where a label beside a level in per cent is farthest from the lines of `Lines.percent`: "left" or "right", and if above."""
+    """Return where a label beside a level in per cent is farthest from the lines: "left" or "right", and if above."""
     ends = {"left": lines["strength"].min(), "right": lines["strength"].max()}
     places = [(side, above) for above in (True, False) for side in ends]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.files import write_text
-from nosign.output.finding import Finding, Sentence
+from nosign.output.finding import Finding, Sentence, parts_of
 from nosign.output.table import SweepName
 from nosign.paper import PAPER_CONDITION
 from nosign.rows import ordered
@@ -18,8 +18,8 @@ MOST_LINES = 10
 
 def sweeps_of(findings: Iterable[Finding], others: Iterable[SweepName] = ()) -> list[SweepName]:
     """Return the sweeps that findings are about, and others, in the order of tables; the first is shown first."""
-    about = {part.sweep for finding in findings for part in (*finding.tables, *finding.drawings, *finding.sentences)}
-    sweeps = about - {None} | set(others)
+    about = {part.sweep for finding in findings for part in parts_of(finding)}
+    sweeps = {sweep for sweep in about if sweep} | set(others)
     names = [
         *ordered((sweep.source for sweep in sweeps), BACKBONES),
         *ordered((sweep.condition for sweep in sweeps), PAPER_CONDITION[1:]),

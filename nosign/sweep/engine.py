@@ -42,7 +42,7 @@ class FilmCache:
     def write(self, start: int, arrays: np.ndarray) -> None:
         """Store float32 arrays [films, ...] of the films from `start` on."""
         # Unlike seek and write, safe from several threads.
-        data = memoryview(np.ascontiguousarray(arrays, np.float32)).cast("B")
+        data = memoryview(np.ascontiguousarray(arrays, np.float32)).cast("B")  # type: ignore[arg-type]
         offset = start * self.film_bytes
         while data:
             written = os.pwrite(self.file.fileno(), data, offset)
@@ -86,10 +86,10 @@ class Engine:
         self.limits = FilmCache(folder, (2, *films.images.shape[1:3]))
         self.has_limits = np.zeros(len(films), bool)
         # The last of each is kept: jobs that share it follow each other.
-        self.attacker = lru_cache(maxsize=1)(self.attacker)
-        self.original_probabilities = lru_cache(maxsize=1)(self.original_probabilities)
+        self.attacker = lru_cache(maxsize=1)(self.new_attacker)
+        self.original_probabilities = lru_cache(maxsize=1)(self.predict_originals)
 
-    def attacker(self, source: str, loss: str) -> Attacker:
+    def new_attacker(self, source: str, loss: str) -> Attacker:
         """Return what attacks with gradients of a loss of a model."""
         return Attacker(self.models[source], loss)
 
@@ -146,7 +146,7 @@ class Engine:
 
     def logits_before(self, clean: pd.DataFrame, start: int, stop: int) -> dict[str, np.ndarray]:
         """Return each target's logits on some films before the attack, dict from name to float32 [films, classes]."""
-        return {name: np.float32(clean[logit_columns(name)][start:stop]) for name in self.logits}
+        return {name: clean[logit_columns(name)][start:stop].to_numpy(np.float32) for name in self.logits}
 
     def after_rounding(self, films: np.ndarray, pixels: np.ndarray, before: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return each target's logits after rounding to 8 bits.
@@ -192,7 +192,7 @@ class Engine:
             self.has_limits[position] = True
         return self.limits.read(position, 1)[0]
 
-    def original_probabilities(self, positions: tuple[int, ...]) -> list[list[np.ndarray]]:
+    def predict_originals(self, positions: tuple[int, ...]) -> list[list[np.ndarray]]:
         """Return each target's softmax outputs on some films of the set, [models][films] float64 [classes]."""
         outputs: dict[str, list] = {name: [] for name in self.logits}
         for start, stop, rows in whole_batches(len(positions), self.batch):

@@ -217,8 +217,8 @@ class ViewerFilms:
             "original": films.images[rows],
             "change": np.stack(self.changes),
             "models": np.array(list(engine.logits)),
-            "probabilities": np.float32(self.probabilities).swapaxes(0, 1),
-            "clean_probabilities": np.float32(engine.original_probabilities(tuple(self.positions))),
+            "probabilities": np.array(self.probabilities, np.float32).swapaxes(0, 1),
+            "clean_probabilities": np.array(engine.original_probabilities(tuple(self.positions)), np.float32),
         }
 
 

@@ -343,7 +343,7 @@ def run_job(sweep: Sweep, job: Job, clean: pd.DataFrame, control_films: int) -> 
         for name in examples_wanted(job):
             bar.set_description(f"example of {ATTACKS[name].title}")
             with atomic_path(example_path(job.results, name)) as temporary:
-                np.savez(temporary, **find_example(sweep, name, clean))
+                np.savez(temporary, **find_example(sweep, name, clean))  # type: ignore[arg-type]
     return health_report(health, job, clean) if job.kept is None else None
 
 
@@ -390,7 +390,8 @@ def print_summary(job: Job, clean: pd.DataFrame, health: dict | None, seconds: f
             frame, _ = read_cell(job.path(cell), clean)
             right = (frame[job.source] == frame["label"]).sum()
             print(
-                f"  {ATTACKS[name].title:<{max(width, 8)}} at {cell.strength:<7g} {right} right ({100 * right / len(frame):.2f} %)"
+                f"  {ATTACKS[name].title:<{max(width, 8)}} at {cell.strength:<7g} {right} right "
+                f"({100 * right / len(frame):.2f} %)"
             )
     for line in (health or {}).get("warnings", ()):
         print(f"  warning: {line}")

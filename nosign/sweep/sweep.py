@@ -21,6 +21,7 @@ from nosign.sweep.engine import Engine, FilmCache, in_order, padded
 from nosign.sweep.jobs import GRADIENT_COST, boundary_cost, cell_cost
 from nosign.sweep.recorders import Batch, record, recorders_for
 
+PAPER = Condition()
 # So many films, or a batch more, show whether an attack without bounds reaches chance.
 UNBOUNDED_FILMS = 20
 
@@ -56,7 +57,7 @@ class FirstGradients:
 class Sweep:
     """Attacks the engine's films with gradients from one model under one condition, and tests them on all its models."""
 
-    def __init__(self, engine: Engine, source: str, condition: Condition = Condition()):  # noqa: B008 (frozen)
+    def __init__(self, engine: Engine, source: str, condition: Condition = PAPER):
         """Prepare to attack; nothing is computed yet.
 
         Args:
@@ -147,7 +148,7 @@ class Sweep:
             gradient = np.concatenate([cache.read(position, 1) for position in positions])
         if attack.control:
             gradient = control_field(attack.control, self.engine.seed, self.films.rows[positions], films.shape[1:], gradient)
-        return padded(gradient, len(films))
+        return padded(np.asarray(gradient), len(films))
 
     def run(
         self,
@@ -249,7 +250,9 @@ class Sweep:
                 rows = self.search_turning(attack, target, batch, films, units, clean.iloc[batch])
                 parts.append(rows.assign(cosine=sign_cosine(followed, self.condition.grey))[: stop - start])
                 advance((stop - start) * turning.PASSES)
-        return in_order(parts, "target", list(self.engine.logits))[TURNING_COLUMNS]
+        whole = in_order(parts, "target", list(self.engine.logits))
+        assert whole is not None  # there are positions, so there are parts
+        return whole[TURNING_COLUMNS]
 
     def search_turning(
         self, attack: Attack, target: str, batch: np.ndarray, films: np.ndarray, units: np.ndarray, clean: pd.DataFrame
@@ -314,7 +317,7 @@ def one_hot(labels: np.ndarray) -> np.ndarray:
 
 def sign_cosine(followed: np.ndarray, grey: bool) -> np.ndarray:
     """Return the cosine between each field, float32 [n, ...], and its sign, float64 [n]; NaN where the field is zero."""
-    followed = np.float64(followed)
+    followed = followed.astype(np.float64)
     if grey:
         followed = np.broadcast_to(followed.mean(-1, keepdims=True), followed.shape)
     flat = followed.reshape(len(followed), -1)

@@ -218,12 +218,13 @@ def test_example_says_in_words_whether_each_prediction_is_right():
 def test_accuracy_lines_carry_the_cells_in_ascending_strength():
     cells = some_cells()
     figure = draw_accuracy(cells)
-    for axes, (single_step, target) in zip(figure.get_axes(), itertools.product((True, False), BACKBONES), strict=True):
+    places = itertools.product((True, False), BACKBONES)
+    for axes, (single_step, target) in zip(figure.get_axes(), places, strict=True):
         drawn = lines(axes)
         assert list(drawn) == (["FGSM", "FGNM"] if single_step else ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM"])
         for title, line in drawn.items():
-            name = title.lower().replace("-", "")  # noqa: F841 (the query below reads it)
-            wanted = cells.query("attack == @name and target == @target")["accuracy_percent"].tolist()
+            chosen = (cells["attack"] == title.lower().replace("-", "")) & (cells["target"] == target)
+            wanted = cells.loc[chosen, "accuracy_percent"].tolist()
             assert line.get_xdata().tolist() == [0.0005, 0.003] and line.get_ydata().tolist() == wanted[::-1]
 
 

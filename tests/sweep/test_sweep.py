@@ -24,6 +24,7 @@ from nosign.sweep.engine import Engine
 from nosign.sweep.jobs import plan
 from nosign.sweep.sweep import Sweep
 
+PAPER = Condition()
 SIZE, FILMS, STEPS = 12, 10, 3
 SPLITS = ["train"] * 3 + ["test"] * FILMS
 NAMES = ("VGG16", "InceptionV3", "DenseNet201")
@@ -43,7 +44,7 @@ def films(models, tmp_path_factory):
     return open_split(write_data(tmp_path_factory.mktemp("data"), images, labels, SPLITS), "test")
 
 
-def sweep_of(films, source, targets, *, condition=Condition(), **options):
+def sweep_of(films, source, targets, *, condition=PAPER, **options):
     """Return a sweep on an engine of its own."""
     return Sweep(Engine(films, targets, **options), source, condition)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nosign.files import write_text
 from nosign.manifest import read_manifest
-from nosign.output.finding import Drawing, Finding, Sentence
+from nosign.output.finding import Drawing, Finding, Sentence, parts_of
 from nosign.output.report.pictures import (
     ENCODERS,
     FIGURE_BYTES,
@@ -113,9 +113,14 @@ class Choice:
         label = f"{sweep.source}, {sweep.condition}" if sweep and len(self.sweeps) > 1 else ""
         return {"shown": self.shown([sweep]), "label": label}
 
+    @property
+    def sweeps_or_none(self) -> Sequence[SweepName | None]:
+        """The sweeps to choose from; None where there is none."""
+        return self.sweeps or (None,)
+
     def statements(self, sentences: Iterable[Sentence], choose: Callable[[SweepName | None], list[Sentence]]) -> list[dict]:
         """Return what the template needs of each sentence that `choose` returns for a sweep."""
-        chosen = {sweep: choose(sweep) for sweep in self.sweeps or [None]}
+        chosen = {sweep: choose(sweep) for sweep in self.sweeps_or_none}
         shown = {sentence: [sweep for sweep, own in chosen.items() if sentence in own] for sentence in sentences}
         return [
             {**self.about(sentence.sweep), "text": sentence.text, "shown": self.shown(sweeps)}
@@ -133,8 +138,8 @@ def answer_parts(findings: Sequence[Finding], choice: Choice) -> list[dict]:
 
 def finding_part(finding: Finding, pictures: dict[str, dict], choice: Choice) -> dict:
     """Return what the template needs of a finding; only the first sentence under each sweep stands open."""
-    parts = (*finding.tables, *finding.drawings, *finding.sentences)
-    several = (sweep for sweep in choice.sweeps or [None] if len(sentences_about([finding], sweep)) > 1)
+    parts = parts_of(finding)
+    several = (sweep for sweep in choice.sweeps_or_none if len(sentences_about([finding], sweep)) > 1)
     return {
         "name": finding.name,
         "heading": finding.heading,

@@ -95,7 +95,7 @@ def sweep_index(sweep: SweepName, cells: Iterable[tuple], most: int, pictures: P
     return {
         **sweep._asdict(),
         "models": models,
-        "headings": [starred(model, sweep.source) for model in models],
+        "headings": [starred(model, sweep.source) for model in models or ()],
         "films": list(films.values()),
         "attacks": [
             {"name": name, "title": ATTACKS[name].title, "direction": ATTACKS[name].direction, "cells": strengths}

@@ -27,7 +27,7 @@ def sweep_manifests(results: dict[str, Path]) -> Iterator[tuple[str, str, str, d
         sweeps = {path.parent.relative_to(folder / "attacks").parts for path in folder.glob("attacks/*/*/manifest.json")}
         for source in ordered({sweep[0] for sweep in sweeps}, BACKBONES):
             for condition in ordered({sweep[1] for sweep in sweeps if sweep[0] == source}, [str(Condition())]):
-                yield run, source, condition, read_manifest(sweep_folder(folder, source, condition))
+                yield run, source, condition, read_manifest(sweep_folder(folder, source, condition)) or {}
 
 
 def part(manifest: dict, key: str) -> dict:
