@@ -17,7 +17,7 @@ import pandas as pd
 from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, PAIRS, Condition
 from nosign.measures.outcome import Outcome
-from nosign.measures.visibility import CRITERION_COLUMNS, STRONGEST, interpolated_boundaries, ratio_to_limit
+from nosign.measures.visibility import CRITERIA, CRITERION_COLUMNS, STRONGEST, interpolated_boundaries
 from nosign.output.table import SweepName
 from nosign.output.words import condition_suffix
 from nosign.rows import ROUNDED
@@ -229,11 +229,10 @@ def read_run(results: Path, models: Path) -> Run:
     groups = rows.read_groups(results)
     sweeps: dict[SweepName, FinishedSweep] = {}
     for cell in rows.read_films(results, clean):
-        name = SweepName(cell.source, cell.condition)
+        name = SweepName(cell.source, str(cell.condition))
         if name not in sweeps:
             steps = rows.recorded_steps(results, *name)
-            condition = Condition.parse(cell.condition)
-            sweeps[name] = FinishedSweep(cell.source, condition, films_are, steps, clean, groups, {}, {})
+            sweeps[name] = FinishedSweep(cell.source, cell.condition, films_are, steps, clean, groups, {}, {})
         sweeps[name].paths[cell.attack, cell.strength] = cell.path
         sweeps[name].cells[cell.attack, cell.strength] = cell.films
     return Run(results, models, films_are, classifiers, clean, tuple(sweeps.values()))
@@ -460,7 +459,7 @@ def interpolated(sweep: FinishedSweep, attack: str) -> list[pd.DataFrame]:
         }
         if not cells:
             continue
-        ratios = np.stack([ratio_to_limit(cell[column], criterion) for cell in cells.values()])
+        ratios = np.stack([CRITERIA[criterion].over_limit(cell[column]) for cell in cells.values()])
         boundary, beyond, last = interpolated_boundaries(list(cells), ratios)
         frame = sweep.clean[list(IDENTITY)].assign(
             attack=attack, criterion=criterion, strength=boundary, beyond=beyond, exact=False

@@ -96,7 +96,7 @@ def find_files(results, ending):
         ending: `ROWS`, `VIEWER` or another of the endings.
 
     Returns:
-        List of (source, condition, attack, strength, path), in the order in which tables list them.
+        List of (source, `Condition`, attack, strength, path), in the order in which tables list them.
 
     Raises:
         UserError: a path does not name a condition, an attack and a strength, or two files are of the same cell.
@@ -107,20 +107,25 @@ def find_files(results, ending):
         hidden = any(word.startswith(".") for word in (source, condition, attack, name))  # a dot: not finished yet
         if hidden or (ending == ROWS and name.endswith((STEPS, STORED, BOUNDARY, TURNING))):
             continue
-        if Condition.parse(condition) is None or attack not in ATTACKS:
+        stated = Condition.parse(condition)
+        if stated is None or attack not in ATTACKS:
             raise UserError(
                 f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH{ending} with a condition such as "
                 f"{Condition()} or {Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the "
                 "file away"
             )
-        cell = source, condition, attack, stated_strength(path, ending)
+        cell = source, stated, attack, stated_strength(path, ending)
         if cell in found:
             raise UserError(f"{path}: the same cell as {found[cell]}; remove one of the two")
         found[cell] = path
-    sources, conditions = ({cell[place] for cell in found} for place in (0, 1))
-    names = [*ordered(sources, BACKBONES), *ordered(conditions, [str(Condition())]), *ATTACKS]
-    place = {name: number for number, name in enumerate(names)}
-    return [(*cell, found[cell]) for cell in sorted(found, key=lambda cell: (*map(place.get, cell[:3]), cell[3]))]
+    sources = ordered({cell[0] for cell in found}, BACKBONES)
+    conditions = ordered({str(cell[1]) for cell in found}, [str(Condition())])
+
+    def place(cell):
+        source, condition, attack, strength = cell
+        return sources.index(source), conditions.index(str(condition)), list(ATTACKS).index(attack), strength
+
+    return [(*cell, found[cell]) for cell in sorted(found, key=place)]
 
 
 def stated_strength(path, ending):
@@ -145,7 +150,7 @@ class CellFilms:
 
     Attributes:
         source: model whose gradients were followed.
-        condition: name of a `Condition`.
+        condition: `Condition`.
         attack: name in `ATTACKS`.
         strength: float.
         path: the cell's file.
@@ -154,7 +159,7 @@ class CellFilms:
     """
 
     source: str
-    condition: str
+    condition: Condition
     attack: str
     strength: float
     path: Path

@@ -14,21 +14,42 @@ from nosign.script import run
 ROOT = Path(__file__).resolve().parent.parent
 XRAY = Path(os.environ.get("NOSIGN_XRAY", ROOT.parent / "shared" / "xray"))
 PHANTOMS_PER_CLASS = 10
-# Files are shared out among processes; with the slowest first none of them waits for the other at the end.
-SLOWEST_FIRST = (
+# Those that train, start processes or a browser, or draw many figures: `make check` leaves them out. Files are shared out among
+# processes; with the slowest first none of them waits for the other at the end.
+SLOW_FILES = (
     "test_attack",
+    "test_sweep",
     "test_data_figure",
     "test_backends",
     "test_report",
     "test_train_finetune",
     "test_attacks",
-    "test_evaluation",
+    "test_api",
+    "test_logits",
+    "test_prepare",
+    "test_training",
+    "test_confident",
+    "test_gradients",
+    "test_bench",
+    "test_classifiers",
+    "test_pytorch",
+    "test_effort",
+    "test_figures",
+    "test_findings",
+    "test_pinned",
+    "test_phantom",
+    "test_oracles",
+    "test_film",
+    "test_turning",
 )
 
 
 def pytest_collection_modifyitems(items):
-    """Move the slowest files' tests to the front."""
-    place = {name: number for number, name in enumerate(SLOWEST_FIRST)}
+    """Mark the tests of slow files, and move them to the front."""
+    place = {name: number for number, name in enumerate(SLOW_FILES)}
+    for item in items:
+        if item.path.stem in place:
+            item.add_marker("slow")
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 

@@ -1,6 +1,10 @@
 """How visible a perturbation is, and the strength at which it becomes visible."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,13 +16,6 @@ from nosign.measures.size import ssim
 LOCAL_WINDOW, LOCAL_SHARE, LOCAL_FLOOR = 11, 0.02, 0.5 / 255
 SSIM_INVISIBLE = 0.99
 MOST_PIXELS = 0.99  # of "JND 99 %"
-CRITERIA = {
-    "local mean": f"the mean absolute perturbation in every window of {LOCAL_WINDOW} x {LOCAL_WINDOW} pixels is at most "
-    f"{100 * LOCAL_SHARE:g} % of the mean grey level there (or half of one grey level of 255)",
-    "JND": "at every pixel the luminance changes by at most the just noticeable difference of Chou and Li (1995)",
-    "JND 99 %": "the same at 99 % of the pixels, so that single ones do not decide",
-    "SSIM": f"the structural similarity is at least {SSIM_INVISIBLE:g}",
-}
 # Rec. ITU-R BT.601, as Pillow converts to grey.
 LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
 STRONGEST = 1.0  # no strength beyond reaches more of [0, 1]
@@ -26,7 +23,7 @@ WEAKEST = 1e-5  # no boundary of the SSIM is looked for below
 PRECISION = 1e-3  # of boundaries, relative
 
 
-def thresholds(film):
+def thresholds(film: np.ndarray) -> np.ndarray:
     """Return the largest invisible perturbation around and at each pixel.
 
     Args:
@@ -73,20 +70,75 @@ def just_noticeable_difference(luminance):
     return np.maximum(masking, adaptation)
 
 
-# A perturbation, float32 [height, width, 3], over what `thresholds` returned for its film: above 1 it is visible.
-RATIOS = {
-    "local mean": lambda change, limits: (local_mean(np.abs(change)) / limits[0]).max(),
-    "JND": lambda change, limits: (np.abs(change @ LUMINANCE) / limits[1]).max(),
-    "JND 99 %": lambda change, limits: np.quantile(np.abs(change @ LUMINANCE) / limits[1], MOST_PIXELS),
+@dataclass(frozen=True)
+class Criterion:
+    """One way to say up to where a perturbation is invisible.
+
+    Attributes:
+        name: as in rows and tables.
+        meaning: what a perturbation satisfies that is invisible, in words.
+        column: what the rows of cells call its measure.
+        ratio: function of a change, float32 [height, width, 3], and of its film's `thresholds`, that returns the change over
+            its limit; None for the similarity, which needs both films.
+    """
+
+    name: str
+    meaning: str
+    column: str
+    ratio: Callable[[np.ndarray, np.ndarray], float] | None
+
+    def __str__(self) -> str:
+        """Return the meaning."""
+        return self.meaning
+
+    def over_limit(self, measured) -> np.ndarray:
+        """Return perturbations over their limit, float [films]: above 1 is visible.
+
+        Args:
+            measured: float [films], what rows record in `column`: the ratio itself, or the similarity.
+        """
+        measured = np.asarray(measured, float)
+        return measured if self.ratio else (1 - measured) / (1 - SSIM_INVISIBLE)
+
+    def describe(self, measured: float) -> str:
+        """Return the name with one film's measure, in words."""
+        return f"{self.name} ({measured:.2g} of its bound)" if self.ratio else f"{self.name} ({measured:.4f})"
+
+
+CRITERIA = {
+    criterion.name: criterion
+    for criterion in (
+        Criterion(
+            "local mean",
+            f"the mean absolute perturbation in every window of {LOCAL_WINDOW} x {LOCAL_WINDOW} pixels is at most "
+            f"{100 * LOCAL_SHARE:g} % of the mean grey level there (or half of one grey level of 255)",
+            "local_ratio",
+            lambda change, limits: (local_mean(np.abs(change)) / limits[0]).max(),
+        ),
+        Criterion(
+            "JND",
+            "at every pixel the luminance changes by at most the just noticeable difference of Chou and Li (1995)",
+            "jnd_ratio",
+            lambda change, limits: (np.abs(change @ LUMINANCE) / limits[1]).max(),
+        ),
+        Criterion(
+            "JND 99 %",
+            "the same at 99 % of the pixels, so that single ones do not decide",
+            "jnd99_ratio",
+            lambda change, limits: np.quantile(np.abs(change @ LUMINANCE) / limits[1], MOST_PIXELS),
+        ),
+        Criterion("SSIM", f"the structural similarity is at least {SSIM_INVISIBLE:g}", "ssim", None),
+    )
 }
+CRITERION_COLUMNS = {name: criterion.column for name, criterion in CRITERIA.items()}
 
 
-def visibility(change, limits):
-    """Return the ratios of a perturbation to the thresholds of its film, floats in the order of `RATIOS`."""
-    return tuple(float(ratio(change, limits)) for ratio in RATIOS.values())
+def visibility(change: np.ndarray, limits: np.ndarray) -> tuple[float, ...]:
+    """Return a perturbation's ratios to its film's thresholds, floats in the order of `CRITERIA`, without the similarity."""
+    return tuple(float(criterion.ratio(change, limits)) for criterion in CRITERIA.values() if criterion.ratio)
 
 
-def boundaries(film, unit, limits):
+def boundaries(film: np.ndarray, unit: np.ndarray, limits: np.ndarray) -> dict[str, float]:
     """Return the largest strength at which a single-step attack stays invisible on a film, by each of `CRITERIA`.
 
     The change at a strength is the strength times `unit`, clipped to [0, 1]. Where nothing is clipped all
@@ -101,10 +153,13 @@ def boundaries(film, unit, limits):
         dict from criterion to a strength in [0, 1].
     """
     found = {}
-    for criterion, ratio in RATIOS.items():
+    for name, criterion in CRITERIA.items():
+        ratio = criterion.ratio
+        if ratio is None:
+            continue
         whole = ratio(unit, limits)
         start = min(STRONGEST, 1 / float(whole)) if whole else STRONGEST
-        found[criterion] = largest_invisible(film, unit, lambda changed: ratio(changed - film, limits), start)
+        found[name] = largest_invisible(film, unit, lambda changed: ratio(changed - film, limits), start)
     found["SSIM"] = largest_invisible(film, unit, lambda changed: (1 - ssim(film, changed)) / (1 - SSIM_INVISIBLE), WEAKEST)
     return found
 
@@ -136,8 +191,6 @@ def largest_invisible(film, unit, ratio, start):
     return math.exp(brentq(excess, math.log(low), math.log(high), xtol=PRECISION))
 
 
-# What cells measure of `CRITERIA`.
-CRITERION_COLUMNS = {"local mean": "local_ratio", "JND": "jnd_ratio", "JND 99 %": "jnd99_ratio", "SSIM": "ssim"}
 SMALLEST_RATIO = 1e-4  # cells record SSIM with six digits: nearer to zero, a ratio is rounding
 
 
@@ -149,7 +202,7 @@ def interpolated_boundaries(strengths, ratios):
 
     Args:
         strengths: float [strengths], ascending, above 0.
-        ratios: float [strengths, films], see `ratio_to_limit`.
+        ratios: float [strengths, films], see `Criterion.over_limit`.
 
     Returns:
         (boundary float64 [films]; beyond int [films]: 1 where the film is still invisible at the largest strength, which
@@ -165,13 +218,3 @@ def interpolated_boundaries(strengths, ratios):
     share = below / (below - above)
     boundary[films] = strengths[high - 1] * (strengths[high] / strengths[high - 1]) ** share
     return boundary, np.where(first == 0, -1, np.where(first == len(strengths), 1, 0)), first - 1
-
-
-def ratio_to_limit(measured, criterion: str) -> np.ndarray:
-    """Return perturbations over a criterion's limit, float [films]: above 1 is visible.
-
-    Args:
-        measured: float [films], what cells record for the criterion; see `CRITERION_COLUMNS`.
-    """
-    measured = np.asarray(measured)
-    return (1 - measured) / (1 - SSIM_INVISIBLE) if criterion == "SSIM" else measured

@@ -177,7 +177,7 @@ def rescoring_jobs(arguments: argparse.Namespace, identity: dict, films: FilmSet
                 f"{folder}: its films were made from others than those of --data {arguments.data} "
                 f"(--films {made['films']}); name the data and --films of that run"
             )
-        jobs.append(Job(out, source, Condition.parse(condition), cells, {**made, **identity, "rescored": str(kept)}, kept=kept))
+        jobs.append(Job(out, source, condition, cells, {**made, **identity, "rescored": str(kept)}, kept=kept))
         for cell in cells:
             open_films(jobs[-1].films_path(cell), films)
     return jobs

@@ -57,7 +57,7 @@ def test_halfway_between_half_and_twice_the_limit_is_the_geometric_mean_of_the_s
 
 
 def test_ssim_of_099_is_reached_halfway_where_the_loss_is_a_quarter_and_four_times_the_allowed():
-    ratios = np.stack([visibility.ratio_to_limit([ssim], "SSIM") for ssim in (0.9975, 0.96)])
+    ratios = np.stack([visibility.CRITERIA["SSIM"].over_limit([ssim]) for ssim in (0.9975, 0.96)])
     assert ratios.ravel() == pytest.approx([0.25, 4])
     assert visibility.interpolated_boundaries([0.001, 0.004], ratios)[0] == pytest.approx([0.002])
 

@@ -248,7 +248,8 @@ def test_a_file_that_is_still_being_written_is_no_cell(results):
 def test_cells_come_in_the_order_of_the_paper(results):
     write_cell(results, "DenseNet201/budget/fgsm/1e-05", VGG16=[0, 0, 0, 0])
     write_cell(results, "VGG16/budget/fgsm/0.03", VGG16=[0, 0, 0, 0])
-    assert [cell[:4] for cell in find_files(results, ROWS)] == [
+    found = find_files(results, ROWS)
+    assert [(source, str(condition), *cell) for source, condition, *cell, _ in found] == [
         ("VGG16", "paper", "fgsm", 0.001),
         ("VGG16", "paper", "fgsm", 0.003),
         ("VGG16", "paper", "fgnm", 0.001),

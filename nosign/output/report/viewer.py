@@ -13,7 +13,7 @@ import numpy as np
 from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
-from nosign.measures.visibility import CRITERION_COLUMNS, SSIM_INVISIBLE
+from nosign.measures.visibility import CRITERIA
 from nosign.output.report.pictures import LEVEL_BYTES, ZERO_BYTE, Pictures
 from nosign.output.table import SweepName
 from nosign.output.words import starred
@@ -40,7 +40,8 @@ def make_viewer(results: dict[str, Path]) -> dict | None:
     if not cells:
         return None
     most = max(1, MOST_PICTURES // len(cells))
-    sweeps = {SweepName(*name): list(own) for name, own in groupby(cells, key=lambda cell: cell[:2])}
+    by_sweep = groupby(cells, key=lambda cell: cell[:2])
+    sweeps = {SweepName(source, str(condition)): list(own) for (source, condition), own in by_sweep}
     pictures = Pictures()
     index = {
         "classes": CLASSES,
@@ -149,7 +150,7 @@ def describe_change(change: np.ndarray, measures: dict[str, float]) -> str:
 
     Args:
         change: float32 [height, width, 3].
-        measures: dict that may have psnr (dB) and `CRITERION_COLUMNS`, of which all but ssim say "visible" above 1.
+        measures: dict that may have psnr (dB) and the columns of `CRITERIA`.
     """
     largest = float(np.abs(change).max())
     words = [
@@ -158,13 +159,8 @@ def describe_change(change: np.ndarray, measures: dict[str, float]) -> str:
     ]
     if np.isfinite(measures.get("psnr", np.inf)):
         words.append(f"PSNR {measures['psnr']:.1f} dB")
-    seen = [
-        (f"{name} ({measures[key]:.2g} of its bound)", measures[key] > 1)
-        for name, key in CRITERION_COLUMNS.items()
-        if key in measures and key != "ssim"
-    ]
-    if "ssim" in measures:
-        seen.append((f"SSIM ({measures['ssim']:.4f})", measures["ssim"] < SSIM_INVISIBLE))
+    recorded = [(criterion, measures[criterion.column]) for criterion in CRITERIA.values() if criterion.column in measures]
+    seen = [(criterion.describe(measured), criterion.over_limit(measured) > 1) for criterion, measured in recorded]
     for word, which in (("visible", True), ("invisible", False)):
         if names := [name for name, visible in seen if visible == which]:
             words.append(f"{word} by {', '.join(names)}")
