@@ -36,9 +36,13 @@ TURNING = "turning.csv"  # the smallest strength of a single-step attack that tu
 ROUNDED = "_8bit"  # ending of the columns that describe films rounded to 8 bits
 # Columns that say which film a row of `CLEAN_ROWS` describes.
 IDENTITY = ("film", "label", "collection", "patient", "group")
-# Columns with what a perturbation measures; after rounding, the first three alone.
-MEASURES = ("linf", "l2", "ssim", "psnr", "local_ratio", "jnd_ratio", "jnd99_ratio")
-ROUNDED_MEASURES = tuple(name + ROUNDED for name in MEASURES[:3])
+# Columns with what a perturbation measures: sizes, functions of `nosign.measures.size`, and visibility over its limits. What a
+# new recorder adds to a cell's rows is named in MEASURES too.
+SIZES = ("linf", "l2", "ssim", "psnr")
+VISIBILITY = tuple(criterion.column for criterion in CRITERIA.values() if criterion.ratio)
+MEASURES = (*SIZES, *VISIBILITY)
+NEEDED_MEASURES = SIZES[:3]  # measured after rounding too; a cell's rows may lack the others
+ROUNDED_MEASURES = tuple(name + ROUNDED for name in NEEDED_MEASURES)
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,6 @@ def stated_strength(path, ending):
 
 
 MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
-NEEDED_MEASURES = MEASURES[:3]  # a cell's rows may lack the others
 ADVICE = "remove it and the cell beside it, and run attack.py again"
 
 

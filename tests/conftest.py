@@ -41,6 +41,8 @@ SLOW_FILES = (
     "test_oracles",
     "test_film",
     "test_turning",
+    "test_controls",
+    "test_splits",
 )
 
 

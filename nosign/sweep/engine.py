@@ -23,7 +23,7 @@ from nosign.dataset import FilmSet, prefetched, whole_batches
 from nosign.measures import size
 from nosign.measures.storage import EIGHT_BITS, STORAGES
 from nosign.measures.visibility import thresholds, visibility
-from nosign.rows import MEASURES, logit_columns, logit_frame
+from nosign.rows import NEEDED_MEASURES, SIZES, logit_columns, logit_frame
 
 
 class FilmCache:
@@ -177,12 +177,12 @@ class Engine:
         return frames
 
     def measure(self, position: int, original: np.ndarray, changed: np.ndarray) -> tuple[float, ...]:
-        """Return the measures of a film's perturbation, in the order of `MEASURES` and `ROUNDED_MEASURES`."""
+        """Return the measures of a film's perturbation, in the order of `SIZES`, `VISIBILITY` and `ROUNDED_MEASURES`."""
         rounded = STORAGES[EIGHT_BITS](changed)
         return (
-            *(getattr(size, name)(original, changed) for name in MEASURES[:4]),
+            *(getattr(size, name)(original, changed) for name in SIZES),
             *visibility(changed - original, self.limits_of(position, original)),
-            *(getattr(size, name)(original, rounded) for name in MEASURES[:3]),
+            *(getattr(size, name)(original, rounded) for name in NEEDED_MEASURES),
         )
 
     def limits_of(self, position: int, film: np.ndarray) -> np.ndarray:

@@ -19,7 +19,7 @@ from nosign.attacks.catalogue import LOSSES
 from nosign.backend import to_numpy
 from nosign.dataset import CLASSES
 from nosign.measures.storage import STORAGES
-from nosign.rows import MEASURES, ROUNDED, ROUNDED_MEASURES, ROWS, STEPS, STORED, VIEWER, logit_frame
+from nosign.rows import ROUNDED, ROUNDED_MEASURES, ROWS, SIZES, STEPS, STORED, VIEWER, VISIBILITY, logit_frame
 from nosign.sweep.engine import in_order, padded
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class Measures:
         ]
 
     def frame(self) -> pd.DataFrame:
-        """Return the columns of `MEASURES` and `ROUNDED_MEASURES`."""
-        return pd.DataFrame([future.result() for future in self.started], columns=[*MEASURES, *ROUNDED_MEASURES])
+        """Return the columns of `SIZES`, `VISIBILITY` and `ROUNDED_MEASURES`."""
+        return pd.DataFrame([future.result() for future in self.started], columns=[*SIZES, *VISIBILITY, *ROUNDED_MEASURES])
 
 
 class Predictions:

@@ -16,7 +16,7 @@ from nosign.dataset import CLASSES, prefetched, whole_batches
 from nosign.measures import size
 from nosign.measures.outcome import Outcome
 from nosign.measures.visibility import CRITERIA, boundaries
-from nosign.rows import MEASURES, TURNING_COLUMNS, Cell, logit_columns
+from nosign.rows import NEEDED_MEASURES, TURNING_COLUMNS, Cell, logit_columns
 from nosign.sweep.engine import Engine, FilmCache, in_order, padded
 from nosign.sweep.jobs import GRADIENT_COST, boundary_cost, cell_cost
 from nosign.sweep.recorders import Batch, record, recorders_for
@@ -270,7 +270,7 @@ class Sweep:
         takes_part = self.outcome.can_turn(np.float32(clean[logit_columns(target)]).argmax(-1), labels)
         result = turning.search(turned_at, takes_part)
         pairs = zip(films, changed(np.nan_to_num(result.strength)))
-        names = MEASURES[:3]
+        names = NEEDED_MEASURES
         sizes = pd.DataFrame(
             self.engine.pool.map(lambda pair: [getattr(size, name)(*pair) for name in names], pairs), columns=names
         )
