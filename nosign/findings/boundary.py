@@ -278,7 +278,8 @@ def compare_invisible(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.Data
             p, holm_p, verdict                                   exact McNemar; after Holm over the frame
     """
     exact = boundaries[boundaries["exact"]]
-    parts = dict(exact.groupby(["attack", "criterion"])) if sweep.source in exact else {}
+    groups = exact.groupby(["attack", "criterion"]) if sweep.source in exact else ()
+    parts = {key: part.reset_index(drop=True) for key, part in groups}
     rows = []
     for (sign, no_sign), criterion in itertools.product(PAIRS, CRITERIA):
         if (sign, criterion) in parts and (no_sign, criterion) in parts:

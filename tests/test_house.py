@@ -1,0 +1,85 @@
+"""The house: which room may know which, from the imports themselves; and which rooms stay free of Keras."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+# Each room and the rooms of nosign that it may import; paper, errors and the catalogues may be known by all.
+BASE = {"paper", "errors", "attacks.catalogue", "classifiers.catalogue", "dataset"}
+MAY_KNOW = {
+    "paper": set(),
+    "errors": set(),
+    "files": set(),
+    "processes": set(),
+    "dataset": set(),
+    "script": {"files"},
+    "manifest": {"files"},
+    "backend": set(),
+    "classifiers": {"classifiers", "backend", "files", "manifest"},
+    "attacks": {"attacks", "backend", "classifiers"},
+    "measures": {"measures"},
+    "rows": {"attacks.turning", "measures", "files", "manifest"},
+    "sweep": {"sweep", "attacks", "classifiers", "backend", "measures", "rows", "files", "manifest"},
+    "statistics": {"statistics"},
+    "output": {"output", "measures", "rows", "files", "manifest", "processes"},
+    "finished": {"rows", "measures", "statistics", "output", "script"},
+    "findings": {"finished", "rows", "measures", "statistics", "output", "attacks.turning"},
+    "publish": {"findings", "finished", "rows", "output", "files", "manifest"},
+}
+
+
+def imports(root):
+    """Yield (module, imported module) within nosign, without the prefix; imports inside functions count too."""
+    for path in sorted((root / "nosign").rglob("*.py")):
+        module = ".".join(path.relative_to(root / "nosign").with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nosign":
+                found = [node.module] if node.module.count(".") else [f"nosign.{name.name}" for name in node.names]
+                if (root / node.module.replace(".", "/")).is_dir() and node.module.count("."):
+                    found = [f"{node.module}.{name.name}" for name in node.names]
+                yield from ((module, other.removeprefix("nosign.")) for other in found)
+
+
+def knows(room, other):
+    """Tell whether a room may import a module."""
+    return any(other == allowed or other.startswith(f"{allowed}.") for allowed in MAY_KNOW[room] | BASE)
+
+
+def test_no_room_knows_one_that_it_should_not(root):
+    found = [(module, other) for module, other in imports(root) if not module.endswith("__init__")]
+    assert len(found) > 150
+    assert [(module, other) for module, other in found if not knows(module.split(".")[0], other)] == []
+
+
+def test_a_finding_imports_no_other_finding(root):
+    between = [
+        (module, other) for module, other in imports(root) if module.startswith("findings.") and other.startswith("findings")
+    ]
+    between = [(module, other) for module, other in between if not module.endswith("__init__")]
+    assert between == []
+
+
+def test_files_do_not_import_each_other_in_a_circle(root):
+    graph = {}
+    for module, other in imports(root):
+        graph.setdefault(module.removesuffix(".__init__"), set()).add(other)
+
+    def reach(module, seen=()):
+        assert module not in seen, " -> ".join([*seen, module])
+        for other in graph.get(module, ()):
+            reach(other, (*seen, module))
+
+    lazy = {("__init__", "attacks.api"), ("sweep.recorders", "sweep.sweep"), ("sweep.run", "sweep.sweep")}
+    for module, other in lazy:  # for type hints, or when first asked for
+        graph.get(module, set()).discard(other)
+    for module in list(graph):
+        reach(module)
+
+
+@pytest.mark.parametrize("module", ["publish", "rows", "sweep.jobs", "attacks.catalogue", "classifiers.catalogue"])
+def test_what_needs_no_keras_imports_none(root, module):
+    code = f"import nosign.{module}, sys; print(*({{'keras', 'tensorflow', 'jax', 'torch'}} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
