@@ -490,6 +490,16 @@ def test_the_choice_at_the_top_shows_its_sweep_and_hides_the_others(two_sweeps, 
         assert not displayed(browser, ".label")
 
 
+@pytest.mark.parametrize(
+    "names, first",
+    [(("boundary", "figure4-budget", "seeds"), ["figure4-budget"]), (("boundary", "seeds"), ["seeds"]), ((), [])],
+)
+def test_figure_4_opens_the_page_or_else_the_spread_over_runs(tmp_path, names, first):
+    path = make_report(tmp_path, some_finding(drawings=tuple(map(some_drawing, names))))
+    opening = path.read_text().split('class="plates"')[1].split("<nav")[0]
+    assert re.findall('<figure id="figure-(.*?)"', opening) == first
+
+
 def test_a_source_without_the_condition_shows_its_first_one_and_that_it_has_no_films(two_sweeps, browser):
     opened(browser, two_sweeps[0])
     choose(browser, "condition", "budget")

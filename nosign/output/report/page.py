@@ -31,7 +31,7 @@ from nosign.output.summary import sentences_about, short_answer, sweeps_of
 from nosign.output.table import SweepName, Table
 
 PARTS = Path(__file__).parent
-FIRST_FIGURE = "figure4"  # how the names of the figures begin that stand on the first screen
+FIRST_FIGURES = ("figure4", "seeds")  # how the names of figures begin that stand on the first screen: these, or else those
 WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
 NO_ANSWER = Sentence("No short answer follows from these cells; what was measured stands below.")
 
@@ -182,10 +182,11 @@ def figure_parts(drawings: Sequence[Drawing], folder: Path, choice: Choice) -> d
     with ThreadPoolExecutor(ENCODERS) as pool:
         pictures = list(pool.map(open_figure, [folder / "figures" / f"{drawing.name}.png" for drawing in drawings]))
     encoded = encode_within(pictures, encode_figure, FIGURE_LADDER, FIGURE_BYTES)
+    begins = [begin for begin in FIRST_FIGURES if any(drawing.name.startswith(begin) for drawing in drawings)]
     return {
         drawing.name: {
             **choice.about(drawing.sweep),
-            "first": drawing.name.startswith(FIRST_FIGURE),
+            "first": drawing.name.startswith(tuple(begins[:1])),
             "name": drawing.name,
             "title": drawing.title,
             "caption": drawing.caption,
