@@ -16,7 +16,7 @@ from nosign.manifest import read_manifest, write_manifest
 from nosign.output.finding import Finding
 from nosign.output.plot import save_figures
 from nosign.output.report.page import write_report
-from nosign.output.summary import write_summary
+from nosign.output.summary import short_answer, sweeps_of, write_summary
 from nosign.output.table import write_table
 from nosign.output.words import percent
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
@@ -161,5 +161,5 @@ def print_table_two(run: Run) -> None:
 
 def print_answer(findings: list[Finding], summary: Path) -> None:
     """Print the sentences that answer the question, and where more of them are."""
-    answers = [sentence.text for finding in findings for sentence in finding.sentences if sentence.answer]
+    answers = [sentence.text for sentence in short_answer(findings, next(iter(sweeps_of(findings)), None))]
     print("", *answers, f"more of this: {summary}", "", sep="\n")

@@ -10,7 +10,7 @@ from nosign.attacks.turning import LEFT_CENSORED, TURNED, WRONG_BEFORE
 from nosign.finished import FinishedSweep, Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import starred
+from nosign.output.words import MISSING, starred
 from nosign.rows import read_turning
 from nosign.statistics.intervals import bootstrap_median
 
@@ -90,6 +90,7 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         ]
         for row in ratios.itertuples()
     ]
+    rows = [[MISSING if "nan" in text else text for text in row] for row in rows]
     columns = (
         *words("Pair", "Target"),
         *numbers("all", "both", "sign only", "no-sign only", "neither", group="Films turned by"),
