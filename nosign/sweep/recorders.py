@@ -9,23 +9,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logsumexp, softmax
 
-from nosign.attacks.catalogue import LOSSES
+from nosign.attacks.catalogue import LOSSES, Condition
 from nosign.backend import to_numpy
-from nosign.dataset import CLASSES
+from nosign.dataset import CLASSES, FilmSet
 from nosign.measures.storage import STORAGES
 from nosign.rows import ROUNDED, ROUNDED_MEASURES, ROWS, SIZES, STEPS, STORED, VIEWER, VISIBILITY, logit_frame
-from nosign.sweep.engine import in_order, padded
-
-if TYPE_CHECKING:
-    from nosign.sweep.sweep import Sweep
+from nosign.sweep.engine import Engine, in_order, padded
 
 VIEWER_FILMS = 2  # of each class
+
+
+class Attacking(Protocol):
+    """What recorders ask of a sweep; see `nosign.sweep.sweep`."""
+
+    engine: Engine
+    source: str
+    condition: Condition
+    films: FilmSet
+
+    @property
+    def targeted(self) -> bool:
+        """Whether the attacks aim at one class."""
+
+    def first(self) -> Any:
+        """Return the gradients and logits at the films themselves."""
 
 
 @dataclass
@@ -42,7 +55,7 @@ class Batch:
         before: each target's logits before the attack, dict from name to float32 [stop - start, classes].
     """
 
-    sweep: Sweep
+    sweep: Attacking
     start: int
     stop: int
     films: np.ndarray
@@ -88,7 +101,7 @@ class Measures:
 
     ending = ROWS
 
-    def __init__(self, sweep: Sweep):
+    def __init__(self, sweep: Attacking):
         self.engine, self.started = sweep.engine, []
 
     def add(self, batch: Batch) -> None:
@@ -126,7 +139,7 @@ class Steps:
 
     ending = STEPS
 
-    def __init__(self, sweep: Sweep):
+    def __init__(self, sweep: Attacking):
         self.sweep, self.parts = sweep, []
 
     def add(self, batch: Batch) -> None:
@@ -171,7 +184,7 @@ class Storage:
 
     ending = STORED
 
-    def __init__(self, sweep: Sweep, storages: Sequence[str]):
+    def __init__(self, sweep: Attacking, storages: Sequence[str]):
         self.engine, self.storages, self.parts = sweep.engine, storages, []
 
     def add(self, batch: Batch) -> None:
@@ -188,7 +201,7 @@ class ViewerFilms:
 
     ending = VIEWER
 
-    def __init__(self, sweep: Sweep, clean: pd.DataFrame):
+    def __init__(self, sweep: Attacking, clean: pd.DataFrame):
         """Choose the films: the first of each class that the source model gets right, or the first if it gets none right."""
         right = (clean[sweep.source] == clean["label"]).to_numpy()
         positions: list = []
@@ -223,7 +236,7 @@ class ViewerFilms:
 
 
 def recorders_for(
-    sweep: Sweep, clean: pd.DataFrame, *, storages: Sequence[str] = (), keep: np.ndarray | None = None, attacks: bool = True
+    sweep: Attacking, clean: pd.DataFrame, *, storages: Sequence[str] = (), keep: np.ndarray | None = None, attacks: bool = True
 ) -> list:
     """Return the recorders of a cell, in the order of the columns of its rows after the film's own.
 
