@@ -264,11 +264,11 @@ def record(identity: pd.DataFrame, recorders: list) -> dict:
         identity: the columns that open the cell's rows.
         recorders: those of `recorders_for`, which have seen every batch.
     """
-    of_films = [recorder.frame() for recorder in recorders if recorder.ending == ROWS]
+    # Predictions before measures, as rows have always been laid out; what is new comes last.
+    of_films = sorted((one for one in recorders if one.ending == ROWS), key=lambda one: not isinstance(one, Predictions))
     others = {recorder.ending: recorder.frame() for recorder in recorders if recorder.ending not in (ROWS, None)}
-    # Predictions before measures, as rows have always been laid out.
     return {ending: frame for ending, frame in others.items() if frame is not None} | {
-        ROWS: pd.concat([identity, *reversed(of_films)], axis=1)
+        ROWS: pd.concat([identity, *(one.frame() for one in of_films)], axis=1)
     }
 
 
