@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nosign.attacks.catalogue import ATTACKS, attack_pairs
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, attack_pairs
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.finished import FinishedSweep, Run, effect_before, effect_columns, kind
 from nosign.output import table
@@ -118,12 +118,14 @@ def attack_caption(sweep: FinishedSweep, frame: pd.DataFrame, pairs, comparisons
 
 
 def figure4(sweep: FinishedSweep, counts: pd.DataFrame) -> list[Drawing]:
-    """Draw accuracy against strength, and below it where the attacks become visible."""
+    """Draw accuracy against strength, and below it where the attacks become visible; nothing for controls alone."""
     value, (low, high) = effect_columns(sweep.aim)
     lines = counts.rename(columns={value: "percent", low: "low", high: "high"})
     boundaries = median_boundaries(sweep)
     note = f"{len(sweep.clean)} {sweep.films_are}; gradients from {sweep.source}; bands: Wilson 95 % intervals"
     figure = draw_lines(Lines(lines, effect_before(sweep, counts), sweep.source, sweep.aim, boundaries), note)
+    if figure is None:
+        return []
     measured = f"share of films taken for {sweep.aim}" if sweep.aim else "accuracy"
     caption = (
         f"{measured.capitalize()} against strength, sign attacks in blue and no-sign attacks in orange, on each target model "
@@ -139,7 +141,7 @@ def figure4(sweep: FinishedSweep, counts: pd.DataFrame) -> list[Drawing]:
 
 
 def median_boundaries(sweep: FinishedSweep) -> pd.DataFrame:
-    """Return the median visibility boundaries over all films, for `draw_lines`.
+    """Return the median visibility boundaries over all films, for `draw_lines`; controls, which are not drawn there, have none.
 
     Returns:
         Frame, one row per kind of attack, direction and criterion, no rows where nothing is on record:
@@ -151,7 +153,8 @@ def median_boundaries(sweep: FinishedSweep) -> pd.DataFrame:
     if films.empty:
         return pd.DataFrame(columns=columns)
     found = []
-    for (attack, criterion), part in films.groupby(["attack", "criterion"], sort=False):
+    attacks = films[~films["attack"].isin(CONTROLS)]
+    for (attack, criterion), part in attacks.groupby(["attack", "criterion"], sort=False):
         median, bound = censored_median(part["strength"], part["beyond"])
         found.append((kind(attack), ATTACKS[attack].direction, criterion, median, bound))
     medians = pd.DataFrame(found, columns=columns)

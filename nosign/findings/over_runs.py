@@ -29,7 +29,7 @@ def describe(run: Run) -> Finding:
     for name, part in spread.groupby(["source", "condition"], sort=False):
         sweep = SweepName(*name)
         tables.append(seeds_table(part, sweep, run.films_are))
-        drawings.append(draw_seeds(part, sweep, aims[sweep], run.films_are))
+        drawings += draw_seeds(part, sweep, aims[sweep], run.films_are)
     for name, part in directions.groupby(["source", "condition"], sort=False):
         tables.append(runs_table(part, SweepName(*name), run.films_are))
     return Finding("over_runs", HEADING, tuple(tables), tuple(drawings), tuple(directions_sentences(directions)))
@@ -207,7 +207,7 @@ def spread_words(row) -> tuple[str, str]:
     return f"{row.mean_percent:.2f} \N{PLUS-MINUS SIGN} {spread}", interval(row.lowest_percent, row.highest_percent)
 
 
-def draw_seeds(spread: pd.DataFrame, sweep: SweepName, aim: str | None, films_are: str) -> Drawing:
+def draw_seeds(spread: pd.DataFrame, sweep: SweepName, aim: str | None, films_are: str) -> list[Drawing]:
     """Draw the mean over runs with different seeds against strength, laid out as Figure 4; bands are the runs' range.
 
     Cells that some runs lack are left out: beside the others they would show the runs' difference as one of strength.
@@ -215,6 +215,9 @@ def draw_seeds(spread: pd.DataFrame, sweep: SweepName, aim: str | None, films_ar
     Args:
         spread: the sweep's rows of `spread_over_runs`.
         aim: class that the attacks aim at, or None.
+
+    Returns:
+        The drawing; none where no attack but controls was run for all seeds.
     """
     whole = spread[spread["runs"] == spread["runs"].max()]
     lines = whole.rename(columns={"mean_percent": "percent", "lowest_percent": "low", "highest_percent": "high"})
@@ -223,6 +226,8 @@ def draw_seeds(spread: pd.DataFrame, sweep: SweepName, aim: str | None, films_ar
     figure = draw_lines(
         Lines(lines[lines["attack"] != CLEAN], before, sweep.source, aim), f"mean of {of_what}; bands: lowest to highest run"
     )
+    if figure is None:
+        return []
     caption = f"Accuracy against strength, mean and range over {of_what}, condition '{sweep.condition}'."
     alt = "Lines of mean accuracy against the strength of each attack with bands over the runs, one panel per target model."
-    return Drawing("seeds" + condition_suffix(*sweep), "Spread over runs", caption, alt, figure, sweep)
+    return [Drawing("seeds" + condition_suffix(*sweep), "Spread over runs", caption, alt, figure, sweep)]

@@ -111,15 +111,15 @@ class Lines:
 
 
 @matplotlib.rc_context(STYLE)
-def draw_lines(lines: Lines, note: str) -> Figure:
+def draw_lines(lines: Lines, note: str) -> Figure | None:
     """Draw a percentage against strength: a row of panels for single-step and one for iterative attacks.
 
     Args:
         note: line at the foot.
 
     Returns:
-        The figure; the axes of lines are labelled "single-step VGG16" and the like, those of boundaries "single-step
-        boundary VGG16" (`get_label`).
+        The figure, None if all attacks are controls, which have no panel. The axes of lines are labelled "single-step VGG16"
+        and the like, those of boundaries "single-step boundary VGG16" (`get_label`).
     """
     targets = ordered(lines.percent["target"], BACKBONES)
     strips = [
@@ -127,6 +127,8 @@ def draw_lines(lines: Lines, note: str) -> Figure:
         for kind, iterative in (("single-step", False), ("iterative", True))
         if not (of_kind := lines.percent[lines.percent["attack"].isin(sum(attack_pairs(iterative), ()))]).empty
     ]
+    if not strips:
+        return None
     heights = [2.45 + 0.75 * (not marks.empty) for _, _, marks in strips]
     figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
     figure.get_layout_engine().set(wspace=0.03, hspace=0.0, h_pad=0.03)
