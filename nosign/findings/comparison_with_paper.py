@@ -10,7 +10,7 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.finished import ACCURACY, Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import quantity
+from nosign.output.words import plural, quantity
 from nosign.paper import PAPER_BEST, PAPER_CONDITION, PAPER_GAP, PAPER_MODELS, PAPER_TEST_FILMS
 from nosign.statistics.intervals import wilson_percent
 
@@ -68,7 +68,7 @@ def gap_comparison(cells):
         "paper": points,
         "paper_note": "about",
         "measured": inside.mean(),
-        "measured_note": f"mean of {len(inside)} strengths" if len(inside) else "not run",
+        "measured_note": f"mean of {plural(len(inside), 'strength')}" if len(inside) else "not run",
     }
 
 
