@@ -1,15 +1,21 @@
 """The tables of results/reference, pinned: a change of the code must not change what finished rows say.
 
-`NOSIGN_PIN=1 pytest tests/findings/test_pinned.py` writes pinned.json anew; do it only where the rows themselves are new.
+    NOSIGN_TABLES=/tmp/before pytest tests/findings/test_pinned.py     writes the tables as CSV; do it at two commits, then
+    diff -r /tmp/before /tmp/after                                     shows what differs between them
+    NOSIGN_PIN=1 pytest tests/findings/test_pinned.py                  writes pinned.json anew, on purpose
+
+Rows that were added since are left out, so that a reference that grows breaks nothing.
 """
 
 import hashlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from nosign.files import sha256_of_file
 from nosign.findings import FINDINGS
 from nosign.finished import read_runs
 
@@ -21,24 +27,79 @@ RUNS = {
 }
 
 
-def digests_of(run):
-    """Return the SHA-256 of each table's rows as CSV, numbers to six digits: the last ones differ between machines."""
+def tables_of(run):
+    """Return each table's rows as CSV, numbers to six digits: the last ones differ between machines."""
     tables = [table for module in FINDINGS for table in module.describe(run).tables]
-    return {
-        table.name: hashlib.sha256(table.frame.to_csv(index=False, float_format="%.6g").encode()).hexdigest()[:16]
-        for table in tables
-    }
+    return {table.name: table.frame.to_csv(index=False, float_format="%.6g") for table in tables}
+
+
+def cells_of(run):
+    """Return a run's cells, "SOURCE/CONDITION/ATTACK" to strengths joined by spaces."""
+    cells = {}
+    for sweep in run.sweeps:
+        for attack, strength in sweep.cells:
+            cells.setdefault("/".join([*sweep.name, attack]), []).append(f"{strength:g}")
+    return {attack: " ".join(strengths) for attack, strengths in cells.items()}
+
+
+def with_cells(run, cells):
+    """Return a run with no other cells than those of `cells_of`."""
+
+    def kept(sweep, by_cell):
+        strengths = {attack: cells.get("/".join([*sweep.name, attack]), "").split() for attack, _ in by_cell}
+        return {cell: value for cell, value in by_cell.items() if f"{cell[1]:g}" in strengths[cell[0]]}
+
+    sweeps = [replace(sweep, paths=kept(sweep, sweep.paths), cells=kept(sweep, sweep.cells)) for sweep in run.sweeps]
+    return replace(run, sweeps=tuple(sweep for sweep in sweeps if sweep.cells))
+
+
+def as_pinned(whole, name, pinned):
+    """Return the runs of a folder by name, each with the cells that are pinned: the spread over seeds, then each seed."""
+    seeds = {f"{name}/{seed.results.name}": seed for seed in whole.seeds}
+    if pinned:
+        seeds = {key: with_cells(seed, pinned[key]["cells"]) for key, seed in seeds.items() if key in pinned}
+    return {f"{name}/{whole.results.name}": replace(whole, seeds=tuple(seeds.values())), **seeds}
+
+
+def digest(text):
+    """Return the first digits of a text's SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def rows_of(run):
+    """Return the digest of the files behind a run's tables."""
+    files = [path for one in (run, *run.seeds) if one.sweeps for path in one.files]
+    return digest("".join(f"{path.relative_to(REFERENCE)} {sha256_of_file(path)}\n" for path in files))
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_finished_rows_say_what_they_have_always_said(name):
-    whole = read_runs(*RUNS[name])
-    found = {f"{name}/{run.results.name}": digests_of(run) for run in (whole, *whole.seeds)}
-    pinned = json.loads(PINNED.read_text()) if PINNED.exists() else {}
-    if os.environ.get("NOSIGN_PIN"):
-        PINNED.write_text(json.dumps(pinned | found, indent=1, sort_keys=True) + "\n")
+    anew = bool(os.environ.get("NOSIGN_PIN"))
+    pinned = json.loads(PINNED.read_text())
+    runs = as_pinned(read_runs(*RUNS[name]), name, {} if anew else pinned)
+    tables = {key: tables_of(run) for key, run in runs.items()}
+    for key, texts in tables.items() if "NOSIGN_TABLES" in os.environ else ():
+        folder = Path(os.environ["NOSIGN_TABLES"]) / key
+        folder.mkdir(parents=True, exist_ok=True)
+        for table, text in texts.items():
+            (folder / f"{table}.csv").write_text(text)
+    found = {
+        key: {
+            "cells": cells_of(run),
+            "rows": rows_of(run),
+            "tables": {table: digest(text) for table, text in sorted(tables[key].items())},
+        }
+        for key, run in runs.items()
+    }
+    if anew:
+        others = {key: value for key, value in pinned.items() if not key.startswith(f"{name}/")}
+        PINNED.write_text(json.dumps(dict(sorted((others | found).items())), indent=1) + "\n")
         return
-    assert set(found) <= set(pinned)
-    changed = [f"{run}: {table}" for run in found for table in found[run] if found[run][table] != pinned[run].get(table)]
-    gone = [f"{run}: {table}" for run in found for table in pinned[run] if table not in found[run]]
-    assert not changed + gone, "these tables say something else than before; if the rows are new, see the top of this file"
+    expected = {key: value for key, value in pinned.items() if key.startswith(f"{name}/")}
+    assert set(found) == set(expected), "a run of the reference is gone"
+    for key, was in expected.items():
+        now, how = found[key], "the top of this file tells how to see what differs, and how to pin new rows"
+        assert now["cells"] == was["cells"], f"{key}: cells are gone or in another order; {how}"
+        changed = [table for table, text in was["tables"].items() if now["tables"].get(table) != text]
+        rows = "the same rows" if now["rows"] == was["rows"] else "rows that are not the pinned ones"
+        assert not changed, f"{key}: {', '.join(changed)} changed, from {rows}; {how}"
