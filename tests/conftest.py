@@ -1,6 +1,5 @@
 """Fixtures that several test files share: the real films beside the checkout, and small films made on the spot."""
 
-import csv
 import os
 from pathlib import Path
 
@@ -18,41 +17,39 @@ PHANTOMS_PER_CLASS = 10
 # processes; with the slowest first none of them waits for the other at the end.
 SLOW_FILES = (
     "test_attack",
-    "test_sweep",
+    "sweep/test_sweep",
     "test_data_figure",
-    "test_backends",
-    "test_report",
+    "attacks/test_backends",
+    "output/test_report",
     "test_train_finetune",
-    "test_attacks",
-    "test_api",
-    "test_logits",
-    "test_prepare",
-    "test_training",
-    "test_confident",
-    "test_gradients",
-    "test_bench",
-    "test_classifiers",
-    "test_pytorch",
-    "test_effort",
-    "test_figures",
-    "test_findings",
-    "test_pinned",
-    "test_phantom",
-    "test_oracles",
-    "test_film",
-    "test_turning",
-    "test_controls",
-    "test_splits",
+    "attacks/test_attacks",
+    "attacks/test_api",
+    "classifiers/test_logits",
+    "data_processing/test_prepare",
+    "classifiers/test_training",
+    "attacks/test_confident",
+    "attacks/test_gradients",
+    "benchmarks/test_bench",
+    "classifiers/test_classifiers",
+    "classifiers/test_pytorch",
+    "findings/test_findings",
+    "findings/test_pinned",
+    "data_processing/test_phantom",
+    "attacks/test_oracles",
+    "data_processing/test_film",
+    "attacks/test_turning",
+    "attacks/test_controls",
+    "data_processing/test_splits",
 )
 
 
 def pytest_collection_modifyitems(items):
     """Mark the tests of slow files, and move them to the front."""
-    place = {name: number for number, name in enumerate(SLOW_FILES)}
+    place = {ROOT / "tests" / f"{name}.py": number for number, name in enumerate(SLOW_FILES)}
     for item in items:
-        if item.path.stem in place:
+        if item.path in place:
             item.add_marker("slow")
-    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +72,19 @@ def phantom_sets(tmp_path_factory):
     out = tmp_path_factory.mktemp("phantoms") / "raw"
     assert run(phantom.main, ["--out", str(out), "--per-class", str(PHANTOMS_PER_CLASS), "--workers", "1"]) == 0
     return out
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A results folder of four films with FGSM and FGNM at two strengths; FGNM is better, worse, equal and absent in turn."""
+    from finished import write_cell  # which takes a second
+
+    sizes = {"linf": [0.1, 0.2, 0.3, 0.4], "l2": [1, 2, 3, 6], "ssim": [1, 1, 0.5, 0.5]}
+    write_cell(tmp_path, "VGG16/paper/fgsm/0.001", VGG16=[0, 0, 2, 0], InceptionV3=[1, 0, 1, 1])  # 2, 2 right
+    write_cell(tmp_path, "VGG16/paper/fgnm/0.001", VGG16=[0, 1, 2, 0], InceptionV3=[0, 0, 1, 1], **sizes)  # 1, 3
+    write_cell(tmp_path, "VGG16/paper/fgsm/0.003", VGG16=[0, 1, 0, 0], InceptionV3=[1, 1, 0, 0])  # 1, 0
+    write_cell(tmp_path, "VGG16/paper/fgnm/0.003", VGG16=[1, 0, 0, 0])  # 1, absent
+    return tmp_path
 
 
 @pytest.fixture
@@ -147,9 +157,3 @@ class RawSets:
             "1",
             *words,
         ]
-
-
-def rows_of(path):
-    """Return a CSV file's rows as dicts."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))

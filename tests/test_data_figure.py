@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from finished import run_in, write_cell
 
 import data_figure
 from nosign import publish
 from nosign.files import sha256_of_file
 from nosign.manifest import write_manifest
+from nosign.publish import missing_cells
 from nosign.rows import logit_columns
 from nosign.script import run
 
@@ -196,6 +198,14 @@ def test_says_what_is_missing(finished):
     assert "not run: VGG16/paper/bim: 0.0005 0.0015 0.002 0.0025 0.003\n" in finished[2]
     assert "not run: VGG16/paper/pgdnm: 0.0005 0.001" in finished[2]
     assert "not made: examples/pgdnm.npz, so Figure 3 is skipped\n" in finished[2]
+
+
+def test_missing_cells_are_those_of_the_paper_and_those_beside_the_found_ones(results):
+    write_cell(results, "VGG16/paper/fgsm/0.5", VGG16=[0, 0, 0, 0])
+    missing = missing_cells(run_in(results))
+    assert missing["VGG16/paper/fgnm"] == [0.0005, 0.002, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.5]
+    assert 0.5 not in missing["VGG16/paper/fgsm"]
+    assert missing["VGG16/paper/bim"] == [0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003]
 
 
 def test_same_cells_give_the_same_bytes(finished, tmp_path):

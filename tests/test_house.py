@@ -35,6 +35,10 @@ def imports(root):
     for path in sorted((root / "nosign").rglob("*.py")):
         module = ".".join(path.relative_to(root / "nosign").with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = [name.name for name in node.names if name.name.split(".")[0] == "nosign"]
+                yield from ((module, name.removeprefix("nosign.")) for name in names)
+            assert not getattr(node, "level", 0), f"{path}: a relative import"
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "nosign":
                 found = [node.module] if node.module.count(".") else [f"nosign.{name.name}" for name in node.names]
                 if (root / node.module.replace(".", "/")).is_dir() and node.module.count("."):
@@ -78,8 +82,14 @@ def test_files_do_not_import_each_other_in_a_circle(root):
         reach(module)
 
 
-@pytest.mark.parametrize("module", ["publish", "rows", "sweep.jobs", "attacks.catalogue", "classifiers.catalogue"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("nosign.publish", "nosign.rows", "nosign.sweep.jobs", "nosign.attacks.catalogue", "nosign.classifiers.catalogue"),
+        *("data_processing.prepare", "data_processing.phantom.__main__", "data_processing.download"),
+    ],
+)
 def test_what_needs_no_keras_imports_none(root, module):
-    code = f"import nosign.{module}, sys; print(*({{'keras', 'tensorflow', 'jax', 'torch'}} & set(sys.modules)))"
+    code = f"import {module}, sys; print(*({{'keras', 'tensorflow', 'jax', 'torch'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

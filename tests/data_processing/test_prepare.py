@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rows_of
 from PIL import Image
+from tiny import rows_of
 
 from data_processing import prepare
 from data_processing.film import read_pixels, resize

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import rows_of
+from tiny import rows_of
 
 from data_processing import prepare
 from data_processing.film import Film

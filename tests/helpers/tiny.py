@@ -1,5 +1,7 @@
 """Tiny films, tiny classifiers and a slow reference of the attacks, for the tests of several files."""
 
+import csv
+
 import numpy as np
 from scipy.ndimage import uniform_filter
 from scipy.optimize import brentq
@@ -23,6 +25,12 @@ def write_data(folder, images, labels, splits):
 def random_films(films, size, seed, low=0, high=256):
     """Return uint8 films [films, size, size, 3] of noise."""
     return np.random.default_rng(seed).integers(low, high, (films, size, size, 3), dtype=np.uint8)
+
+
+def rows_of(path):
+    """Return a CSV file's rows as dicts."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 class LinearSoftmax:

@@ -1,90 +1,10 @@
-"""The size and visibility of a perturbation, against formulas and a second implementation."""
+"""How visible a perturbation is, against formulas; and where it becomes visible, against cases computed by hand."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tiny import reference_ssim
 
 from nosign.measures import size, visibility
-from nosign.measures.storage import STORAGES
 from nosign.measures.visibility import LOCAL_FLOOR, LOCAL_SHARE, STRONGEST
-
-
-def noisy_pair(seed, size=16):
-    rng = np.random.default_rng(seed)
-    original = rng.random((size, size, 3), dtype=np.float32)
-    return original, np.clip(original + rng.normal(0, 0.05, original.shape), 0, 1).astype(np.float32)
-
-
-def test_rounding_gives_every_grey_level_back_bit_for_bit():
-    levels = np.arange(256, dtype=np.uint8).astype(np.float32) / np.float32(255)
-    assert STORAGES["8 bits"](levels).tobytes() == levels.tobytes()
-
-
-@settings(deadline=None)
-@given(st.floats(0, 1, width=32))
-def test_rounding_moves_to_the_nearest_grey_level(value):
-    found = STORAGES["8 bits"](np.float32([value]))
-    assert found.dtype == np.float32
-    assert abs(found[0] - value) <= 0.5 / 255 + 1e-7
-    assert abs(found[0] * 255 - round(float(found[0]) * 255)) < 1e-4
-
-
-@pytest.mark.parametrize("strength, survives", [(0.0019, False), (0.0020, True)])
-def test_changes_below_half_a_grey_level_vanish_in_8_bits(strength, survives):
-    films = np.full((1, 4, 4, 3), np.float32(100) / np.float32(255))
-    assert np.array_equal(STORAGES["8 bits"](films + np.float32(strength)), films) is not survives
-
-
-@pytest.mark.parametrize("bits", [8, 10, 12, 16])
-def test_rounding_to_more_bits_leaves_half_of_a_finer_level(bits):
-    films = np.random.default_rng(4).random((2, 9, 9, 3), dtype=np.float32)
-    error = np.abs(STORAGES[f"{bits} bits"](films) - films).max()
-    assert 0.9 * 0.5 / (2**bits - 1) < error <= 0.5 / (2**bits - 1) + 6e-8
-
-
-def test_jpeg_keeps_a_smooth_film_nearly_and_more_so_at_higher_quality():
-    ramp = np.linspace(0.1, 0.9, 64, dtype=np.float32)
-    film = np.repeat((ramp[:, None] * 0.5 + ramp * 0.5)[None, :, :, None], 3, axis=-1)
-    noisy = np.clip(film + np.random.default_rng(5).normal(0, 0.02, film.shape), 0, 1).astype(np.float32)
-    errors = [np.abs(STORAGES[f"JPEG {quality}"](noisy) - noisy).mean() for quality in (95, 90, 75)]
-    assert 1 / 1020 < errors[0] < errors[1] < errors[2] < 0.03
-    assert np.abs(STORAGES["JPEG 95"](film) - film).max() < 0.02
-
-
-def test_norms_of_a_known_change():
-    original = np.full((4, 6, 3), 0.5, np.float32)
-    changed = original.copy()
-    changed[1, 2, 0] += 0.25
-    changed[3, 5, 2] -= 0.125
-    assert size.linf(original, changed) == 0.25
-    assert size.l2(original, changed) == pytest.approx(np.hypot(0.25, 0.125), rel=1e-12)
-
-
-def test_l2_of_a_large_film_does_not_lose_small_changes():
-    original = np.zeros((512, 512, 3), np.float32)
-    changed = original + np.float32(1e-4)
-    assert size.l2(original, changed) == pytest.approx(np.float32(1e-4) * 512 * np.sqrt(3), rel=1e-9)
-
-
-def test_ssim_equals_the_papers_formula():
-    for seed in range(3):
-        pair = noisy_pair(seed)
-        assert size.ssim(*pair) == pytest.approx(reference_ssim(*pair), abs=1e-5)
-
-
-def test_ssim_of_equal_films_is_one_and_falls_with_the_change():
-    original, changed = noisy_pair(3)
-    assert size.ssim(original, original) == 1
-    values = [size.ssim(original, original + np.float32(part) * (changed - original)) for part in (0.1, 0.5, 1)]
-    assert 1 > values[0] > values[1] > values[2]
-
-
-def test_psnr_of_a_known_change_and_of_none():
-    original = np.full((4, 6, 3), 0.5, np.float32)
-    assert size.psnr(original, original + np.float32(0.01)) == pytest.approx(40, abs=1e-3)
-    assert size.psnr(original, original) == np.inf
 
 
 @pytest.mark.parametrize("level, threshold", [(0, 20), (127, 3), (255, 6), (127 / 4, 11.5)])
@@ -168,3 +88,50 @@ def test_where_clipping_undoes_what_channels_cancel_less_strength_stays_invisibl
     found = visibility.boundaries(film, unit, visibility.thresholds(film))
     limit = visibility.just_noticeable_difference(255 * (film @ visibility.LUMINANCE)).max() / 255
     assert found["JND"] == pytest.approx(limit / 0.299 + 0.001, rel=5e-3)
+
+
+def test_halfway_between_half_and_twice_the_limit_is_the_geometric_mean_of_the_strengths():
+    strengths, beyond, last = visibility.interpolated_boundaries([0.001, 0.004], np.array([[0.5], [2.0]]))
+    assert strengths == pytest.approx([0.002]) and beyond.tolist() == [0] and last.tolist() == [0]
+
+
+def test_ssim_of_099_is_reached_halfway_where_the_loss_is_a_quarter_and_four_times_the_allowed():
+    ratios = np.stack([visibility.CRITERIA["SSIM"].over_limit([ssim]) for ssim in (0.9975, 0.96)])
+    assert ratios.ravel() == pytest.approx([0.25, 4])
+    assert visibility.interpolated_boundaries([0.001, 0.004], ratios)[0] == pytest.approx([0.002])
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_a_measure_that_is_a_power_of_the_strength_is_interpolated_exactly(power):
+    strengths, wanted = np.array([0.001, 0.003, 0.01, 0.02]), np.array([0.0011, 0.0029, 0.005, 0.019])
+    found, beyond, last = visibility.interpolated_boundaries(strengths, (strengths[:, None] / wanted) ** power)
+    assert found == pytest.approx(wanted) and not beyond.any() and last.tolist() == [0, 0, 1, 2]
+
+
+def test_a_film_beyond_the_strengths_has_the_last_one_as_its_bound():
+    found, beyond, last = visibility.interpolated_boundaries([0.001, 0.004], np.array([[0.1, 2.0], [0.9, 8.0]]))
+    assert found.tolist() == [0.004, 0.001] and beyond.tolist() == [1, -1] and last.tolist() == [1, -1]
+
+
+def test_the_first_crossing_counts_where_a_measure_falls_again():
+    found, _, last = visibility.interpolated_boundaries([1, 4, 16, 64], np.array([[0.5], [2], [0.5], [2]]))
+    assert found == pytest.approx([2]) and last.tolist() == [0]
+
+
+def test_a_ratio_of_exactly_one_is_invisible():
+    found, beyond, last = visibility.interpolated_boundaries([1, 2, 4], np.array([[0.5], [1], [2]]))
+    assert found == pytest.approx([2]) and beyond.tolist() == [0] and last.tolist() == [1]
+
+
+def test_a_film_unchanged_before_it_becomes_visible_has_a_boundary_between():
+    found, _, _ = visibility.interpolated_boundaries([1, 2], np.array([[0.0], [2.0]]))
+    assert 1 < found[0] < 2
+
+
+def test_one_strength_bounds_every_film_from_one_side():
+    found, beyond, last = visibility.interpolated_boundaries([0.5], np.array([[0.5, 2]]))
+    assert found.tolist() == [0.5, 0.5] and beyond.tolist() == [1, -1] and last.tolist() == [0, -1]
+
+
+def test_every_criterion_has_a_measure():
+    assert list(visibility.CRITERION_COLUMNS) == list(visibility.CRITERIA)

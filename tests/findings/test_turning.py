@@ -1,0 +1,77 @@
+"""Turning strengths: ratios by hand, and films that one attack alone turns."""
+
+import finished
+import numpy as np
+import pandas as pd
+import pytest
+from finished import run_in, sweep_in
+
+from nosign.findings import turning
+
+
+def test_ratios_at_turning_count_films_that_one_attack_alone_turns(tmp_path):
+    finished.write_turning(
+        tmp_path, "fgsm", ["turned", "left-censored", "right-censored", "wrong before"], [1, 2, 9, 9], [1, 1, 9, 9]
+    )
+    finished.write_turning(tmp_path, "fgnm", ["turned", "turned", "turned", "wrong before"], [0.5, 1.5, 3, 9], [4, 6, 5, 9])
+    (row,) = turning.turning_ratios(sweep_in(tmp_path)).to_dict("records")
+    counts = ("films", "both", "only_sign", "only_no_sign", "neither")
+    assert [row[name] for name in counts] == [3, 2, 0, 1, 0]
+    # Ratios 0.5, 0.75 and, for the film that no sign step turns, 0.
+    assert (row["l2_ratio"], row["linf_ratio"], row["cosine"]) == (0.5, 4, 0.7)
+    assert row["l2_ratio_low"] == 0 and row["l2_ratio_high"] == 0.625  # the patient of two films drawn alone: their middle
+
+
+def test_films_that_neither_attack_turns_are_counted_and_left_out(tmp_path):
+    for attack in ("fgsm", "fgnm"):
+        finished.write_turning(tmp_path, attack, ["right-censored"] * 4, 1, 1)
+    finding = turning.describe(run_in(tmp_path))
+    assert finding.tables[0].frame["neither"].item() == 4 and np.isnan(finding.tables[0].frame["l2_ratio"].item())
+    assert finding.sentences == ()
+
+
+def test_a_film_that_no_no_sign_step_turns_counts_as_infinity(tmp_path):
+    finished.write_turning(tmp_path, "fgsm", ["turned"] * 3 + ["right-censored"], [1, 2, 4, 9], 1)
+    finished.write_turning(
+        tmp_path, "fgnm", ["turned", "right-censored", "right-censored", "right-censored"], [0.5, 9, 9, 9], 3
+    )
+    (row,) = turning.turning_ratios(sweep_in(tmp_path)).to_dict("records")
+    assert [row[name] for name in ("films", "both", "only_sign", "only_no_sign", "neither")] == [4, 1, 2, 0, 1]
+    # 0.5 and twice infinity; the film that neither turns has no ratio.
+    assert (row["l2_ratio"], row["linf_ratio"], row["l2_ratio_high"]) == (np.inf, np.inf, np.inf)
+    assert row["cosine"] == pytest.approx(0.7)  # of 0.7, 0.8 and 0.6
+
+
+def test_films_that_a_target_had_wrong_before_take_no_part_and_each_target_has_its_row(tmp_path):
+    before = {"VGG16": ["wrong before", "turned", "turned", "turned"], "InceptionV3": ["turned"] * 3 + ["wrong before"]}
+    for attack, l2 in (("fgsm", [1, 1, 1, 1]), ("fgnm", [0.5, 0.6, 0.7, 0.8])):
+        path = finished.write_turning(tmp_path, attack, ["turned"] * 4, l2, 1)
+        finished.write_clean(tmp_path, VGG16=0, InceptionV3=0)
+        parts = [pd.read_csv(path).assign(target=target, status=status) for target, status in before.items()]
+        finished.write(path, pd.concat(parts[::-1]))
+    finding = turning.describe(run_in(tmp_path))
+    frame = finding.tables[0].frame.set_index("target")
+    assert frame["films"].to_dict() == {"InceptionV3": 3, "VGG16": 3}
+    assert frame["l2_ratio"].to_dict() == pytest.approx({"InceptionV3": 0.6, "VGG16": 0.7})
+    own, other = finding.sentences  # the white-box model first, which alone belongs to the answer
+    assert own.text.startswith("To turn a film of VGG16, one no-sign step needs 0.700 times the L2 norm") and own.answer
+    assert other.text.startswith("To turn a film of InceptionV3 with gradients from VGG16, one no-sign") and not other.answer
+
+
+def test_nothing_is_said_where_one_attack_of_the_pair_has_no_turning_strengths(tmp_path):
+    finished.write_turning(tmp_path, "fgsm", ["turned"] * 4, 1, 1)
+    finished.write_cell(tmp_path, "VGG16/paper/fgnm/0.01", VGG16=1)
+    assert not turning.describe(run_in(tmp_path))
+
+
+def test_the_ratio_is_that_of_the_law_behind_the_films(tmp_path):
+    finished.write_results(tmp_path, films=30, single_step=(0.003,), iterative=())
+    ratios = turning.turning_ratios(sweep_in(tmp_path)).set_index("target")
+    assert list(ratios.index) == ["VGG16", "InceptionV3", "DenseNet201"] and ratios["white_box"].tolist() == [
+        True,
+        False,
+        False,
+    ]
+    own = ratios.loc["VGG16"]  # every film falls under no-sign at three quarters of the strength
+    assert own[["l2_ratio", "l2_ratio_low", "l2_ratio_high"]].tolist() == pytest.approx([0.75] * 3, rel=1e-5)
+    assert own["cosine"] == 0.73
