@@ -73,7 +73,6 @@ demo: $(VENV)/installed
 	$(PY) attack.py --data $(DEMO)/data --models $(DEMO)/model --out $(DEMO)/results $(DEMO_ATTACK)
 	@echo "stage 4 of 4: tables, figures and the report"
 	$(PY) data_figure.py --results $(DEMO)/results --models $(DEMO)/model
-	@echo "done: open $(DEMO)/results/report.html; tables and figures are in $(DEMO)/results/tables and $(DEMO)/results/figures"
 
 # A model's graph is traced on one core; the other core then trains another model.
 $(DEMO_MODELS): demo-%: $(VENV)/installed
@@ -90,7 +89,7 @@ check: $(VENV)/installed-dev
 	$(PY) -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-dev
-	@echo "some 1,900 tests, six to nine minutes on two cores"
+	@echo "some 2,000 tests, six to twelve minutes on two cores"
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # PyPI's torch for Linux brings 3 GB of CUDA; of equal releases pip prefers the build for CPUs.

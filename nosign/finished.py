@@ -225,7 +225,7 @@ def read_run(results: Path, models: Path) -> Run:
     Raises:
         nosign.errors.UserError: a file is missing or unusable.
     """
-    classifiers, clean, films_are = rows.read_models(models), rows.read_clean(results), rows.recorded_films(results)
+    clean, classifiers, films_are = rows.read_clean(results), rows.read_models(models), rows.recorded_films(results)
     groups = rows.read_groups(results)
     sweeps: dict[SweepName, FinishedSweep] = {}
     for cell in rows.read_films(results, clean):

@@ -10,6 +10,7 @@ from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, attack_pairs
 from nosign.files import sha256_of_file
 from nosign.findings import FINDINGS
+from nosign.findings.accuracy import accuracy_grid
 from nosign.findings.examples import FIGURES
 from nosign.finished import Run
 from nosign.manifest import read_manifest, write_manifest
@@ -18,7 +19,7 @@ from nosign.output.plot import save_figures
 from nosign.output.report.page import write_report
 from nosign.output.summary import short_answer, sweeps_of, write_summary
 from nosign.output.table import write_table
-from nosign.output.words import percent
+from nosign.output.words import percent, plural
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 
 
@@ -33,16 +34,10 @@ def publish_all(run: Run, out: Path) -> None:
     # All is read and described before anything is written: a damaged file leaves the earlier tables as they are.
     described = {one.results: describe(one) for one in (*run.seeds, run)}
     written: list[Path] = []
-    removed: list[Path] = []
     for seed in run.seeds:
         print(f"{seed.results}:")
-        made, gone = publish(seed, described[seed.results], out / seed.results.name, started)
-        written, removed = written + made, removed + gone
-    made, gone = publish(run, described[run.results], out, started, written)
-    for path in removed + gone:
-        print(f"removed {path}: nothing to make it from any more")
-    for path in written + made:
-        print(path)
+        written += publish(seed, described[seed.results], out / seed.results.name, started)
+    publish(run, described[run.results], out, started, written)
 
 
 def describe(run: Run) -> list[Finding]:
@@ -50,10 +45,8 @@ def describe(run: Run) -> list[Finding]:
     return [finding for finding in (module.describe(run) for module in FINDINGS) if finding]
 
 
-def publish(
-    run: Run, findings: list[Finding], out: Path, started: float, elsewhere: Iterable[Path] = ()
-) -> tuple[list[Path], list[Path]]:
-    """Write what one folder gets and its manifest, and remove what went stale.
+def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewhere: Iterable[Path] = ()) -> list[Path]:
+    """Write what one folder gets and its manifest, remove what went stale, and say all of it.
 
     Args:
         findings: those of the run.
@@ -62,18 +55,19 @@ def publish(
         elsewhere: paths written below the folders of seeds; the manifest lists them too, so that they can go stale.
 
     Returns:
-        (written paths, removed paths).
+        The written paths.
     """
     print_missing(run)
     print_table_two(run)
-    tables = out / "tables"
-    written = [path for finding in findings for table in finding.tables for path in write_table(tables, table)]
+    tables, figures, report = out / "tables", out / "figures", out / "report.html"
+    laid_out = [table for finding in findings for table in finding.tables]
     drawings = [drawing for finding in findings for drawing in finding.drawings]
-    written += save_figures({drawing.name: drawing.figure for drawing in drawings}, out / "figures")
+    written = [path for table in laid_out for path in write_table(tables, table)]
+    written += save_figures({drawing.name: drawing.figure for drawing in drawings}, figures)
     written.append(write_summary(tables / "summary.md", findings))
-    written.append(write_report(out / "report.html", folders_of(run), findings))
-    print_answer(findings, tables / "summary.md")
-    removed = remove_stale(tables, [*written, *elsewhere])
+    written.append(write_report(report, folders_of(run), findings))
+    for path in remove_stale(tables, [*written, *elsewhere]):
+        print(f"removed {path}: nothing to make it from any more")
     runs = [one for one in (run, *run.seeds) if one.sweeps]
     write_manifest(
         tables,
@@ -83,7 +77,11 @@ def publish(
         inputs=[path for one in runs for path in one.files],
         outputs=[*elsewhere, *written],
     )
-    return written, removed
+    print_answer(findings, tables / "summary.md")
+    print(f"wrote {plural(len(laid_out), 'table')} (CSV, Markdown, LaTeX) to {tables}")
+    print(f"wrote {plural(len(drawings), 'figure')} (PNG, PDF) to {figures}")
+    print(f"open {report}")
+    return written
 
 
 def folders_of(run: Run) -> dict[str, tuple[Path, Path]]:
@@ -111,30 +109,30 @@ def remove_stale(folder: Path, written: Iterable[Path]) -> list[Path]:
     return removed
 
 
-def missing_cells(run: Run) -> dict[str, list[float]]:
+def missing_cells(run: Run) -> dict[tuple[str, tuple[float, ...]], list[str]]:
     """List the cells that full results would add to those there.
 
     Full results have, for every sweep, all attacks at the paper's strengths and at those found beside them.
 
     Returns:
-        Dict from "SOURCE/CONDITION/ATTACK" to the ascending list of absent strengths; complete attacks are left out.
+        Dict from ("SOURCE/CONDITION", ascending absent strengths) to the attacks that lack them; complete attacks are left out.
     """
-    missing = {}
+    missing: dict[tuple[str, tuple[float, ...]], list[str]] = {}
     for sweep in run.sweeps:
         names = {name for name, _ in sweep.cells}
         for attack in (attack for attack in ATTACKS.values() if attack.name in (*PAPER_ATTACKS, *names)):
             alike = {name for pair in attack_pairs(attack.iterative) for name in pair}
             paper = ITERATIVE_STRENGTHS if attack.iterative else SINGLE_STEP_STRENGTHS
             wanted = {*paper, *(strength for name, strength in sweep.cells if name in alike)}
-            if absent := sorted(wanted - {strength for name, strength in sweep.cells if name == attack.name}):
-                missing["/".join([*sweep.name, attack.name])] = absent
+            if absent := tuple(sorted(wanted - {strength for name, strength in sweep.cells if name == attack.name})):
+                missing.setdefault(("/".join(sweep.name), absent), []).append(attack.name)
     return missing
 
 
 def print_missing(run: Run) -> None:
     """Say which cells and examples of full results are not there."""
-    for attack, absent in missing_cells(run).items():
-        print(f"not run: {attack}: {' '.join(f'{strength:g}' for strength in absent)}")
+    for (sweep, absent), attacks in missing_cells(run).items():
+        print(f"not run: {sweep}: {' '.join(attacks)} at {' '.join(f'{strength:g}' for strength in absent)}")
     for attack, number in FIGURES.items() if run.sweeps else ():
         if not rows.example_path(run.results, attack).is_file():
             print(f"not made: examples/{attack}.npz, so Figure {number} is skipped")
@@ -150,8 +148,7 @@ def print_table_two(run: Run) -> None:
         own = counts[counts["white_box"] & counts["attack"].isin(sum(pairs, ()))]
         if own.empty:
             continue
-        grid = own.pivot(index="strength", columns="attack", values="accuracy_percent")
-        grid = grid.reindex(columns=[attack for pair in pairs for attack in pair])
+        grid = accuracy_grid(own, pairs, "accuracy_percent").droplevel("target", axis=1)
         lines = [[f"{strength:g}", *map(percent, shares)] for strength, shares in zip(grid.index, grid.to_numpy())]
         headings = ["strength", *(ATTACKS[attack].title for attack in grid.columns)]
         films, condition = own["films"].iloc[0], sweep.condition

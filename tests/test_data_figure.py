@@ -101,7 +101,7 @@ def call(arguments, **environment):
     )
 
 
-def test_writes_every_table_and_figure_and_lists_them(finished):
+def test_writes_every_table_and_figure_and_says_where(finished):
     root, _, printed = finished
     written = {
         str(path.relative_to(root / "results"))
@@ -109,7 +109,12 @@ def test_writes_every_table_and_figure_and_lists_them(finished):
         for path in (root / "results" / folder).iterdir()
     } | {"report.html"}
     assert written == {*TABLES, *FIGURES, "tables/manifest.json"}
-    assert printed.splitlines()[-len(written) + 1 :] == [str(root / "results" / path) for path in TABLES + FIGURES]
+    results = root / "results"
+    assert printed.splitlines()[-3:] == [
+        f"wrote {len(TABLES) // 3} tables (CSV, Markdown, LaTeX) to {results / 'tables'}",
+        f"wrote 6 figures (PNG, PDF) to {results / 'figures'}",
+        f"open {results / 'report.html'}",
+    ]
 
 
 def test_prints_the_white_box_summary(finished):
@@ -152,7 +157,8 @@ def test_each_seed_gets_its_own_tables_and_the_parent_their_spread(seeded):
     }
     manifests = {f"{folder}tables/manifest.json" for folder in ("", f"{OLD_RUN}/", f"{RUN}/")}
     assert found == {*own, *SEEDS, *manifests}
-    assert printed.splitlines()[-len(found) + 3 :] == [str(root / "results" / path) for path in own + SEEDS]
+    reports = [root / "results" / folder / "report.html" for folder in (OLD_RUN, RUN, "")]
+    assert [line for line in printed.splitlines() if line.startswith("open ")] == [f"open {report}" for report in reports]
     spread = pd.read_csv(root / "results/tables/seeds.csv").query("attack == 'fgsm'").iloc[0]
     assert (spread["runs"], spread["mean_percent"]) == (2, pytest.approx(100 * 5 / 6))
     assert "over 2 runs: of 1 comparison no-sign is better in every run at 1, sign in every run at 0; " in printed
@@ -195,14 +201,15 @@ def test_a_seed_without_its_models_is_named_before_anything_is_written(tmp_path,
 
 
 def test_says_what_is_missing(finished):
-    assert "not run: VGG16/paper/bim: 0.0005 0.0015 0.002 0.0025 0.003\n" in finished[2]
-    assert "not run: VGG16/paper/pgdnm: 0.0005 0.001" in finished[2]
+    assert "not run: VGG16/paper: bim at 0.0005 0.0015 0.002 0.0025 0.003\n" in finished[2]
+    assert "not run: VGG16/paper: binm pgd pgdnm at 0.0005 0.001 0.0015 0.002 0.0025 0.003\n" in finished[2]
     assert "not made: examples/pgdnm.npz, so Figure 3 is skipped\n" in finished[2]
 
 
 def test_missing_cells_are_those_of_the_paper_and_those_beside_the_found_ones(results):
     write_cell(results, "VGG16/paper/fgsm/0.5", VGG16=[0, 0, 0, 0])
-    missing = missing_cells(run_in(results))
+    cells = missing_cells(run_in(results)).items()
+    missing = {f"{sweep}/{attack}": list(absent) for (sweep, absent), attacks in cells for attack in attacks}
     assert missing["VGG16/paper/fgnm"] == [0.0005, 0.002, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03, 0.5]
     assert 0.5 not in missing["VGG16/paper/fgsm"]
     assert missing["VGG16/paper/bim"] == [0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003]

@@ -153,7 +153,7 @@ def grey_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Sentenc
     if own.empty:
         return []
     told = [
-        f"{part['difference_points'].mean():+.1f} under {ATTACKS[name].title}"
+        f"{signed(part['difference_points'].mean(), 1)} under {ATTACKS[name].title}"
         for name, part in own.groupby("attack", sort=False)
     ]
     # A weaker attack leaves more films right, and takes fewer to a target.

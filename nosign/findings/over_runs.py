@@ -132,11 +132,12 @@ def directions_sentences(directions: pd.DataFrame) -> list[Sentence]:
         for white_box, own in sorted(part.groupby("white_box"), reverse=True):
             box = f"white-box ({source})" if white_box else f"transfer from {source}"
             counts = [int((own[name] == own["runs"]).sum()) for name in ("no_sign_better", "sign_better")]
+            mean = signed(own["mean_points"].mean(), 1)
             text = (
                 f"Condition '{condition}', {attacks} attacks, {box}, over {own['runs'].max()} runs: of "
                 f"{plural(len(own), 'comparison')} no-sign is better in every run at {counts[0]}, sign in every run at "
-                f"{counts[1]}; no-sign minus sign is {own['mean_points'].mean():+.1f} points of {own['measure'].iloc[0]} on "
-                f"average, and varies from run to run by {own['sd_points'].mean():.1f} points (mean SD)."
+                f"{counts[1]}; no-sign minus sign is {mean} points of {own['measure'].iloc[0]} on average, and varies from "
+                f"run to run by {own['sd_points'].mean():.1f} points (mean SD)."
             )
             sentences.append(Sentence(text, SweepName(source, condition), answer=white_box))
     return sentences

@@ -72,9 +72,11 @@ def span(low, high):
     return f"{signed(low)} to {signed(high)}"
 
 
-def signed(points):
-    """Return a difference with two decimals, and its sign unless it is zero."""
-    return MISSING if pd.isna(points) else f"{points:+.2f}".replace("-", "\N{MINUS SIGN}") if points else "0.00"
+def signed(points: float, digits: int = 2) -> str:
+    """Return a difference with some decimals, and its sign unless it is zero."""
+    if pd.isna(points):
+        return MISSING
+    return f"{points:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if points else f"{0:.{digits}f}"
 
 
 def p_value(p):

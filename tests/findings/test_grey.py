@@ -39,7 +39,7 @@ def test_grey_and_coloured_are_told_apart_where_the_exact_test_after_holm_says_s
     assert table.frame["p"].tolist() == pytest.approx([2 / 2**8, 2 / 2**6])  # 8 and 6 films, all to one side
     assert table.frame["holm_p"].tolist() == pytest.approx([4 / 2**8, 2 / 2**6])  # twice the smaller, the larger
     assert table.frame["told_apart"].tolist() == [True, True] and table.bold[:, -1].all() and not table.bold[:, :-1].any()
-    points = "-58.3" if aim else "+58.3"  # of films that reach the aim, or stay right: of 8 and 6 in 12 the mean
+    points = "\u221258.3" if aim else "+58.3"  # of films that reach the aim, or stay right: of 8 and 6 in 12 the mean
     assert f"{points} under FGSM; of 2 cells grey is weaker at 2, stronger at 0, and at 0 the two" in sentence.text
 
 

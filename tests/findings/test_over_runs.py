@@ -48,8 +48,8 @@ def test_directions_are_compared_within_each_run():
     assert row["sd_points"] == pytest.approx(200**0.5)
     assert [sentence.text for sentence in over_runs.directions_sentences(directions)] == [
         "Condition 'paper', single-step attacks, white-box (VGG16), over 2 runs: of 1 comparison no-sign is better in every "
-        "run at 1, sign in every run at 0; no-sign minus sign is -20.0 points of accuracy on average, and varies from run to "
-        "run by 14.1 points (mean SD)."
+        "run at 1, sign in every run at 0; no-sign minus sign is \u221220.0 points of accuracy on average, and varies from run "
+        "to run by 14.1 points (mean SD)."
     ]
     table = over_runs.runs_table(directions, SweepName("VGG16", "paper"), "test films")
     assert table.rows == [
