@@ -164,19 +164,20 @@ def sweep_against_bare_passes(task):
         Dict: ratio, and the process's largest resident memory in GB.
     """
     from nosign.backend import to_numpy
-    from nosign.sweep.sweep import one_hot
+    from nosign.sweep.gradients import attacked_labels
 
     with tempfile.TemporaryDirectory() as folder:
         sweep = small_sweep(task)
-        parts = sweep_parts(sweep, folder, task.steps)
-        pixels, labels = sweep.films.pixels(slice(0, SWEEP_FILMS)), one_hot(sweep.films.labels[:SWEEP_FILMS])
+        engine, parts = sweep.engine, sweep_parts(sweep, folder, task.steps)
+        pixels = engine.films.pixels(slice(0, SWEEP_FILMS))
+        labels = attacked_labels(engine.films.labels[:SWEEP_FILMS], sweep.outcome)
         for _, _, part in parts:  # compiles
             part()
         bare = spent = 0
         # A shared machine's speed drifts within minutes: the bare passes are timed beside each part.
         for gradients, forwards, part in parts:
             bare += gradients * timed(lambda: to_numpy(sweep.attacker.gradient_at(pixels, labels)))
-            bare += forwards * timed(lambda: sweep.engine.predict(pixels))
+            bare += forwards * timed(lambda: engine.predict(pixels))
             spent += timed(part)
     return {"ratio": spent / bare, "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6}
 
@@ -189,28 +190,29 @@ def sweep_parts(sweep, folder, steps):
     """
     from nosign import rows
     from nosign.paper import PAPER_ATTACKS
-    from nosign.rows import cell_path, with_classes
-    from nosign.sweep.jobs import GRADIENT_COST, cell_cost, plan
-    from nosign.sweep.sweep import FirstGradients
+    from nosign.sweep.clean import clean_rows
+    from nosign.sweep.gradients import FirstGradients
+    from nosign.sweep.jobs import GRADIENT_COST, attack_cost, plan
 
-    clean = with_classes(sweep.engine.clean(ignore))
+    engine = sweep.engine
+    clean = rows.with_classes(clean_rows(engine))
 
     def finish(cell):
-        rows.write_cell(cell_path(folder, sweep.source, sweep.condition, cell), sweep.run(cell, clean, ignore))
+        rows.write_cell(rows.cell_path(folder, sweep.source, sweep.condition, cell), sweep.run(cell, clean))
 
-    parts = [(0, SWEEP_BATCHES, lambda: sweep.engine.clean(ignore)), (SWEEP_BATCHES, 0, lambda: FirstGradients(sweep, ignore))]
+    parts = [
+        (0, SWEEP_BATCHES, lambda: clean_rows(engine)),
+        (SWEEP_BATCHES, 0, lambda: FirstGradients(engine, sweep.source, sweep.condition)),
+    ]
     for cell in plan(PAPER_ATTACKS, (0.003, 0.03), (STRENGTH,)):
-        gradients = cell_cost(cell, steps, 0) // GRADIENT_COST
+        gradients = attack_cost(cell, steps) // GRADIENT_COST
         parts.append((SWEEP_BATCHES * gradients, 2 * SWEEP_BATCHES, partial(finish, cell)))
     return parts
 
 
-def ignore(work):
-    """Take no notice of progress."""
-
-
 def small_sweep(task):
     """Return a `Sweep` of a few batches of films on the three models with random weights."""
+    from nosign.attacks.catalogue import Condition
     from nosign.classifiers import build, catalogue
     from nosign.dataset import CLASSES, FilmSet
     from nosign.sweep.engine import Engine
@@ -220,5 +222,6 @@ def small_sweep(task):
     images = np.random.default_rng(1).integers(0, 256, (count, task.size, task.size, 3), dtype=np.uint8)
     numbers, unnamed = np.arange(count), [""] * count
     films = FilmSet(images, numbers, numbers % len(CLASSES), unnamed, unnamed, numbers, numbers)
-    targets = {name: build.logits_of(build.build(name, task.size)) for name in catalogue.BACKBONES}
-    return Sweep(Engine(films, targets, steps=task.steps, batch=SWEEP_FILMS), "VGG16")
+    models = {name: build.logits_of(build.build(name, task.size)) for name in catalogue.BACKBONES}
+    engine = Engine(films, models, steps=task.steps, batch=SWEEP_FILMS)
+    return Sweep(engine, "VGG16", Condition())

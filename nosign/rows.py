@@ -11,9 +11,10 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,8 +35,9 @@ CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the contro
 BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
 TURNING = "turning.csv"  # the smallest strength of a single-step attack that turns each film, once an attack
 ROUNDED = "_8bit"  # ending of the columns that describe films rounded to 8 bits
-# Columns that say which film a row of `CLEAN_ROWS` describes.
-IDENTITY = ("film", "label", "collection", "patient", "group")
+# Columns that say which film a row describes, everywhere; and what is known of it, in `CLEAN_ROWS`.
+FILM, LABEL = "film", "label"
+IDENTITY = (FILM, LABEL, "collection", "patient", "group")
 # Columns with what a perturbation measures: sizes, functions of `nosign.measures.size`, and visibility over its limits. What a
 # new recorder adds to a cell's rows is named in MEASURES too.
 SIZES = ("linf", "l2", "ssim", "psnr")
@@ -43,6 +45,14 @@ VISIBILITY = tuple(criterion.column for criterion in CRITERIA.values() if criter
 MEASURES = (*SIZES, *VISIBILITY)
 NEEDED_MEASURES = SIZES[:3]  # measured after rounding too; a cell's rows may lack the others
 ROUNDED_MEASURES = tuple(name + ROUNDED for name in NEEDED_MEASURES)
+# Columns of files with several rows for each film.
+STORAGE, CRITERION, TARGET, STRENGTH = "storage", "criterion", "target", "strength"
+STEP_MEASURES = ("cosine", "predicted", "gained")
+# The same gains in the log-odds against the label; cross-entropy predicts next to nothing for a confident film.
+LOG_ODDS_MEASURES = ("predicted_log_odds", "gained_log_odds")
+STEP_COLUMNS = (FILM, "step", *STEP_MEASURES, *LOG_ODDS_MEASURES)
+TURNING_COLUMNS = [FILM, LABEL, TARGET, STRENGTH, "status", "l2", "linf", "ssim", "cosine", "right_again", "grid"]
+VIEWER_ARRAYS = ("films", "labels", "models", "probabilities", "clean_probabilities", "original", "change")
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,11 @@ class Cell:
 def logit_columns(model):
     """Return the names of the columns with a model's logits, one for each of `CLASSES`."""
     return [f"{model}_logit{label}" for label in range(len(CLASSES))]
+
+
+def logits_in(frame: pd.DataFrame, model: str) -> np.ndarray:
+    """Return a model's logits in a frame's `logit_columns`, float32 [films, classes]."""
+    return frame[logit_columns(model)].to_numpy(np.float32)
 
 
 def sweep_folder(results, source, condition):
@@ -130,6 +145,22 @@ def find_files(results, ending):
         return sources.index(source), conditions.index(str(condition)), list(ATTACKS).index(attack), strength
 
     return [(*cell, found[cell]) for cell in sorted(found, key=place)]
+
+
+def find_saved_films(results: str | Path) -> dict[tuple[str, Condition], list[Cell]]:
+    """Find the finished cells whose adversarial films were kept.
+
+    Returns:
+        Dict from source model and condition to the cells.
+
+    Raises:
+        UserError: as `find_files`.
+    """
+    found: dict[tuple[str, Condition], list[Cell]] = {}
+    for source, condition, attack, strength, path in find_files(results, ROWS):
+        if path.with_suffix(FILMS).is_file():
+            found.setdefault((source, condition), []).append(Cell(attack, strength))
+    return found
 
 
 def stated_strength(path, ending):
@@ -403,9 +434,6 @@ def recorded_steps(results, source, condition):
     return manifest.get("settings", {}).get("steps")
 
 
-TURNING_COLUMNS = ["film", "label", "target", "strength", "status", "l2", "linf", "ssim", "cosine", "right_again", "grid"]
-
-
 def new_films(path, films):
     """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
@@ -443,10 +471,15 @@ def write_cell(path: Path, recorded: dict) -> None:
     """
     for ending, content in sorted(recorded.items(), key=lambda item: item[0] == ROWS):
         if isinstance(content, dict):
-            with atomic_path(path.with_suffix(ending)) as temporary:
-                np.savez(temporary, **content)
+            write_arrays(path.with_suffix(ending), content)
         else:
             write_rows(path.with_suffix(ending), content)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as one `.npz` file, atomically."""
+    with atomic_path(path) as temporary:
+        np.savez(temporary, **arrays)
 
 
 def write_rows(path, frame):
@@ -558,10 +591,9 @@ def read_viewer_films(attack, strength, path, most=None):
         UserError: the file is no such archive, lacks an array, or its arrays do not fit each other.
     """
     advice = "remove it and run attack.py again"
-    names = ("films", "labels", "models", "probabilities", "clean_probabilities", "original", "change")
     try:
         with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as arrays:
-            films, labels, models, after, before, original, change = (arrays[name] for name in names)
+            films, labels, models, after, before, original, change = (arrays[name] for name in VIEWER_ARRAYS)
         change = change.astype(np.float16)
     except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"{path}: not a complete archive of films to show ({error}); {advice}") from None
@@ -594,11 +626,6 @@ def read_viewer_films(attack, strength, path, most=None):
         original[:most],
         change[:most].copy(),
     )
-
-
-STEP_MEASURES = ("cosine", "predicted", "gained")
-# The same gains in the log-odds against the label; cross-entropy predicts next to nothing for a confident film.
-LOG_ODDS_MEASURES = ("predicted_log_odds", "gained_log_odds")
 
 
 def read_steps(path, clean):

@@ -18,6 +18,10 @@ PHANTOMS_PER_CLASS = 10
 SLOW_FILES = (
     "test_attack",
     "sweep/test_sweep",
+    "sweep/test_recorders",
+    "sweep/test_single_step",
+    "sweep/test_engine",
+    "sweep/test_figure_examples",
     "test_data_figure",
     "attacks/test_backends",
     "output/test_report",

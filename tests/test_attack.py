@@ -223,7 +223,7 @@ def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undi
         write_cell(path, recorded)
 
     with monkeypatch.context() as patched:
-        patched.setattr("nosign.sweep.run.write_cell", write_one_cell)
+        patched.setattr(rows, "write_cell", write_one_cell)
         assert run(attack.main, words(workplace, tmp_path)) == 130
     assert run(attack.main, words(workplace, tmp_path)) == 0
     assert contents(tmp_path) == contents(undisturbed)

@@ -28,6 +28,11 @@ class Outcome:
         """Return the outcome that a condition's attacks want."""
         return cls(None if condition.target is None else CLASSES.index(condition.target))
 
+    @property
+    def is_targeted(self) -> bool:
+        """Whether there is an aim."""
+        return self.aim is not None
+
     def is_reached(self, seen: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return which films are seen as the attack wants, bool [films].
 

@@ -1,24 +1,40 @@
-"""What stage 3 has to do: the cells of one source model under one condition, and which of them are finished."""
+"""What stage 3 has to do: the cells of each source model and condition, which of them are finished, and what they cost."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import argparse
+import dataclasses
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from nosign.attacks.catalogue import ATTACKS, Condition
+from nosign.attacks.catalogue import ATTACKS, Condition, check_norm
+from nosign.dataset import FilmSet
+from nosign.errors import UserError
+from nosign.files import sha256_of_file, sha256_of_model
+from nosign.manifest import MANIFEST, read_manifest
+from nosign.measures.storage import EIGHT_BITS
 from nosign.measures.visibility import CRITERIA
-from nosign.rows import BOUNDARY, FILMS, STORED, TURNING, Cell, cell_path, sweep_folder
+from nosign.paper import EXAMPLES
+from nosign.rows import (
+    BOUNDARY,
+    CLEAN_ROWS,
+    CLEAN_STORED,
+    FILMS,
+    STORED,
+    TURNING,
+    Cell,
+    cell_path,
+    example_path,
+    find_saved_films,
+    open_films,
+    sweep_folder,
+)
+from nosign.sweep.options import ALL_SOURCES, GREY, STORING_STRENGTHS
 
-
-def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterative_strengths: Iterable[float]) -> list[Cell]:
-    """Return all cells, each once, attack by attack."""
-    cells = [
-        Cell(name, strength)
-        for name in attacks
-        for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)
-    ]
-    return list(dict.fromkeys(cells))
+# A gradient costs about two forward passes.
+GRADIENT_COST = 2
 
 
 @dataclass(frozen=True)
@@ -41,13 +57,13 @@ class Job:
     results: Path
     source: str
     condition: Condition
-    cells: list
-    settings: dict
-    attacks: tuple = ()
+    cells: list[Cell]
+    settings: dict[str, Any]
+    attacks: tuple[str, ...] = ()
     kept: Path | None = None
     save_films: bool = False
-    storing: tuple = ()
-    storages: tuple = ()
+    storing: tuple[float, ...] = ()
+    storages: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -108,17 +124,150 @@ class Job:
             if self.kept is None and not ATTACKS[name].iterative and not self.turning_path(name).is_file()
         ]
 
+    def without_example(self) -> list[str]:
+        """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
+        if self.condition != Condition() or self.kept:
+            return []
+        attacks = {cell.attack for cell in self.cells}
+        return [name for name in EXAMPLES if name in attacks and not example_path(self.results, name).is_file()]
 
-# A gradient costs about two forward passes.
-GRADIENT_COST = 2
+    def is_finished(self) -> bool:
+        """Tell whether nothing is left to do."""
+        return not (self.unfinished() or self.without_boundary() or self.without_turning() or self.without_example())
 
 
-def cell_cost(cell: Cell, steps: int, targets: int, attacked: bool = True, storages: int = 0) -> int:
-    """Return a cell's work per film in forward passes: gradients, and the predictions before and after storing."""
-    gradients = steps - (not ATTACKS[cell.attack].random_start) if attacked and ATTACKS[cell.attack].iterative else 0
-    return gradients * GRADIENT_COST + (1 + max(1, storages)) * targets
+def is_clean_stored_wanted(results: Path, jobs: Iterable[Job]) -> bool:
+    """Tell whether it is still to be measured what storing does to clean films, the control for stored attacks."""
+    return any(job.is_stored(cell) for job in jobs for cell in job.cells) and not (results / CLEAN_STORED).is_file()
 
 
-def boundary_cost(targets: int) -> int:
-    """Return the work per film of finding a single-step attack's boundaries, in forward passes."""
-    return len(CRITERIA) * targets
+def is_all_finished(results: Path, jobs: Sequence[Job]) -> bool:
+    """Tell whether nothing is left to do in a results folder."""
+    is_clean_there = (results / CLEAN_ROWS).is_file() and not is_clean_stored_wanted(results, jobs)
+    return is_clean_there and all(job.is_finished() for job in jobs)
+
+
+def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterative_strengths: Iterable[float]) -> list[Cell]:
+    """Return all cells, each once, attack by attack."""
+    cells = [
+        Cell(name, strength)
+        for name in attacks
+        for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)
+    ]
+    return list(dict.fromkeys(cells))
+
+
+def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
+    """Return what clean.csv depends on: the command line's data and models, and how many films are attacked."""
+    data, models = Path(arguments.data), Path(arguments.models)
+    return {
+        "films": films,
+        **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
+        "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets},
+    }
+
+
+def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list[Job]:
+    """Return the jobs that the command line asks for: for each source model, each condition.
+
+    Raises:
+        UserError: the source is not among the targets, or a strength for storing is not among those that are run.
+    """
+    if arguments.source not in (*arguments.targets, ALL_SOURCES):
+        raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
+    cells = plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
+    settings = {
+        **identity,
+        "steps": arguments.steps,
+        "seed": arguments.seed,
+        "batch": arguments.batch,
+        "storages": arguments.storages,
+        "control_films": arguments.control_films,
+    }
+    conditions = [
+        Condition(arguments.protocol, arguments.norm, arguments.target, grey, arguments.loss) for grey in GREY[arguments.grey]
+    ]
+    check_norm(conditions[0])
+    return [
+        Job(
+            Path(arguments.out),
+            source,
+            condition,
+            cells,
+            {**settings, "source": source, **dataclasses.asdict(condition)},
+            tuple(arguments.attacks),
+            save_films=arguments.save_films,
+            storing=checked_storing(arguments.storing_strengths, cells),
+            storages=tuple(arguments.storages),
+        )
+        # Conditions of one source follow each other: they share its gradients.
+        for source in (arguments.targets if arguments.source == ALL_SOURCES else [arguments.source])
+        for condition in conditions
+    ]
+
+
+def checked_storing(strengths: Sequence[float], cells: Iterable[Cell]) -> tuple[float, ...]:
+    """Return the strengths for storing; raise `UserError` if one was asked for that is not among the cells'."""
+    known = {cell.strength for cell in cells}
+    beside = [f"{strength:g}" for strength in strengths if strength not in known]
+    if beside and tuple(strengths) != STORING_STRENGTHS:
+        raise UserError(
+            f"--storing-strengths {' '.join(beside)}: not among the strengths that are run; add it to "
+            "--single-step-strengths or --iterative-strengths"
+        )
+    return tuple(strengths)
+
+
+def rescoring_jobs(arguments: argparse.Namespace, identity: dict[str, Any], films: FilmSet) -> list[Job]:
+    """Return the jobs that score films which an earlier run kept.
+
+    Raises:
+        UserError: no films are there, they are not whole, or they were made from other clean films.
+    """
+    out, kept = Path(arguments.out), Path(arguments.rescore)
+    if out.resolve() == kept.resolve():
+        raise UserError(f"--out {out} is where the films came from; name another folder for the new scores")
+    saved = find_saved_films(kept)
+    if not saved:
+        raise UserError(f"{kept}: no films; --rescore takes a results folder that attack.py --save-films wrote")
+    jobs = []
+    for (source, condition), cells in saved.items():
+        folder = sweep_folder(kept, source, condition)
+        made = (read_manifest(folder) or {}).get("settings")
+        if made is None:
+            raise UserError(f"{folder}: has no {MANIFEST} that says what its films are; run attack.py --save-films again")
+        if any(made[fact] != identity[fact] for fact in ("films", "index.csv", "images.npy")):
+            raise UserError(
+                f"{folder}: its films were made from others than those of --data {arguments.data} "
+                f"(--films {made['films']}); name the data and --films of that run"
+            )
+        jobs.append(Job(out, source, condition, cells, {**made, **identity, "rescored": str(kept)}, kept=kept))
+        for cell in cells:
+            open_films(jobs[-1].films_path(cell), films)
+    return jobs
+
+
+def attack_cost(cell: Cell, steps: int) -> int:
+    """Return the work of attacking one film, in forward passes; the gradients at the films are known already."""
+    attack = ATTACKS[cell.attack]
+    gradients = steps - (not attack.random_start) if attack.iterative else 0
+    return gradients * GRADIENT_COST
+
+
+def cell_cost(cell: Cell, steps: int, models: int, attacked: bool = True, storages: Sequence[str] = ()) -> int:
+    """Return a cell's work for one film in forward passes: gradients, and each model before and after storing.
+
+    Args:
+        cell: `Cell`.
+        steps: steps of the iterative attacks.
+        models: how many score the films.
+        attacked: whether the films are attacked, rather than read.
+        storages: ways of storing after which they are scored, beside 8 bits.
+    """
+    scored = 2 + len(set(storages) - {EIGHT_BITS})
+    return attack_cost(cell, steps) * attacked + scored * models
+
+
+def boundary_cost(models: int) -> int:
+    """Return the work for one film of finding a single-step attack's boundaries, in forward passes."""
+    return len(CRITERIA) * models
