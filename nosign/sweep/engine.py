@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -149,8 +150,10 @@ class FilmCache:
 
     @cached_property
     def file(self):
-        """The file; it vanishes with the process."""
-        return tempfile.TemporaryFile(dir=self.folder)
+        """The file; it vanishes with the cache."""
+        file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115, open as long as the cache
+        weakref.finalize(self, file.close)
+        return file
 
     def write(self, start: int, arrays: np.ndarray) -> None:
         """Store float32 arrays [films, ...] of the films from `start` on."""

@@ -1,5 +1,7 @@
 """The engine and the gradients that it shares: batches, caches, what is counted of gradients."""
 
+import gc
+
 import numpy as np
 import pytest
 from sweeps import FILMS, SIZE, sweep_of
@@ -45,6 +47,15 @@ def test_cached_arrays_come_back_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(store.read(0, 7), gradients)
     np.testing.assert_array_equal(store.read(5, 2), gradients[5:])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_cache_that_nobody_holds_closes_its_file(tmp_path):
+    store = FilmCache(tmp_path, (4, 4, 3))
+    store.write(0, np.ones((1, 4, 4, 3), np.float32))
+    file = store.file
+    del store
+    gc.collect()
+    assert file.closed
 
 
 def test_first_gradients_are_the_gradients_at_the_films(models, films, sweep):
