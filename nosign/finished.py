@@ -16,21 +16,24 @@ import pandas as pd
 
 from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, PAIRS, Condition
+from nosign.attacks.turning import LEFT_CENSORED, TURNED, WRONG_BEFORE
+from nosign.dataset import CLASSES
 from nosign.measures.outcome import Outcome
 from nosign.measures.visibility import CRITERIA, CRITERION_COLUMNS, STRONGEST, interpolated_boundaries
 from nosign.output.table import SweepName
 from nosign.output.words import condition_suffix
 from nosign.rows import ROUNDED
-from nosign.statistics.families import holm, verdicts
-from nosign.statistics.intervals import wilson_percent
-from nosign.statistics.paired import compare_hits
+from nosign.statistics.families import can_reject, holm, least_told, verdicts
+from nosign.statistics.paired import compare_hits, sign_change_p
+from nosign.statistics.patients import Patients
 
 IDENTITY = ("film", "label")
 # The ends of the interval of each share.
 ACCURACY = ("ci_low_percent", "ci_high_percent")
 ACCURACY_8BIT = ("ci_low_8bit_percent", "ci_high_8bit_percent")
 REACHED = ("ci_low_reached_percent", "ci_high_reached_percent")
-FAMILY = ["source", "condition", "attacks"]  # one of Tables II and III: Holm's correction runs over it
+# Holm's correction runs over one question: single-step or iterative attacks white-box, or transfer.
+FAMILY = ["source", "condition", "question"]
 COUNT_COLUMNS = (
     *("source", "condition", "attack", "strength", "target", "white_box"),
     *("correct", "films", "accuracy_percent", *ACCURACY),
@@ -41,8 +44,9 @@ COUNT_COLUMNS = (
 )
 COMPARISON_COLUMNS = (
     *FAMILY,
-    *("sign_attack", "no_sign_attack", "strength", "target", "white_box", "counted", "films", "sign_films"),
-    *("no_sign_films", "only_sign", "only_no_sign", "difference_points", "ci_low_points", "ci_high_points", "p"),
+    *("attacks", "sign_attack", "no_sign_attack", "strength", "target", "white_box", "counted", "films", "sign_films"),
+    *("no_sign_films", "only_sign", "only_no_sign", "patients"),
+    *("difference_points", "ci_low_points", "ci_high_points", "p", "p_neighbours"),
 )
 
 
@@ -56,9 +60,12 @@ class FinishedSweep:
         films_are: what the films are, for captions; see `nosign.rows.recorded_films`.
         steps: T of the iterative attacks; None if it is not on record.
         clean: frame of `nosign.rows.read_clean`.
-        groups: int [films], equal for films that may show one person.
+        collections: where each film comes from, str [films]; empty where it is not on record.
+        patients: `Patients` of the films; a film without a patient's id is a patient of its own.
+        neighbours: the same, neighbours in number among those films being one patient: what that assumes.
         paths: dict from (attack, strength) to the cell's file, in the order of tables.
         cells: dict from the same keys to the cell's frame, one row per film in the order of `clean`.
+        turning_paths: dict from attack to the file of its turning strengths; there may be no cell of it.
     """
 
     source: str
@@ -66,9 +73,12 @@ class FinishedSweep:
     films_are: str
     steps: int | None
     clean: pd.DataFrame
-    groups: np.ndarray
+    collections: np.ndarray
+    patients: Patients
+    neighbours: Patients
     paths: dict[tuple[str, float], Path]
     cells: dict[tuple[str, float], pd.DataFrame]
+    turning_paths: dict[str, Path]
 
     @property
     def name(self) -> SweepName:
@@ -102,13 +112,42 @@ class FinishedSweep:
 
     @cached_property
     def targets(self) -> list[str]:
-        """The models that were attacked in at least one cell, in the order of `clean`."""
-        return rows.models_in(set().union(*self.cells.values()), self.clean)
+        """The models that the attacks were tested on, in the order of `clean`."""
+        turned = {target for _, target in self.turning}
+        return rows.models_in(turned.union(*self.cells.values()), self.clean)
 
     @cached_property
     def boundaries(self) -> pd.DataFrame:
         """Each film's visibility boundary under each attack; see `film_boundaries`."""
         return film_boundaries(self)
+
+    @cached_property
+    def turning(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """Each attack's turning strengths for each target; see `film_turning`."""
+        return film_turning(self)
+
+    def norm_ratio(self, first: str, second: str, target: str, norm: str) -> np.ndarray:
+        """Return each film's norm at turning under a second attack over that under a first, float64 [films].
+
+        0 where only the second turns it, infinite where only the first does; NaN where neither does, or where the film takes no
+        part or was not tried with both.
+
+        Args:
+            first, second: attacks whose turning strengths for the target are on record.
+            norm: "l2" or "linf".
+        """
+        below, above = (self.turning[attack, target][norm].to_numpy() for attack in (first, second))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(np.isinf(below) & np.isinf(above), np.nan, above / below)
+
+    def classes_and_collections(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield names and films, bool [films]: each class, and of a class with several collections each of them."""
+        for label, name in enumerate(CLASSES):
+            own = self.labels == label
+            yield name, own
+            collections = sorted(set(self.collections[own])) if own.any() else []
+            for collection in collections if len(collections) > 1 else ():
+                yield f"{name}, {collection}", own & (self.collections == collection)
 
     @property
     def described(self) -> str:
@@ -130,30 +169,41 @@ class FinishedSweep:
         """The names of two columns of tables: the films that show the effect, and the films that could."""
         return ("reached", "attackable") if self.aim else ("correct", "films")
 
-    def hits(self, seen, labels=None) -> np.ndarray:
-        """Return which films are right or, with an aim, are taken for it: bool, one entry per film that counts.
+    @cached_property
+    def attackable(self) -> np.ndarray:
+        """The films that the attacks are counted on, bool [films]."""
+        return self.outcome.is_attackable(self.labels)
+
+    def hits(self, seen) -> np.ndarray:
+        """Return which films are right or, with an aim, are taken for it, bool [films]; False where a film does not count.
 
         Args:
             seen: classes that a model sees, [films].
-            labels: these films' own classes; those of all test films if None.
         """
-        return self.outcome.hits(seen, self.labels if labels is None else labels)
+        return self.outcome.hits(seen, self.labels)
 
-    def effect_percent(self, seen, labels=None) -> float:
+    def effect_percent(self, seen) -> float:
         """Return the share of `hits` in per cent, NaN if no film counts."""
-        hits = self.hits(seen, labels)
-        return 100 * float(hits.mean()) if len(hits) else math.nan
+        return self.patients.percent(self.hits(seen), self.attackable)
 
-    def with_percent(self, frame: pd.DataFrame, ending: str = "") -> pd.DataFrame:
-        """Return a frame with the share of `counted` in per cent and its Wilson 95 % interval.
+    def effect_of(self, seen, ending: str = "", among: np.ndarray | None = None) -> dict[str, float]:
+        """Return a row's columns on what a model sees: the two of `counted`, the share in per cent and its 95 % interval.
 
         Args:
-            frame: has the two columns of `counted`, the first with the ending.
+            seen: classes that a model sees, [films]; None where it is not on record, which gives NaN.
             ending: of the names of all columns but that of the films that could.
+            among: bool [films], the films that the row is about; all if None.
         """
-        count, among = self.counted
-        ends = (f"ci_low_percent{ending}", f"ci_high_percent{ending}")
-        return with_share(frame, count + ending, among, f"{self.effect}_percent{ending}", ends)
+        count, could = self.counted
+        chosen = self.attackable if among is None else self.attackable & among
+        names = (f"{self.effect}_percent{ending}", f"ci_low_percent{ending}", f"ci_high_percent{ending}")
+        hits = None if seen is None else self.hits(seen) & chosen
+        share = [math.nan] * 3 if hits is None else self.patients.share(hits, chosen)
+        return {
+            could: int(chosen.sum()),
+            count + ending: math.nan if hits is None else int(hits.sum()),
+            **dict(zip(names, share)),
+        }
 
     def turned(self, target: str, seen) -> np.ndarray:
         """Return which films the attack turned for a target model, bool [films]."""
@@ -169,6 +219,7 @@ class Run:
         films_are: what the films are, for captions; see `nosign.rows.recorded_films`.
         classifiers: frame of `nosign.rows.read_models`; None if the run is nothing but `seeds`.
         clean: frame of `nosign.rows.read_clean`; None likewise.
+        patients: `Patients` of its films; None likewise.
         sweeps: tuple of `FinishedSweep`; empty likewise.
         seeds: the runs in `seed-*` below the folder.
     """
@@ -178,13 +229,14 @@ class Run:
     films_are: str
     classifiers: pd.DataFrame | None = None
     clean: pd.DataFrame | None = None
+    patients: Patients | None = None
     sweeps: tuple[FinishedSweep, ...] = ()
     seeds: tuple[Run, ...] = field(default=())
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
         """Each model's accuracy on the films before the attacks; see `clean_accuracy`."""
-        return clean_accuracy(self.clean)
+        return clean_accuracy(self.clean, self.patients) if self.patients else pd.DataFrame()
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -226,16 +278,23 @@ def read_run(results: Path, models: Path) -> Run:
         nosign.errors.UserError: a file is missing or unusable.
     """
     clean, classifiers, films_are = rows.read_clean(results), rows.read_models(models), rows.recorded_films(results)
-    groups = rows.read_groups(results)
+    patients, neighbours = map(Patients, rows.read_patients(results))
+    collections = rows.read_collections(results)
     sweeps: dict[SweepName, FinishedSweep] = {}
+
+    def new_sweep(source: str, condition: Condition) -> FinishedSweep:
+        steps = rows.recorded_steps(results, source, str(condition))
+        return FinishedSweep(source, condition, films_are, steps, clean, collections, patients, neighbours, {}, {}, {})
+
     for cell in rows.read_films(results, clean):
         name = SweepName(cell.source, str(cell.condition))
-        if name not in sweeps:
-            steps = rows.recorded_steps(results, *name)
-            sweeps[name] = FinishedSweep(cell.source, cell.condition, films_are, steps, clean, groups, {}, {})
-        sweeps[name].paths[cell.attack, cell.strength] = cell.path
-        sweeps[name].cells[cell.attack, cell.strength] = cell.films
-    return Run(results, models, films_are, classifiers, clean, tuple(sweeps.values()))
+        sweep = sweeps.setdefault(name, new_sweep(cell.source, cell.condition))
+        sweep.paths[cell.attack, cell.strength] = cell.path
+        sweep.cells[cell.attack, cell.strength] = cell.films
+    for source, condition, attack, path in rows.find_turning(results):
+        sweep = sweeps.setdefault(SweepName(source, str(condition)), new_sweep(source, condition))
+        sweep.turning_paths[attack] = path
+    return Run(results, models, films_are, classifiers, clean, patients, tuple(sweeps.values()))
 
 
 def find_runs(results: Path) -> list[Path]:
@@ -259,7 +318,7 @@ def read_runs(results: Path, models: Path) -> Run:
     own = runs.get(Path())
     if own is None:
         return Run(results, models, seeds[0].films_are, seeds=seeds)
-    return Run(results, models, own.films_are, own.classifiers, own.clean, own.sweeps, seeds)
+    return Run(results, models, own.films_are, own.classifiers, own.clean, own.patients, own.sweeps, seeds)
 
 
 def twins(keys: Iterable[tuple[str, float]]) -> Iterator[tuple[tuple[str, float], tuple[str, float]]]:
@@ -271,68 +330,58 @@ def twins(keys: Iterable[tuple[str, float]]) -> Iterator[tuple[tuple[str, float]
                 yield (sign, strength), (no_sign, strength)
 
 
-def with_share(frame: pd.DataFrame, count: str, total: str, percent: str, ends=ACCURACY) -> pd.DataFrame:
-    """Return a frame with a share in per cent and its Wilson 95 % interval, NaN where the total is 0.
-
-    Args:
-        frame: has the columns `count` and `total`.
-        percent, ends: names of the share's column and of the interval's two.
-    """
-    low, high = wilson_percent(frame[count], frame[total])
-    return frame.assign(**{percent: 100 * frame[count] / frame[total], ends[0]: low, ends[1]: high})
-
-
-def clean_accuracy(clean: pd.DataFrame) -> pd.DataFrame:
+def clean_accuracy(clean: pd.DataFrame, patients: Patients) -> pd.DataFrame:
     """Count each model's right predictions on the films before the attacks.
 
     Returns:
-        Frame, one row per model: target, correct, films, accuracy_percent and its Wilson 95 % interval, ci_low_percent
-        and ci_high_percent.
+        Frame, one row per model: target, correct, films, accuracy_percent and its 95 % interval, ci_low_percent and
+        ci_high_percent.
     """
-    models = clean.columns.drop(list(IDENTITY))
-    counts = [
-        {"target": model, "correct": int((clean[model] == clean["label"]).sum()), "films": len(clean)} for model in models
-    ]
-    return with_share(pd.DataFrame(counts), "correct", "films", "accuracy_percent")
+    names = ("accuracy_percent", *ACCURACY)
+    right = {model: (clean[model] == clean["label"]).to_numpy() for model in clean.columns.drop(list(IDENTITY))}
+    return pd.DataFrame(
+        [
+            {"target": model, "correct": int(hits.sum()), "films": len(clean), **dict(zip(names, patients.share(hits)))}
+            for model, hits in right.items()
+        ]
+    )
 
 
 def count_cells(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
     """Count predictions per cell and target model.
 
     Returns:
-        Frame, one row per cell and target:
+        Frame, one row per cell and target; each share has its 95 % interval over draws of patients:
             source, condition, attack, strength, target, white_box
-            correct, films, accuracy_percent               after the attack; with the Wilson interval, as all shares
+            correct, films, accuracy_percent               after the attack
             correct_8bit, accuracy_8bit_percent            after rounding the film to 8 bits
             linf_mean, l2_mean, ssim_mean                  of the perturbation, over films; pixels in [0, 1]
             reached, attackable, reached_percent           films seen as the attack wants, of those that it is counted on
             reached_before                                 the same before the attack
             turned, can_turn, turned_percent               films newly seen so, of those that were not before
     """
-    frame = pd.DataFrame(
-        [
-            count_cell(sweep, cell, target)
-            for sweep in sweeps
-            for cell, films in sweep.cells.items()
-            for target in sweep.targets
-            if target in films
-        ]
-    )
-    for count, total, percent, ends in (
-        ("correct", "films", "accuracy_percent", ACCURACY),
-        ("correct_8bit", "films", "accuracy_8bit_percent", ACCURACY_8BIT),
-        ("reached", "attackable", "reached_percent", REACHED),
-    ):
-        frame = with_share(frame, count, total, percent, ends)
-    frame["turned_percent"] = 100 * frame["turned"] / frame["can_turn"]
-    return frame[list(COUNT_COLUMNS)]
+    rows = [
+        count_cell(sweep, cell, target)
+        for sweep in sweeps
+        for cell, films in sweep.cells.items()
+        for target in sweep.targets
+        if target in films
+    ]
+    return pd.DataFrame(rows, columns=list(COUNT_COLUMNS))
 
 
 def count_cell(sweep: FinishedSweep, cell: tuple[str, float], target: str) -> dict:
-    """Return the counts and means of a row of `count_cells`."""
+    """Return a row of `count_cells`."""
     films, labels, outcome = sweep.cells[cell], sweep.labels, sweep.outcome
     before, after = sweep.clean[target].to_numpy(), films[target].to_numpy()
-    attackable = outcome.is_attackable(labels)
+    right, rounded = after == labels, films[target + ROUNDED].to_numpy() == labels
+    reached = sweep.attackable & outcome.is_reached(after, labels)
+    turned, can_turn = outcome.is_turned(before, after, labels), outcome.can_turn(before, labels)
+    shares = (
+        ("accuracy_percent", ACCURACY, right, None),
+        ("accuracy_8bit_percent", ACCURACY_8BIT, rounded, None),
+        ("reached_percent", REACHED, reached, sweep.attackable),
+    )
     return {
         **sweep.keys,
         "attack": cell[0],
@@ -340,14 +389,20 @@ def count_cell(sweep: FinishedSweep, cell: tuple[str, float], target: str) -> di
         "target": target,
         "white_box": target == sweep.source,
         "films": len(labels),
-        "correct": int((after == labels).sum()),
-        "correct_8bit": int((films[target + ROUNDED] == labels).sum()),
+        "correct": int(right.sum()),
+        "correct_8bit": int(rounded.sum()),
         **{f"{column}_mean": films[column].mean() for column in rows.NEEDED_MEASURES},
-        "reached": int((attackable & outcome.is_reached(after, labels)).sum()),
-        "reached_before": int((attackable & outcome.is_reached(before, labels)).sum()),
-        "attackable": int(attackable.sum()),
-        "turned": int(outcome.is_turned(before, after, labels).sum()),
-        "can_turn": int(outcome.can_turn(before, labels).sum()),
+        "reached": int(reached.sum()),
+        "reached_before": int((sweep.attackable & outcome.is_reached(before, labels)).sum()),
+        "attackable": int(sweep.attackable.sum()),
+        "turned": int(turned.sum()),
+        "can_turn": int(can_turn.sum()),
+        "turned_percent": sweep.patients.percent(turned, can_turn),
+        **{
+            name: value
+            for percent, ends, hits, among in shares
+            for name, value in zip((percent, *ends), sweep.patients.share(hits, among))
+        },
     }
 
 
@@ -370,51 +425,108 @@ def compare_directions(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
 
     Returns:
         Frame, one row per comparison:
-            source, condition, attacks                           `kind`; together the family of Holm's correction
+            source, condition, question                          the family of Holm's correction
+            attacks                                              `kind`
             sign_attack, no_sign_attack, strength, target, white_box
             counted                                              what is counted, in words
             films, sign_films, no_sign_films                     all, and those counted under each
             only_sign, only_no_sign                              counted under one direction only
+            patients                                             whose films do not balance
             difference_points, ci_low_points, ci_high_points     no-sign minus sign
-            p, holm_p, comparisons                               exact McNemar; after Holm over so many comparisons
-            verdict                                              one of `nosign.statistics.families.VERDICTS`
+            p, p_neighbours                                      `sign_change_p`; neighbours counted as one patient
+            holm_p, comparisons, least_points, verdict           of `judged`
+            verdict_neighbours                                   the verdict of p_neighbours
     """
-    found = []
+    rows = []
     for sweep in sweeps:
         for sign, no_sign in ((sign, no_sign) for sign, no_sign in twins(sweep.cells) if sign[1] > 0):
             targets = [name for name in sweep.targets if name in sweep.cells[sign] and name in sweep.cells[no_sign]]
-            found += [compare_pair(sweep, sign, no_sign, target) for target in targets]
-    frame = pd.DataFrame(found, columns=list(COMPARISON_COLUMNS))
-    if frame.empty:
-        return frame.assign(holm_p=[], comparisons=[], verdict=[])
-    families = frame.groupby(FAMILY, sort=False)["p"]
-    frame = frame.assign(holm_p=families.transform(holm), comparisons=families.transform("size"))
+            rows += [compare_pair(sweep, sign, no_sign, target) for target in targets]
+    frame = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     gain = np.where(frame["counted"] == "right", -1, 1) * (frame["no_sign_films"] - frame["sign_films"])
-    return frame.assign(verdict=verdicts(gain, frame["holm_p"]))
+    neighbours = judged(frame.assign(p=frame["p_neighbours"]), gain, FAMILY)
+    return judged(frame, gain, FAMILY).assign(verdict_neighbours=neighbours["verdict"])
 
 
 def compare_pair(sweep: FinishedSweep, sign: tuple[str, float], no_sign: tuple[str, float], target: str) -> dict:
     """Return a row of `compare_directions`, without Holm's correction."""
     hits = [sweep.hits(sweep.cells[cell][target]) for cell in (sign, no_sign)]
+    white_box = target == sweep.source
     return {
         **sweep.keys,
+        "question": kind(sign[0]) if white_box else "transfer",
         "attacks": kind(sign[0]),
         "sign_attack": sign[0],
         "no_sign_attack": no_sign[0],
         "strength": sign[1],
         "target": target,
-        "white_box": target == sweep.source,
+        "white_box": white_box,
         "counted": f"taken for {sweep.aim}" if sweep.aim else "right",
-        "films": len(hits[0]),
+        "films": int(sweep.attackable.sum()),
         "sign_films": int(hits[0].sum()),
         "no_sign_films": int(hits[1].sum()),
-        **compare_hits(hits[0], hits[1], ("sign", "no_sign")),
+        **compare_hits(sweep.patients, hits[0], hits[1], ("sign", "no_sign"), sweep.attackable),
+        "p_neighbours": sign_change_p(sweep.neighbours.sums(hits[0].astype(int) - hits[1])),
     }
+
+
+def judged(frame: pd.DataFrame, gain, family: list[str] | None = None) -> pd.DataFrame:
+    """Return rows of `compare_hits` with what their tests allow to be said.
+
+    Args:
+        frame: has the columns films, patients, p, and those of `family`.
+        gain: float [rows], above 0 where the no-sign attack, or the second of the two, is the stronger.
+        family: columns that name a row's family; all rows are one if None.
+
+    Returns:
+        The frame with more columns:
+            comparisons      tests in the family: those that could reject
+            holm_p           p after Holm's correction over them; NaN outside
+            least_points     the smallest difference, all on one side and no patient with two films, that the family would
+                             have told for certain; NaN where the films are too few
+            verdict          one of `nosign.statistics.families.VERDICTS`
+    """
+    keys = [frame[name] for name in family] if family else np.zeros(len(frame))
+    members = can_reject(frame["patients"])
+    size = pd.Series(members, frame.index).groupby(keys).transform("sum").astype(int)
+    holm_p = pd.Series(np.nan, frame.index)
+    for _, rows_of in frame.groupby(keys, sort=False):
+        holm_p[rows_of.index] = holm(rows_of["p"], rows_of["patients"])
+    tests = size + ~members  # were it one of them
+    least = (100 * tests.map(least_told) / frame["films"]).where(lambda points: points <= 100)
+    return frame.assign(comparisons=size, holm_p=holm_p, least_points=least, verdict=verdicts(gain, holm_p))
 
 
 def kind(attack: str) -> str:
     """Return "iterative" or "single-step", the word for an attack's table."""
     return "iterative" if ATTACKS[attack].iterative else "single-step"
+
+
+def film_turning(sweep: FinishedSweep) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return what turns each film, as far as it is on record.
+
+    Returns:
+        Dict from (attack, target) to a frame, one row per film in the order of `FinishedSweep.clean`:
+            takes_part          could be turned, and was tried
+            turned              was, at a strength of the search
+            l2, linf            of the smallest change that turns it: infinite where none does, NaN where it takes no part
+            strength, cosine, right_again     see `nosign.rows.read_turning`; NaN where it takes no part
+
+    Raises:
+        nosign.errors.UserError: a turning.csv is malformed.
+    """
+    frames = {}
+    for attack, path in sweep.turning_paths.items():
+        turning = rows.read_turning(path, sweep.clean)
+        for target, films in turning.groupby("target", sort=False) if turning is not None else ():
+            films = films.set_index("film").reindex(sweep.clean["film"]).reset_index()
+            takes_part = films["status"].notna() & (films["status"] != WRONG_BEFORE)
+            turned = films["status"].isin([TURNED, LEFT_CENSORED])
+            films = films[["film", "strength", "l2", "linf", "cosine", "right_again"]].astype(float)
+            films.loc[takes_part & ~turned, ["l2", "linf"]] = np.inf
+            films.loc[~takes_part, films.columns[1:]] = np.nan
+            frames[attack, target] = films.assign(takes_part=takes_part, turned=turned)
+    return frames
 
 
 def film_boundaries(sweep: FinishedSweep) -> pd.DataFrame:

@@ -122,29 +122,62 @@ def find_files(results, ending):
     """
     folder, found = Path(results) / "attacks", {}
     for path in sorted(folder.glob(f"*/*/*/*{ending}")):
-        source, condition, attack, name = path.relative_to(folder).parts
-        hidden = any(word.startswith(".") for word in (source, condition, attack, name))  # a dot: not finished yet
-        if hidden or (ending == ROWS and name.endswith((STEPS, STORED, BOUNDARY, TURNING))):
+        if ending == ROWS and path.name.endswith((STEPS, STORED, BOUNDARY, TURNING)):
             continue
-        stated = Condition.parse(condition)
-        if stated is None or attack not in ATTACKS:
-            raise UserError(
-                f"{path}: the path should read SOURCE/CONDITION/ATTACK/STRENGTH{ending} with a condition such as "
-                f"{Condition()} or {Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the "
-                "file away"
-            )
-        cell = source, stated, attack, stated_strength(path, ending)
+        stated = stated_attack(path, folder, f"STRENGTH{ending}")
+        if stated is None:
+            continue
+        cell = *stated, stated_strength(path, ending)
         if cell in found:
             raise UserError(f"{path}: the same cell as {found[cell]}; remove one of the two")
         found[cell] = path
-    sources = ordered({cell[0] for cell in found}, BACKBONES)
-    conditions = ordered({str(cell[1]) for cell in found}, [str(Condition())])
+    return [(*cell, found[cell]) for cell in in_table_order(found)]
 
-    def place(cell):
-        source, condition, attack, strength = cell
-        return sources.index(source), conditions.index(str(condition)), list(ATTACKS).index(attack), strength
 
-    return [(*cell, found[cell]) for cell in sorted(found, key=place)]
+def find_turning(results: str | Path) -> list[tuple[str, Condition, str, Path]]:
+    """Find all files of turning strengths; they may stand where no cell does.
+
+    Returns:
+        List of (source, `Condition`, attack, path), in the order in which tables list them.
+
+    Raises:
+        UserError: a path does not name a condition and an attack.
+    """
+    folder = Path(results) / "attacks"
+    paths = {stated_attack(path, folder, TURNING): path for path in sorted(folder.glob(f"*/*/*/{TURNING}"))}
+    return [(*stated, paths[stated]) for stated in in_table_order(filter(None, paths))]
+
+
+def stated_attack(path: Path, folder: Path, name: str) -> tuple[str, Condition, str] | None:
+    """Return the source, condition and attack that a path below `folder` states; None if it is not finished yet.
+
+    Args:
+        name: what the file's own name should be, for the error.
+
+    Raises:
+        UserError: there is no such condition or attack.
+    """
+    words = path.relative_to(folder).parts
+    if any(word.startswith(".") for word in words):
+        return None
+    condition = Condition.parse(words[1])
+    if condition is None or words[2] not in ATTACKS:
+        raise UserError(
+            f"{path}: the path should read SOURCE/CONDITION/ATTACK/{name} with a condition such as {Condition()} or "
+            f"{Condition('budget', 'l2')} and an attack of {', '.join(ATTACKS)}; move the file away"
+        )
+    return words[0], condition, words[2]
+
+
+def in_table_order(found: Iterable[tuple]) -> list[tuple]:
+    """Return tuples that begin with source, `Condition` and attack in the order in which tables list them."""
+    found = list(found)
+    sources = ordered({one[0] for one in found}, BACKBONES)
+    conditions = ordered({str(one[1]) for one in found}, [str(Condition())])
+    attacks = list(ATTACKS)
+    return sorted(
+        found, key=lambda one: (sources.index(one[0]), conditions.index(str(one[1])), attacks.index(one[2]), *one[3:])
+    )
 
 
 def find_saved_films(results: str | Path) -> dict[tuple[str, Condition], list[Cell]]:
@@ -356,10 +389,10 @@ def read_films(results, clean):
         List of `CellFilms`, in the order in which tables list them.
 
     Raises:
-        UserError: there are no cells, or one of them is unusable.
+        UserError: there are neither cells nor turning strengths, or a cell is unusable.
     """
     found = find_files(results, ROWS)
-    if not found:
+    if not found and not find_turning(results):
         raise UserError(
             f"{Path(results) / 'attacks'}: no finished cells; run attack.py, or name its output folder with --results"
         )
@@ -715,7 +748,22 @@ def read_turning(path, clean):
     return frame.assign(**numbers)
 
 
-def read_groups(results):
-    """Return which films of `clean.csv` may show one person, int [films]; each film is its own where it is not recorded."""
+def read_patients(results: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return whose each film of `clean.csv` is, as far as it is known.
+
+    Returns:
+        (patients, neighbours), int [films] each, equal for films of one patient. A film without a patient's id is a patient of
+        its own; in `neighbours` it is one with the films whose numbers lie close to its own.
+    """
     frame = read_rows(Path(results) / CLEAN_ROWS, ("film",), "run attack.py again")
-    return pd.to_numeric(frame["group"]).to_numpy() if "group" in frame else np.arange(len(frame))
+    own = pd.Series(-1 - np.arange(len(frame)))
+    patients = pd.to_numeric(frame["patient"]).fillna(own) if "patient" in frame else own
+    neighbours = pd.to_numeric(frame["group"]) if "group" in frame else patients
+    return patients.to_numpy(np.int64), neighbours.to_numpy(np.int64)
+
+
+def read_collections(results: str | Path) -> np.ndarray:
+    """Return where each film of `clean.csv` comes from, str [films]; empty where it is not on record."""
+    frame = read_rows(Path(results) / CLEAN_ROWS, ("film",), "run attack.py again")
+    names = frame["collection"].fillna("") if "collection" in frame else pd.Series("", frame.index)
+    return names.to_numpy(str)

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from finished import LABELS, cell, right, run_in, sweep_in, sweeps_of
-from scipy import stats
 
-from nosign.findings import classifiers, directions
+from nosign.findings import directions
 from nosign.finished import compare_directions, film_boundaries
 from nosign.measures import visibility
+from nosign.statistics.patients import Patients
 
 
 def test_counts_and_accuracies_of_a_cell(results):
@@ -29,15 +29,15 @@ def test_clean_accuracy_counts_over_all_films(results):
     ]
 
 
-def test_every_accuracy_has_its_wilson_interval_in_the_tidy_rows(results):
+def test_every_accuracy_has_its_interval_by_patient_in_the_tidy_rows(results):
     run = run_in(results)
-    cells, models = run.counts, classifiers.table_one(run.classifiers).frame
-    for frame in (cells, run.accuracy, models):
+    for frame in (run.counts, run.accuracy):
         for row in frame.to_dict("records"):
-            wanted = stats.binomtest(int(row["correct"]), int(row["films"])).proportion_ci(method="wilson")
-            assert (row["ci_low_percent"], row["ci_high_percent"]) == pytest.approx((100 * wanted.low, 100 * wanted.high))
-    rounded = stats.binomtest(2, 4).proportion_ci(method="wilson")  # two of four films are class 0, as all cells' are seen
-    assert cells["ci_low_8bit_percent"].tolist() == pytest.approx([100 * rounded.low] * len(cells))
+            right = np.arange(4) < row["correct"]  # each film is a patient of its own: which are right matters little
+            wanted = Patients(range(4)).share(right)
+            assert (row["ci_low_percent"], row["ci_high_percent"]) == pytest.approx(wanted[1:])
+    # Two of four films are class 0, as all cells' are seen after rounding.
+    assert set(run.counts["ci_low_8bit_percent"]) == {Patients(range(4)).share([1, 1, 0, 0])[1]}
 
 
 def test_success_is_told_over_all_films_and_over_those_right_before(results):
@@ -87,7 +87,7 @@ def test_where_attacks_aim_at_a_class_more_films_that_reach_it_are_better_and_it
     assert (row["verdict"], row["counted"]) == ("no-sign better", "taken for Normal")
 
 
-def test_holm_runs_over_each_table_of_each_condition_alone():
+def test_holm_runs_over_each_question_of_each_condition_alone():
     several = [
         cell(attack, strength, condition, VGG16=right(films), InceptionV3=right(range(10)))
         for condition in ("paper", "budget")
@@ -95,18 +95,21 @@ def test_holm_runs_over_each_table_of_each_condition_alone():
         for attack, films in (("fgsm", range(6)), ("fgnm", []), ("bim", range(7)), ("binm", []))
     ]
     several += [cell("pgd", VGG16=right(range(7))), cell("pgdnm", VGG16=right([]))]
-    comparison = compared(several).set_index(["condition", "attacks"])
+    comparison = compared(several).set_index(["condition", "question"])
     sizes = {family: set(part["comparisons"]) for family, part in comparison.groupby(level=[0, 1])}
     assert sizes == {
-        ("paper", "single-step"): {4},
-        ("paper", "iterative"): {5},
-        ("budget", "single-step"): {4},
-        ("budget", "iterative"): {4},
+        ("paper", "single-step"): {2},
+        ("paper", "iterative"): {3},
+        ("paper", "transfer"): {0},  # no film differs, so no test could reject
+        ("budget", "single-step"): {2},
+        ("budget", "iterative"): {2},
+        ("budget", "transfer"): {0},
     }
-    # Two of the four p values are 2 / 2**6, the others 1: by Holm 4 times that.
+    # Both p values are 2 / 2**6: by Holm twice that. Seven patients of ten would have been told in two tests.
     single = comparison.loc[("paper", "single-step")]
-    assert single["holm_p"].tolist() == pytest.approx([0.125, 1, 0.125, 1])
+    assert single["holm_p"].tolist() == pytest.approx([0.0625, 0.0625]) and single["least_points"].tolist() == [70, 70]
     assert (single["verdict"] == "not told apart").all()
+    assert comparison.loc[("paper", "transfer"), "holm_p"].isna().all()
 
 
 def test_cells_and_targets_without_a_twin_are_not_compared():

@@ -11,6 +11,7 @@ from nosign.findings import (
     examples,
     grey,
     over_runs,
+    security,
     steps,
     storage,
     transfer,
@@ -20,6 +21,7 @@ from nosign.findings import (
 
 FINDINGS = (
     turning,
+    security,
     accuracy,
     directions,
     over_runs,

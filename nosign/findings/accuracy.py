@@ -12,7 +12,7 @@ from nosign.output import table
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import Lines, draw_lines
 from nosign.output.table import Table
-from nosign.output.words import condition_note, joined, percent, plural, starred
+from nosign.output.words import condition_note, joined, percent, starred
 from nosign.rows import ordered
 from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import ALPHA, censored_median
@@ -54,7 +54,7 @@ def attack_table(sweep: FinishedSweep, counts: pd.DataFrame, comparisons: pd.Dat
     bold = np.zeros((len(rows), 1 + len(columns)), bool)
     bold[1:, 1:] = better_of_pair(grid, tested)
     name, title = ("table3", "Table III") if iterative else ("table2", "Table II")
-    caption = attack_caption(sweep, frame, pairs, len(tested))
+    caption = attack_caption(sweep, frame, pairs, tested)
     return Table(name + sweep.suffix, title, caption, frame, (table.Column("Strength"), *columns), rows, bold, sweep.name)
 
 
@@ -92,7 +92,7 @@ def better_of_pair(grid: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFram
     return marks
 
 
-def attack_caption(sweep: FinishedSweep, frame: pd.DataFrame, pairs, comparisons: int) -> str:
+def attack_caption(sweep: FinishedSweep, frame: pd.DataFrame, pairs, comparisons: pd.DataFrame) -> str:
     """Return the caption of Table II or III: attacks, films, steps T, condition, intervals, what star and bold mean."""
     versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in pair) for pair in pairs)
     iterative = ATTACKS[pairs[0][0]].iterative
@@ -103,17 +103,21 @@ def attack_caption(sweep: FinishedSweep, frame: pd.DataFrame, pairs, comparisons
         better = "succeeds more often"
     low, high = effect_columns(sweep.aim)[1]
     widest = (frame[high] - frame[low]).max() / 2
-    tested = (
-        f"Bold: the attack of a sign/no-sign pair that {better}, where the exact McNemar test on the same films tells "
-        f"the two apart (p below {ALPHA:g} after Holm's correction over {plural(comparisons, 'comparison')})."
-        if comparisons
+    families = " and ".join(
+        f"{size} of {question} attacks" if question != "transfer" else f"{size} of transfer"
+        for question, size in comparisons.groupby("question", sort=False)["comparisons"].first().items()
+    )
+    bold = (
+        f"Bold: the attack of a sign/no-sign pair that {better}, told apart by the exact sign-change test by patient (p below "
+        f"{ALPHA:g} after Holm's correction over the tests that could reject: {families})."
+        if len(comparisons)
         else "No sign/no-sign pair is complete, so none is tested."
     )
     return (
         f"{measured} on {len(sweep.clean)} {sweep.films_are} under {versus}. Gradients from {sweep.source} (*: white-box; the "
-        f"others: black-box), T = {steps}, condition '{sweep.condition}': {condition_note(sweep.condition)}. {tested} The "
-        f"widest Wilson 95 % interval is \N{PLUS-MINUS SIGN}{widest:.1f} points; all of them, and the films newly turned, "
-        "stand in the CSV file."
+        f"others: black-box), T = {steps}, condition '{sweep.condition}': {condition_note(sweep.condition)}. {bold} The "
+        f"widest 95 % interval over draws of patients is \N{PLUS-MINUS SIGN}{widest:.1f} points; all of them, and the films "
+        "newly turned, stand in the CSV file."
     )
 
 
@@ -122,7 +126,7 @@ def figure4(sweep: FinishedSweep, counts: pd.DataFrame) -> list[Drawing]:
     value, (low, high) = effect_columns(sweep.aim)
     lines = counts.rename(columns={value: "percent", low: "low", high: "high"})
     boundaries = median_boundaries(sweep)
-    note = f"{len(sweep.clean)} {sweep.films_are}; gradients from {sweep.source}; bands: Wilson 95 % intervals"
+    note = f"{len(sweep.clean)} {sweep.films_are}; gradients from {sweep.source}; bands: 95 % intervals"
     figure = draw_lines(Lines(lines, effect_before(sweep, counts), sweep.source, sweep.aim, boundaries), note)
     if figure is None:
         return []

@@ -16,14 +16,14 @@ from matplotlib.lines import Line2D
 
 from nosign.attacks.catalogue import ATTACKS, PAIRS
 from nosign.dataset import CLASSES
-from nosign.finished import FinishedSweep, Run
+from nosign.finished import FinishedSweep, Run, judged
 from nosign.measures.visibility import CRITERIA, STRONGEST
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, scale_strengths
 from nosign.output.table import Table, bold_last, numbers, words
-from nosign.output.words import MISSING, joined, p_value, pair_title, percent, plural, signed, span
+from nosign.output.words import MISSING, joined, p_value, pair_title, percent, signed, span, tested
 from nosign.rows import ordered
-from nosign.statistics.families import VERDICTS, holm, verdicts
+from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import bound_of_median
 from nosign.statistics.paired import compare_hits
 
@@ -63,11 +63,11 @@ def summarise(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.DataFrame:
             median, lower_quartile, upper_quartile     boundary as a strength
             at_least, at_most                          films whose boundary lies beyond the strengths that were run
             exact                                      solved for rather than interpolated
-            correct_<MODEL>, accuracy_percent_<MODEL>  films right at their boundary, with the Wilson 95 % interval; with
+            correct_<MODEL>, accuracy_percent_<MODEL>  films right at their boundary, with its 95 % interval; with
             (reached_..., attackable)                  an aim films taken for it; NaN where half of the films or more are
                                                        visible at every strength that was run
     """
-    rows, (count, _) = [], sweep.counted
+    rows = []
     for attack, criterion in boundaries[["attack", "criterion"]].drop_duplicates().itertuples(index=False):
         part = boundaries[(boundaries["attack"] == attack) & (boundaries["criterion"] == criterion)]
         of_class = {name: part[part["label"] == label] for label, name in enumerate(CLASSES)} | {ALL_CLASSES: part}
@@ -76,17 +76,15 @@ def summarise(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.DataFrame:
             for name, films in of_class.items()
             if len(films)
         ]
-    frame = pd.DataFrame(rows)
-    for target in (target for target in sweep.targets if f"{count}_{target}" in frame):
-        frame = sweep.with_percent(frame, f"_{target}")
-    return frame
+    return pd.DataFrame(rows)
 
 
 def summary_of(sweep: FinishedSweep, films: pd.DataFrame) -> dict:
     """Return what `summarise` says of the boundaries of some films, as a dict."""
-    count, among = sweep.counted
     is_known = 2 * (films["beyond"] == -1).sum() < len(films)
     lower, median, upper = np.quantile(films["strength"], (0.25, 0.5, 0.75))
+    by_film = films.set_index("film").reindex(sweep.clean["film"])
+    among = by_film["label"].notna().to_numpy()
     return {
         "films": len(films),
         "median": median,
@@ -95,11 +93,11 @@ def summary_of(sweep: FinishedSweep, films: pd.DataFrame) -> dict:
         "at_least": int((films["beyond"] == 1).sum()),
         "at_most": int((films["beyond"] == -1).sum()),
         "exact": bool(films["exact"].iloc[0]),
-        among: len(sweep.hits(films["label"], films["label"])),
         **{
-            f"{count}_{target}": sweep.hits(films[target], films["label"]).sum() if is_known else np.nan
+            name: value
             for target in sweep.targets
             if target in films and films[target].notna().all()
+            for name, value in sweep.effect_of(by_film[target] if is_known else None, f"_{target}", among).items()
         },
     }
 
@@ -134,7 +132,7 @@ def boundary_table(sweep: FinishedSweep, summary: pd.DataFrame) -> Table:
         f"The largest strength at which a film's perturbation is invisible, by attack and class: medians over "
         f"{sweep.described}. Plus, minus: at least, at most (half of the films or more lie beyond the strengths that "
         f"were run; where at most, what happens there is not known). {iterative_note(summary)}On the right, what "
-        f"{sweep.source} makes of the films, each at its own boundary; counts and Wilson 95 % intervals stand in the CSV file. "
+        f"{sweep.source} makes of the films, each at its own boundary; counts and intervals stand in the CSV file. "
         f"{criteria_note(criteria)}."
     )
     return Table("boundary" + sweep.suffix, "Visibility boundary", caption, summary, columns, rows, None, sweep.name)
@@ -275,7 +273,7 @@ def compare_invisible(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.Data
             source, condition, sign_attack, no_sign_attack, criterion, films
             sign_films, no_sign_films                            films right, or taken for the aim
             only_sign, only_no_sign, difference_points, ...      see `compare_hits`
-            p, holm_p, verdict                                   exact McNemar; after Holm over the frame
+            holm_p, comparisons, least_points, verdict           see `judged`; the frame is one family
     """
     exact = boundaries[boundaries["exact"]]
     groups = exact.groupby(["attack", "criterion"]) if sweep.source in exact else ()
@@ -290,17 +288,16 @@ def compare_invisible(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.Data
                     "sign_attack": sign,
                     "no_sign_attack": no_sign,
                     "criterion": criterion,
-                    "films": len(hits[0]),
+                    "films": int(sweep.attackable.sum()),
                     "sign_films": int(hits[0].sum()),
                     "no_sign_films": int(hits[1].sum()),
-                    **compare_hits(hits[0], hits[1], ("sign", "no_sign")),
+                    **compare_hits(sweep.patients, hits[0], hits[1], ("sign", "no_sign"), sweep.attackable),
                 }
             )
     if not rows:
         return pd.DataFrame()
     frame = pd.DataFrame(rows)
-    holm_p, gain = holm(frame["p"]), frame["difference_points"] * (1 if sweep.aim else -1)
-    return frame.assign(holm_p=holm_p, verdict=verdicts(gain, holm_p))
+    return judged(frame, frame["difference_points"] * (1 if sweep.aim else -1))
 
 
 def invisible_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
@@ -323,8 +320,7 @@ def invisible_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
     )
     caption = (
         f"Sign against no-sign where each film is attacked as strongly as stays invisible, white-box: films {counted}; "
-        "difference in points, no-sign minus sign, with the interval of Agresti and Min; exact McNemar test, Holm's "
-        f"correction over {plural(len(compared), 'comparison')}; {sweep.described}."
+        f"difference in points, no-sign minus sign; {tested(compared['comparisons'].iloc[0])}; {sweep.described}."
     )
     bold = bold_last(rows, compared["verdict"] != VERDICTS[0])
     return Table("invisible" + sweep.suffix, "As strong as invisible", caption, compared, columns, rows, bold, sweep.name)
@@ -337,8 +333,7 @@ def invisible_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Se
         told = [f"{row.verdict} by {row.criterion} ({signed(row.difference_points)} points)" for row in part.itertuples()]
         text = (
             f"{sweep.heading}: {pair_title(part.iloc[0])}, each film attacked as strongly as stays invisible: "
-            f"{joined(told)} (no-sign minus sign; exact McNemar, Holm over "
-            f"{plural(len(compared), 'comparison')})."
+            f"{joined(told)} (no-sign minus sign; {tested(compared['comparisons'].iloc[0])})."
         )
         sentences.append(Sentence(text, sweep.name))
     return sentences

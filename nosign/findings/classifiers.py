@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from nosign.finished import Run, with_share
+from nosign.finished import Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import MISSING, counted, interval, joined
+from nosign.output.words import INTERVALS, MISSING, counted, interval, joined
 from nosign.paper import PAPER_MODELS, PAPER_TEST_FILMS
 
 HEADING = "The classifiers"
@@ -25,7 +25,8 @@ def describe(run: Run) -> Finding:
 def table_one(classifiers: pd.DataFrame) -> Table:
     """Build Table I: the classifiers' size and clean accuracy, beside what the paper states."""
     paper = [PAPER_MODELS.get(name) for name in classifiers["model"]]
-    frame = with_share(classifiers, "correct", "films", "accuracy_percent").assign(
+    frame = classifiers.assign(
+        accuracy_percent=100 * classifiers["correct"] / classifiers["films"],
         paper_parameters=pd.array([stated and stated[0] for stated in paper], dtype="Int64"),
         paper_correct=pd.array([stated and stated[1] for stated in paper], dtype="Int64"),
         paper_films=PAPER_TEST_FILMS,
@@ -35,7 +36,6 @@ def table_one(classifiers: pd.DataFrame) -> Table:
             row.model,
             f"{row.parameters:,}",
             counted(row.correct, row.films),
-            interval(row.ci_low_percent, row.ci_high_percent),
             *(MISSING if pd.isna(top) else f"{top:.1f}" for top in (row.imagenet_top1, row.imagenet_top5)),
             f"{stated[0]:,}" if stated else MISSING,
             counted(stated[1], PAPER_TEST_FILMS) if stated else MISSING,
@@ -44,13 +44,13 @@ def table_one(classifiers: pd.DataFrame) -> Table:
     ]
     columns = (
         *words("Model"),
-        *numbers("Parameters", "Clean accuracy (%)", "95 % interval", group="Measured"),
+        *numbers("Parameters", "Clean accuracy (%)", group="Measured"),
         *numbers("Top-1", "Top-5", group="ImageNet (%)"),
         *numbers("Parameters", "Clean accuracy (%)", group="Paper"),
     )
     caption = (
         "The classifiers: parameters of backbone and adaptation head together, accuracy on the clean test films "
-        "with counts and Wilson intervals, and the backbones' published ImageNet accuracy."
+        "with counts, and the backbones' published ImageNet accuracy."
     )
     return Table("table1", "Table I", caption, frame, columns, rows)
 
@@ -61,6 +61,6 @@ def clean_table(run: Run) -> Table:
         [row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent)]
         for row in run.accuracy.itertuples()
     ]
-    caption = f"Accuracy on the {run.films_are} that were attacked, before the attacks, with counts and Wilson 95 % intervals."
+    caption = f"Accuracy on the {run.films_are} that were attacked, before the attacks, with counts and {INTERVALS}."
     columns = (*words("Model"), *numbers("Accuracy (%)", "95 % interval"))
     return Table("clean", "Before the attacks", caption, run.accuracy, columns, rows)

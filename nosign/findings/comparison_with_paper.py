@@ -12,7 +12,6 @@ from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import plural, quantity
 from nosign.paper import PAPER_BEST, PAPER_CONDITION, PAPER_GAP, PAPER_MODELS, PAPER_TEST_FILMS
-from nosign.statistics.intervals import wilson_percent
 
 HEADING = "Comparison with the paper"
 
@@ -96,7 +95,6 @@ def model_comparisons(models):
                 "paper_note": f"{stated_correct}/{PAPER_TEST_FILMS}",
                 "measured": 100 * own.correct / own.films if own else math.nan,
                 "measured_note": f"{own.correct}/{own.films}" if own else "not trained",
-                **(dict(zip(ACCURACY, wilson_percent(own.correct, own.films))) if own else {}),
             }
         )
     return parameters + accuracies

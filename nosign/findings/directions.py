@@ -7,14 +7,14 @@ import pandas as pd
 from nosign.finished import FAMILY, FinishedSweep, Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import SweepName, Table, bold_last, numbers, words
-from nosign.output.words import joined, p_value, pair_title, plural, signed, span, starred
+from nosign.output.words import INTERVALS, joined, p_value, pair_title, plural, quantity, signed, span, starred, tested
 from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import ALPHA
 
 HEADING = "Sign against no-sign"
 SUMMARY_COLUMNS = (
     *FAMILY,
-    *("white_box", "targets", "pairs", "strengths", "models", "comparisons", "no_sign_better", "sign_better"),
+    *("attacks", "white_box", "targets", "pairs", "strengths", "models", "comparisons", "no_sign_better", "sign_better"),
     *("not_told_apart", "films", "holm_over", "counted", "sentence"),
 )
 
@@ -38,20 +38,18 @@ def summarise(comparisons: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Frame, one row per sentence:
-            source, condition, attacks, white_box
+            source, condition, question, attacks, white_box
             targets                                   names joined by a space
             pairs, strengths, models                  how many of each
             comparisons, no_sign_better, sign_better, not_told_apart
-            films, holm_over                          films of each comparison; comparisons in Holm's correction
+            films, holm_over                          films of each comparison; tests in Holm's correction
             counted, sentence
     """
     rows = []
-    for family, part in comparisons.groupby(FAMILY, sort=False):
-        for white_box in (True, False):
-            own = part[part["white_box"] == white_box]
-            if not own.empty:
-                rows.append({**dict(zip(FAMILY, family)), "white_box": white_box, **count_verdicts(own)})
-                rows[-1]["sentence"] = comparison_sentence(rows[-1], strengths_in_words(own))
+    keys = [*FAMILY, "attacks", "white_box"]
+    for names, part in comparisons.groupby(keys, sort=False):
+        rows.append({**dict(zip(keys, names)), **count_verdicts(part)})
+        rows[-1]["sentence"] = comparison_sentence(rows[-1], strengths_in_words(part))
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
@@ -108,8 +106,7 @@ def comparison_sentence(row: dict, named: str) -> str:
     return (
         f"Condition '{row['condition']}', {row['attacks']} attacks, {box}: of {of} no-sign {more} at "
         f"{row['no_sign_better']}{named}, {less} at {row['sign_better']}, and at {row['not_told_apart']} the two "
-        f"cannot be told apart (exact McNemar, Holm over {plural(row['holm_over'], 'comparison')}, "
-        f"{plural(row['films'], 'film')})."
+        f"cannot be told apart ({tested(row['holm_over'])}, {plural(row['films'], 'film')})."
     )
 
 
@@ -136,7 +133,8 @@ def comparison_table(sweep: FinishedSweep, comparisons: pd.DataFrame, films_are:
         [
             *(pair_title(row), f"{row.strength:g}", starred(row.target, sweep.source), f"{row.films}", f"{row.sign_films}"),
             *(f"{row.no_sign_films}", f"{row.only_sign}", f"{row.only_no_sign}", signed(row.difference_points)),
-            *(span(row.ci_low_points, row.ci_high_points), p_value(row.p), p_value(row.holm_p), row.verdict),
+            *(span(row.ci_low_points, row.ci_high_points), p_value(row.p), p_value(row.holm_p)),
+            *(quantity(row.least_points, "") if row.verdict == VERDICTS[0] else "", row.verdict),
         ]
         for row in comparisons.itertuples()
     ]
@@ -147,19 +145,24 @@ def comparison_table(sweep: FinishedSweep, comparisons: pd.DataFrame, films_are:
         *words("Target"),
         *numbers("Films"),
         *numbers("sign", "no-sign", "only sign", "only no-sign", group=f"Films {counted} under"),
-        *numbers("Difference", "95 % interval", "p", "Holm p"),
+        *numbers("Difference", "95 % interval", "p", "Holm p", "Least told"),
         *words("Verdict"),
     )
-    families = " and ".join(
-        f"{plural(size, 'comparison')} of {attacks} attacks"
-        for attacks, size in comparisons.groupby("attacks", sort=False).size().items()
+    families = joined(
+        [
+            f"{question} ({size})"
+            for question, size in comparisons.groupby("question", sort=False)["comparisons"].first().items()
+        ]
     )
+    changed = int((comparisons["verdict"] != comparisons["verdict_neighbours"]).sum())
     among = "films" if counted == "right" else "films of other classes"
     caption = (
         f"Paired on the same {films_are}, gradients from {sweep.source} (*: white-box), condition '{sweep.condition}': "
         f"{among} {counted} under each and under one of the two only; difference in points, "
-        "no-sign minus sign, with the interval of Agresti and Min; p of the exact McNemar test, and after Holm's "
-        f"correction over {families}. Told apart: Holm p below {ALPHA:g}."
+        f"no-sign minus sign, with {INTERVALS}; p of the exact test over all sign changes of the patients' sums, and after "
+        f"Holm's correction over the tests of one question that could reject: {families}. Told apart: Holm p below {ALPHA:g}; "
+        "where not, the least difference in points that would have been told. Counting neighbours in number as one patient "
+        f"changes {plural(changed, 'verdict')}."
     )
     bold = bold_last(rows, comparisons["verdict"] != VERDICTS[0])
     return Table("comparison" + sweep.suffix, HEADING, caption, comparisons, columns, rows, bold, sweep.name)

@@ -67,14 +67,14 @@ def measure_effort(sweep: FinishedSweep) -> pd.DataFrame:
             linf_mean, linf_largest, l2_mean, l2_largest     of the perturbation; pixels in [0, 1]
             ssim_mean                                        mean over films
             psnr_mean, films_changed                         dB, over the films that changed at all, and their number
-            correct_<MODEL>, accuracy_percent_<MODEL>        films right, with the Wilson 95 % interval; with an aim
+            correct_<MODEL>, accuracy_percent_<MODEL>        films right, with its 95 % interval; with an aim
             (reached_, attackable, success_percent_)         films taken for it; NaN where it is not on record
     """
-    count, among = sweep.counted
     rows = []
     for (attack, strength), cell in sweep.cells.items():
-        row = {**sweep.keys, "attack": attack, "strength": strength, "films": len(cell), among: len(sweep.hits(sweep.labels))}
-        row |= {f"{count}_{target}": sweep.hits(cell[target]).sum() if target in cell else math.nan for target in sweep.targets}
+        row = {**sweep.keys, "attack": attack, "strength": strength, "films": len(cell)}
+        for target in sweep.targets:
+            row |= sweep.effect_of(cell.get(target), f"_{target}")
         row |= {
             f"{column}_{how}": value
             for column in SPENT
@@ -90,10 +90,7 @@ def measure_effort(sweep: FinishedSweep) -> pd.DataFrame:
                 "films_changed": int((cell["linf"] > 0).sum()),
             }
         )
-    frame = pd.DataFrame(rows)
-    for target in sweep.targets:
-        frame = sweep.with_percent(frame, f"_{target}")
-    return frame
+    return pd.DataFrame(rows)
 
 
 def effort_table(sweep: FinishedSweep, effort: pd.DataFrame) -> Table:
@@ -117,7 +114,7 @@ def effort_table(sweep: FinishedSweep, effort: pd.DataFrame) -> Table:
     )
     caption = (
         f"What each attack spends: mean and largest L-inf and L2 norm of the perturbation (pixels in [0, 1]), mean "
-        f"SSIM, and mean PSNR over the films that changed; {sweep.described} (*: white-box). Counts and Wilson 95 % "
+        f"SSIM, and mean PSNR over the films that changed; {sweep.described} (*: white-box). Counts and 95 % "
         "intervals stand in the CSV file."
     )
     return Table("effort" + sweep.suffix, HEADING, caption, effort, columns, rows, None, sweep.name)
@@ -152,7 +149,7 @@ def draw_effort(sweep: FinishedSweep, effort: pd.DataFrame) -> Figure | None:
     add_legend(figure, effort["attack"])
     measured = f"taken for {sweep.aim} by" if sweep.aim else "accuracy of"
     figure.supylabel(f"{measured} {sweep.source} (%)", fontsize=STYLE["axes.labelsize"])
-    figure.supxlabel(f"{sweep.described}; bands: Wilson 95 % intervals", fontsize=SMALL_POINTS)
+    figure.supxlabel(f"{sweep.described}; bands: 95 % intervals", fontsize=SMALL_POINTS)
     return figure
 
 

@@ -11,13 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
-from nosign.finished import FinishedSweep, Run
+from nosign.finished import FinishedSweep, Run, judged
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, finish_panel
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import joined, percent, plural, signed, starred
+from nosign.output.words import joined, percent, plural, signed, starred, tested
 from nosign.rows import ordered
-from nosign.statistics.families import holm
 from nosign.statistics.intervals import ALPHA
 from nosign.statistics.paired import compare_hits
 
@@ -54,12 +53,12 @@ def compare_grey(coloured: FinishedSweep, grey: FinishedSweep) -> pd.DataFrame:
     Returns:
         Frame, one row per cell that both have and target:
             source, condition (the coloured one), attack, strength, target, films
-            correct_coloured, correct_grey                       films right, in per cent too, with Wilson intervals; with
+            correct_coloured, correct_grey                       films right, in per cent too, with intervals; with
             (reached_..., attackable)                            an aim films taken for it
             only_coloured, only_grey, difference_points, ...     grey minus coloured; see `compare_hits`
-            p, holm_p, told_apart                                exact McNemar; after Holm over the frame
+            holm_p, comparisons, least_points                    see `judged`; the frame is one family
+            told_apart
     """
-    count, among = coloured.counted
     rows = []
     for (attack, strength), cell in ((cell, films) for cell, films in coloured.cells.items() if cell[1] > 0):
         other = grey.cells.get((attack, strength), ())
@@ -72,17 +71,16 @@ def compare_grey(coloured: FinishedSweep, grey: FinishedSweep) -> pd.DataFrame:
                     "strength": strength,
                     "target": target,
                     "films": len(cell),
-                    among: len(hits),
-                    f"{count}_coloured": int(hits.sum()),
-                    f"{count}_grey": int(grey_hits.sum()),
-                    **compare_hits(hits, grey_hits, ("coloured", "grey")),
+                    **coloured.effect_of(cell[target], "_coloured"),
+                    **coloured.effect_of(other[target], "_grey"),
+                    **compare_hits(coloured.patients, hits, grey_hits, ("coloured", "grey"), coloured.attackable),
                 }
             )
     if not rows:
         return pd.DataFrame()
-    compared = pd.DataFrame(rows).assign(holm_p=lambda frame: holm(frame["p"]))
-    compared["told_apart"] = compared["holm_p"] < ALPHA
-    return coloured.with_percent(coloured.with_percent(compared, "_coloured"), "_grey")
+    compared = pd.DataFrame(rows)
+    compared = judged(compared, compared["difference_points"]).drop(columns="verdict")
+    return compared.assign(told_apart=compared["holm_p"] < ALPHA)
 
 
 def grey_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
@@ -108,9 +106,8 @@ def grey_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
     ]
     caption = (
         f"{sweep.effect.title()} (%) under coloured perturbations and under grey ones, equal in all channels, and the "
-        f"difference in points; {sweep.described} (*: white-box). Bold: told apart by the exact McNemar test on the "
-        f"same films (p below {ALPHA:g} after Holm's correction over {plural(len(compared), 'comparison')}). Counts "
-        "and Wilson 95 % intervals stand in the CSV file."
+        f"difference in points; {sweep.described} (*: white-box). Bold: told apart, {tested(compared['comparisons'].iloc[0])}. "
+        "Counts and intervals stand in the CSV file."
     )
     columns = (*words("Attack"), *numbers("Strength"), *by_target)
     return Table("grey" + sweep.suffix, HEADING, caption, compared, columns, rows, np.array(bold), sweep.name)
@@ -163,6 +160,6 @@ def grey_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Sentenc
         f"{sweep.heading}: where the perturbation is grey, the {sweep.effect} changes by so many "
         f"points, on average over the strengths that were run: {joined(told)}; of {plural(len(own), 'cell')} grey "
         f"is weaker at {weaker.sum()}, stronger at {stronger.sum()}, and at {len(own) - own['told_apart'].sum()} the two "
-        f"cannot be told apart (exact McNemar, Holm over {plural(len(compared), 'comparison')})."
+        f"cannot be told apart ({tested(compared['comparisons'].iloc[0])})."
     )
     return [Sentence(text, sweep.name)]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from nosign.attacks.catalogue import ATTACKS, PAIRS
 from nosign.classifiers.catalogue import BACKBONES
-from nosign.finished import FAMILY, Run, effect_columns, kind
+from nosign.finished import Run, effect_columns, kind
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import Lines, draw_lines
 from nosign.output.table import SweepName, Table, numbers, words
@@ -15,6 +15,7 @@ from nosign.output.words import CLEAN, MISSING, condition_suffix, interval, pair
 from nosign.rows import ordered
 
 HEADING = "Over several seeds"
+KIND = ["source", "condition", "attacks"]
 KEYS = ["source", "condition", "attack", "strength", "target", "white_box", "measure"]
 
 
@@ -100,7 +101,7 @@ def directions_over_runs(shares: pd.DataFrame) -> pd.DataFrame:
     pairs = pairs.assign(
         points=points, no_sign_better=gain > 0, sign_better=gain < 0, equal=gain == 0, attacks=pairs["sign_attack"].map(kind)
     )
-    keys = [*FAMILY, "sign_attack", "no_sign_attack", "strength", "target", "white_box", "measure"]
+    keys = [*KIND, "sign_attack", "no_sign_attack", "strength", "target", "white_box", "measure"]
     compared = (
         pairs.groupby(keys, sort=False)
         .agg(
@@ -128,7 +129,7 @@ def directions_sentences(directions: pd.DataFrame) -> list[Sentence]:
         One sentence for each source, condition and kind of attack, white-box and transfer apart.
     """
     sentences = []
-    for (source, condition, attacks), part in directions.groupby(FAMILY, sort=False):
+    for (source, condition, attacks), part in directions.groupby(KIND, sort=False):
         for white_box, own in sorted(part.groupby("white_box"), reverse=True):
             box = f"white-box ({source})" if white_box else f"transfer from {source}"
             counts = [int((own[name] == own["runs"]).sum()) for name in ("no_sign_better", "sign_better")]

@@ -11,12 +11,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
-from nosign.finished import FinishedSweep, Run, twins, with_share
+from nosign.finished import ACCURACY, FinishedSweep, Run, twins
 from nosign.measures.storage import STORAGES
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import joined, percent
+from nosign.output.words import INTERVALS, joined, percent
 from nosign.rows import CLEAN_STORED, STORED, models_in, ordered, read_by_word
 
 HEADING = "What storing leaves"
@@ -36,7 +36,7 @@ def describe(run: Run) -> Finding:
         alt = "One panel per strength: share that survives by way of storing, one line per attack."
         drawings.append(Drawing("storing" + sweep.suffix, HEADING, caption, alt, draw_storing(sweep, stored), sweep.name))
         sentences += storing_sentences(sweep, stored)
-    clean = count_stored_clean(run.results, run.clean) if run.sweeps else None
+    clean = count_stored_clean(run.results, run.sweeps[0]) if run.sweeps else None
     if clean is not None:
         tables.append(stored_clean_table(clean, run.films_are))
     return Finding("storage", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
@@ -48,7 +48,7 @@ def count_stored(sweep: FinishedSweep) -> pd.DataFrame:
     Returns:
         Frame, one row per cell, storage and target, no rows if nothing was stored:
             source, condition, attack, strength, storage, target, films
-            correct, accuracy_percent             films right after storing, with the Wilson 95 % interval; with an aim
+            correct, accuracy_percent             films right after storing, with its 95 % interval; with an aim
             (reached, attackable, success_...)    films taken for it
             turned, surviving, share_percent      films that the attack turned, and those still turned after storing
             turned_by_both, surviving_of_both     the same of the films that the other attack of the pair turns too; NaN
@@ -63,7 +63,7 @@ def count_stored(sweep: FinishedSweep) -> pd.DataFrame:
         if path.with_suffix(STORED).exists()
     }
     twin_of = {one: other for pair in twins(found) for one, other in (pair, pair[::-1])}
-    rows, (count, among) = [], sweep.counted
+    rows = []
     for (attack, strength), storages in found.items():
         cell, twin = sweep.cells[attack, strength], sweep.cells.get(twin_of.get((attack, strength), ("", 0.0)), ())
         for storage, stored in storages.items():
@@ -79,39 +79,33 @@ def count_stored(sweep: FinishedSweep) -> pd.DataFrame:
                         "storage": storage,
                         "target": target,
                         "films": len(stored),
-                        among: len(sweep.hits(stored[target])),
-                        count: int(sweep.hits(stored[target]).sum()),
+                        **sweep.effect_of(stored[target]),
                         "turned": int(turned.sum()),
                         "surviving": int(surviving.sum()),
+                        **dict(zip(("share_percent", *SHARE_INTERVAL), sweep.patients.share(surviving, turned))),
                         "turned_by_both": np.nan if both is None else int(both.sum()),
                         "surviving_of_both": np.nan if both is None else int((both & surviving).sum()),
                     }
                 )
-    if not rows:
-        return pd.DataFrame()
-    return with_share(sweep.with_percent(pd.DataFrame(rows)), "surviving", "turned", "share_percent", SHARE_INTERVAL)
+    return pd.DataFrame(rows)
 
 
-def count_stored_clean(results: Path, clean: pd.DataFrame) -> pd.DataFrame | None:
-    """Count what storing alone does to clean films.
-
-    Args:
-        results: the results folder.
-        clean: frame of `nosign.rows.read_clean`.
+def count_stored_clean(results: Path, sweep: FinishedSweep) -> pd.DataFrame | None:
+    """Count what storing alone does to clean films; any sweep of the results folder will do.
 
     Returns:
         Frame, one row per target and storage; None if it is not on record:
             target, storage, films
             right_before, correct, fallen     films right before, right after, and right before but wrong after
-            accuracy_percent                  after storing, with its Wilson 95 % interval
+            accuracy_percent                  after storing, with its 95 % interval
 
     Raises:
         UserError: the file is malformed.
     """
-    path = Path(results) / CLEAN_STORED
+    path = results / CLEAN_STORED
     if not path.exists():
         return None
-    rows = []
+    rows, clean = [], sweep.clean
     for storage, stored in read_by_word(path, "storage", (), clean).items():
         for target in models_in(stored.columns, clean):
             before, after = clean[target] == clean["label"], stored[target] == clean["label"]
@@ -123,9 +117,10 @@ def count_stored_clean(results: Path, clean: pd.DataFrame) -> pd.DataFrame | Non
                     "right_before": int(before.sum()),
                     "correct": int(after.sum()),
                     "fallen": int((before & ~after).sum()),
+                    **dict(zip(("accuracy_percent", *ACCURACY), sweep.patients.share(after))),
                 }
             )
-    return with_share(pd.DataFrame(rows), "correct", "films", "accuracy_percent")
+    return pd.DataFrame(rows)
 
 
 def stored_clean_table(stored: pd.DataFrame, films_are: str) -> Table:
@@ -158,8 +153,8 @@ def storing_table(sweep: FinishedSweep, stored: pd.DataFrame) -> Table:
     turned = f"newly taken for {sweep.aim}" if sweep.aim else "right before it, wrong after it"
     caption = (
         f"What storing leaves of the attacks: the films that an attack turned for {sweep.source} ({turned}), and the "
-        f"share of them that is still turned after the film was stored; {sweep.described}. Wilson 95 % intervals "
-        "stand in the CSV file."
+        f"share of them that is still turned after the film was stored; {sweep.described}. {INTERVALS} stand in the "
+        "CSV file."
     )
     return Table("storing" + sweep.suffix, "Storing", caption, stored, columns, rows, None, sweep.name)
 
@@ -196,7 +191,7 @@ def draw_storing(sweep: FinishedSweep, stored: pd.DataFrame) -> Figure:
     panels[0].set(ylim=(0, 105), yticks=range(0, 101, 20))
     add_legend(figure, stored["attack"])
     figure.supylabel("successes that survive storing (%)", fontsize=STYLE["axes.labelsize"])
-    figure.supxlabel(f"{sweep.described}; bands: Wilson 95 % intervals", fontsize=SMALL_POINTS)
+    figure.supxlabel(f"{sweep.described}; bands: 95 % intervals", fontsize=SMALL_POINTS)
     return figure
 
 

@@ -88,7 +88,7 @@ def transfer_table(counts: pd.DataFrame, condition: str, aim: str | None, films_
     caption = (
         f"{measured} on {counts['films'].iloc[0]} {films_are} of each target model under attacks with gradients from each "
         "source model (*: white-box), at the largest strength that was run for all sources, condition "
-        f"'{condition}'. Wilson 95 % intervals stand in the CSV file."
+        f"'{condition}'. Intervals stand in the CSV file."
     )
     return Table("transfer" + condition_suffix(PAPER_CONDITION[0], condition), HEADING, caption, counts, columns, rows)
 

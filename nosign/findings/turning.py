@@ -1,121 +1,302 @@
-"""Turning strengths: what one no-sign step needs to turn a film, against one sign step."""
+"""Turning strengths: what one no-sign step needs to turn a film, against one sign step. The primary endpoint of the study."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from scipy.stats import rankdata
 
 from nosign.attacks.catalogue import ATTACKS, PAIRS
-from nosign.attacks.turning import LEFT_CENSORED, TURNED, WRONG_BEFORE
 from nosign.finished import FinishedSweep, Run
-from nosign.output.finding import Finding, Sentence
+from nosign.output.finding import Drawing, Finding, Sentence
+from nosign.output.plot import CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, short_number
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import MISSING, starred
-from nosign.rows import read_turning
-from nosign.statistics.intervals import bootstrap_median
+from nosign.output.words import INTERVALS, estimate, pair_title, starred
 
 HEADING = "What it takes to turn a film"
-SINGLE_STEP = tuple(pair for pair in PAIRS if not ATTACKS[pair[0]].iterative)
+# Theory's level holds if the median film needs what it predicts, within a tenth; its order if ranks go together so well.
+LEVEL, ORDER = 1.1, 0.5
+LEAST_FILMS = 10  # of a class and collection, for a row of its own
+COUNTS = ("films", "both", "only_sign", "only_no_sign", "neither", "right_again")
 
 
 def describe(run: Run) -> Finding:
     """Return the ratio of the norms at turning, no-sign over sign, of each sweep that has turning strengths."""
-    tables, sentences = [], []
+    tables, drawings, sentences = [], [], []
     for sweep in run.sweeps:
         ratios = turning_ratios(sweep)
-        if not ratios.empty:
-            tables.append(turning_table(sweep, ratios))
-            sentences += turning_sentences(sweep, ratios)
-    return Finding("turning", HEADING, tuple(tables), (), tuple(sentences))
+        if ratios.empty:
+            continue
+        tables += [turning_table(sweep, ratios), theory_table(sweep, ratios)]
+        by_class = ratios_by_class(sweep)
+        if not by_class.empty:
+            tables.append(classes_table(sweep, by_class))
+        drawings += draw_ratios(sweep)
+        for row in ratios.sort_values("white_box", ascending=False, kind="stable").itertuples():
+            sentences += turning_sentences(sweep, row)
+    return Finding("turning", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
+
+
+def pairs_on_record(sweep: FinishedSweep) -> Iterable[tuple[tuple[str, str], str]]:
+    """Yield each pair of attacks and target that both attacks' turning strengths are known for."""
+    for pair in PAIRS:
+        for target in sweep.targets:
+            if all((attack, target) in sweep.turning for attack in pair):
+                yield pair, target
 
 
 def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
     """Compare the change at which each film turns under sign and under no-sign.
 
-    A film that only one of the two turns counts as a ratio of 0 or infinity; one that neither turns is left out and counted.
-
     Returns:
-        Frame, one row per pair and target, no rows where nothing is on record:
+        Frame, one row per pair and target, no rows where nothing is on record. Each estimate has its 95 % interval in two
+        more columns, `_low` and `_high`:
             source, condition, sign_attack, no_sign_attack, target, white_box
-            films, both, only_sign, only_no_sign, neither     films that could be turned, and by which they were
-            l2_ratio, linf_ratio                              medians of no-sign over sign, each with a 95 % interval over
-                                                              10,000 draws of patients
-            cosine                                            median of that between gradient and sign: the prediction
+            films ...                `COUNTS`: films that could be turned, by which they were, and those that one of the two
+                                     leaves right again at a larger strength
+            l2_ratio, linf_ratio     medians of `FinishedSweep.norm_ratio`
+            cosine                   median of that between gradient and sign: the first-order prediction of l2_ratio
+            level                    median of l2_ratio / cosine; 1 if theory holds
+            spearman, slope          of log2 of l2_ratio on log2 of the cosine, over films that both turn; both 1 if it holds
     """
-    found = []
-    for pair in SINGLE_STEP:
-        paths = [next((path for (name, _), path in sweep.paths.items() if name == attack), None) for attack in pair]
-        frames = [read_turning(path, sweep.clean) for path in paths if path is not None]
-        frames = [frame for frame in frames if frame is not None]
-        if len(frames) < len(pair):
-            continue
-        for target in dict.fromkeys(frames[0]["target"]):
-            rows = [frame[frame["target"] == target].set_index("film") for frame in frames]
-            films = rows[0].index.intersection(rows[1].index)
-            if len(films):
-                found.append({**sweep.keys, **compare(sweep, pair, target, [frame.loc[films] for frame in rows])})
-    return pd.DataFrame(found)
+    return pd.DataFrame([compare(sweep, pair, target) for pair, target in pairs_on_record(sweep)])
 
 
-def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str, rows: list[pd.DataFrame]) -> dict:
-    """Return a row of `turning_ratios` from the turning strengths of both attacks on the same films."""
-    rows = [frame[(rows[0]["status"] != WRONG_BEFORE).to_numpy()] for frame in rows]
-    turned = [frame["status"].isin([TURNED, LEFT_CENSORED]).to_numpy() for frame in rows]
-    counts = {
-        "films": len(rows[0]),
-        "both": int((turned[0] & turned[1]).sum()),
-        "only_sign": int((turned[0] & ~turned[1]).sum()),
-        "only_no_sign": int((~turned[0] & turned[1]).sum()),
-        "neither": int((~turned[0] & ~turned[1]).sum()),
+def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
+    """Return a row of `turning_ratios`."""
+    l2, cosine = sweep.norm_ratio(*pair, target, "l2"), sweep.turning[pair[0], target]["cosine"].to_numpy()
+    cosine = np.where(np.isnan(l2), np.nan, cosine)
+    both = np.isfinite(l2) & (l2 > 0) & (cosine > 0)
+    log_ratio, log_cosine = (np.log2(values, out=np.full(len(l2), np.nan), where=both) for values in (l2, cosine))
+    with np.errstate(invalid="ignore"):
+        level = l2 / cosine
+    estimates = {
+        "l2_ratio": sweep.patients.median(l2),
+        "linf_ratio": sweep.patients.median(sweep.norm_ratio(*pair, target, "linf")),
+        "cosine": sweep.patients.median(cosine),
+        "level": sweep.patients.median(level),
+        "spearman": sweep.patients.line(ranks(log_cosine), ranks(log_ratio))[0],
+        "slope": sweep.patients.line(log_cosine, log_ratio)[1],
     }
-    chosen = turned[0] | turned[1]
-    patients = pd.Series(sweep.groups, sweep.clean["film"]).loc[rows[0].index[chosen]]
-    ratios = {}
-    for norm in ("l2", "linf"):
-        sign, no_sign = (np.where(mark, frame[norm], np.inf)[chosen] for mark, frame in zip(turned, rows))
-        names = (f"{norm}_ratio", f"{norm}_ratio_low", f"{norm}_ratio_high")
-        ratios |= dict(zip(names, bootstrap_median(no_sign / sign, patients)))
-    keys = {"sign_attack": pair[0], "no_sign_attack": pair[1], "target": target, "white_box": target == sweep.source}
-    return {**keys, **counts, **ratios, "cosine": rows[0]["cosine"][chosen].median()}
+    return {
+        **sweep.keys,
+        "sign_attack": pair[0],
+        "no_sign_attack": pair[1],
+        "target": target,
+        "white_box": target == sweep.source,
+        **count_turned(sweep, pair, target, np.ones(len(l2), bool)),
+        **{name + end: value for name, triple in estimates.items() for end, value in zip(("", "_low", "_high"), triple)},
+    }
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Return the ranks of values, NaN where they are NaN."""
+    return rankdata(values, nan_policy="omit")
+
+
+def count_turned(sweep: FinishedSweep, pair: tuple[str, str], target: str, among: np.ndarray) -> dict[str, int]:
+    """Return `COUNTS` of some films, bool [films]."""
+    sign, no_sign = (sweep.turning[attack, target] for attack in pair)
+    among = among & (sign["takes_part"] & no_sign["takes_part"]).to_numpy()
+    turned = [frame["turned"].to_numpy() & among for frame in (sign, no_sign)]
+    again = ((sign["right_again"] > 0) | (no_sign["right_again"] > 0)).to_numpy() & among
+    masks = (
+        among,
+        turned[0] & turned[1],
+        turned[0] & ~turned[1],
+        turned[1] & ~turned[0],
+        among & ~turned[0] & ~turned[1],
+        again,
+    )
+    return {name: int(mask.sum()) for name, mask in zip(COUNTS, masks)}
+
+
+def count_texts(row) -> list[str]:
+    """Return the texts of `COUNTS` of a row."""
+    return [str(getattr(row, name)) for name in COUNTS]
+
+
+COUNT_COLUMNS = (
+    *numbers("all", "both", "sign only", "no-sign only", "neither", group="Films turned by"),
+    *numbers("Right again"),
+)
 
 
 def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     """Build the table of the ratios at turning."""
     rows = [
         [
-            *(f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}", starred(row.target, sweep.source)),
-            *(str(count) for count in (row.films, row.both, row.only_sign, row.only_no_sign, row.neither)),
-            *(f"{row.l2_ratio:.3f}", f"{row.l2_ratio_low:.3f}\N{EN DASH}{row.l2_ratio_high:.3f}", f"{row.cosine:.3f}"),
-            *(f"{row.linf_ratio:.2f}", f"{row.linf_ratio_low:.2f}\N{EN DASH}{row.linf_ratio_high:.2f}"),
+            *(pair_title(row), starred(row.target, sweep.source)),
+            *count_texts(row),
+            *estimate(row.l2_ratio, row.l2_ratio_low, row.l2_ratio_high, 3),
+            *estimate(row.linf_ratio, row.linf_ratio_low, row.linf_ratio_high, 2),
         ]
         for row in ratios.itertuples()
     ]
-    rows = [[MISSING if "nan" in text else text for text in row] for row in rows]
     columns = (
         *words("Pair", "Target"),
-        *numbers("all", "both", "sign only", "no-sign only", "neither", group="Films turned by"),
-        *numbers("median", "95 % interval", "cosine", group="L2, no-sign over sign"),
+        *COUNT_COLUMNS,
+        *numbers("median", "95 % interval", group="L2, no-sign over sign"),
         *numbers("median", "95 % interval", group="L-inf, no-sign over sign"),
     )
     caption = (
-        "The change at which a film turns, no-sign over sign, for the films that a target has right: medians with 95 % "
-        "intervals over 10,000 draws of patients. A film that only one of the two turns counts as 0 or infinity. First-order "
-        f"theory predicts the cosine between the gradient and its sign for L2 (*: white-box); {sweep.described}."
+        "The smallest change that turns a film, no-sign over sign, for the films that a target (*: white-box) has right: "
+        f"medians with {INTERVALS}. A film that only one of the two turns counts as 0 or infinity, one that neither turns is "
+        f"left out. Right again: films that some larger strength does not turn; {sweep.described}."
     )
     return Table("turning" + sweep.suffix, "Turning strengths", caption, ratios, columns, rows, None, sweep.name)
 
 
-def turning_sentences(sweep: FinishedSweep, ratios: pd.DataFrame) -> list[Sentence]:
-    """Say what a no-sign step needs, white-box first."""
-    sentences = []
-    for row in ratios.sort_values("white_box", ascending=False, kind="stable").itertuples():
-        if row.films == row.neither:
-            continue
-        where = f"of {row.target}" if row.white_box else f"of {row.target} with gradients from {sweep.source}"
-        text = (
-            f"To turn a film {where}, one no-sign step needs {row.l2_ratio:.3f} times the L2 norm of one sign step (median of "
-            f"{row.films - row.neither} films; 95 % interval {row.l2_ratio_low:.3f} to {row.l2_ratio_high:.3f}; first-order "
-            f"theory predicts {row.cosine:.2f}) and {row.linf_ratio:.1f} times its L-inf norm."
-        )
-        sentences.append(Sentence(text, sweep.name, answer=bool(row.white_box)))
+def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
+    """Build the table that sets the ratios beside first-order theory."""
+    names = ("l2_ratio", "cosine", "level", "spearman", "slope")
+    rows = [
+        [
+            *(pair_title(row), starred(row.target, sweep.source)),
+            *(
+                text
+                for name in names
+                for text in estimate(getattr(row, name), getattr(row, f"{name}_low"), getattr(row, f"{name}_high"), 3)
+            ),
+        ]
+        for row in ratios.itertuples()
+    ]
+    groups = ("L2 ratio", "Cosine: the prediction", "Ratio over prediction", "Spearman", "Slope")
+    columns = (
+        *words("Pair", "Target"),
+        *(column for group in groups for column in numbers("median" if group[0] != "S" else "", "95 % interval", group=group)),
+    )
+    caption = (
+        "First-order theory predicts that at turning the L2 norm of no-sign is that of sign times the cosine between the "
+        "gradient and its sign: the ratio over its prediction would be 1 (the level), and over films rank correlation and "
+        f"slope of log ratio on log cosine would be 1 (the order). {INTERVALS}; {sweep.described}."
+    )
+    return Table("turning-theory" + sweep.suffix, "Theory", caption, ratios, columns, rows, None, sweep.name)
+
+
+def classes_table(sweep: FinishedSweep, frame: pd.DataFrame) -> Table:
+    """Build the table of the ratios within each class and collection."""
+    rows = [
+        [
+            *(pair_title(row), starred(row.target, sweep.source), row.of),
+            *count_texts(row),
+            *estimate(row.l2_ratio, row.l2_ratio_low, row.l2_ratio_high, 3),
+        ]
+        for row in frame.itertuples()
+    ]
+    columns = (
+        *words("Pair", "Target", "Films of"),
+        *COUNT_COLUMNS,
+        *numbers("median", "95 % interval", group="L2, no-sign over sign"),
+    )
+    caption = (
+        f"Turning strengths within each class, and within each of its collections that holds at least {LEAST_FILMS} films that "
+        f"could be turned; medians with {INTERVALS}; {sweep.described}."
+    )
+    title = "Turning strengths by class and collection"
+    return Table("turning-classes" + sweep.suffix, title, caption, frame, columns, rows, None, sweep.name)
+
+
+def ratios_by_class(sweep: FinishedSweep) -> pd.DataFrame:
+    """Return the rows of `classes_table`.
+
+    Returns:
+        Frame: source, condition, sign_attack, no_sign_attack, target; of: class, or class and collection; `COUNTS`; l2_ratio
+        with its interval in `_low` and `_high`.
+    """
+    rows = []
+    for pair, target in pairs_on_record(sweep):
+        values = sweep.norm_ratio(*pair, target, "l2")
+        for name, among in sweep.classes_and_collections():
+            counts = count_turned(sweep, pair, target, among)
+            if counts["films"] >= LEAST_FILMS:
+                keys = {**sweep.keys, "sign_attack": pair[0], "no_sign_attack": pair[1], "target": target, "of": name}
+                median = sweep.patients.median(np.where(among, values, np.nan))
+                rows.append({**keys, **counts, **dict(zip(("l2_ratio", "l2_ratio_low", "l2_ratio_high"), median))})
+    return pd.DataFrame(rows)
+
+
+def turning_sentences(sweep: FinishedSweep, row) -> list[Sentence]:
+    """Say what a no-sign step needs, and whether theory predicts it, from a row of `turning_ratios`."""
+    if row.films == row.neither:
+        return []
+    where = f"of {row.target}" if row.white_box else f"of {row.target} with gradients from {sweep.source}"
+    text = (
+        f"To turn a film {where}, {ATTACKS[row.no_sign_attack].title} needs {row.l2_ratio:.3f} times the L2 norm of "
+        f"{ATTACKS[row.sign_attack].title} (median of {row.films - row.neither} films; 95 % interval {row.l2_ratio_low:.3f} to "
+        f"{row.l2_ratio_high:.3f}; first-order theory predicts {row.cosine:.2f}) and {row.linf_ratio:.1f} times its L-inf norm."
+    )
+    sentences = [Sentence(text, sweep.name, answer=bool(row.white_box))]
+    if row.white_box:
+        sentences.append(Sentence(theory_sentence(row), sweep.name))
     return sentences
+
+
+def theory_sentence(row) -> str:
+    """Return which of the two holds of first-order theory, level and order, from a row of `turning_ratios`."""
+    holds = row.level_low >= 1 / LEVEL and row.level_high <= LEVEL
+    level = (
+        f"Of first-order theory the level {'holds' if holds else 'does not hold'} within a tenth: the median film needs "
+        f"{row.level:.3f} times what it predicts ({row.level_low:.3f} to {row.level_high:.3f})."
+    )
+    if np.isnan(row.spearman):
+        return level
+    order = "holds" if row.spearman_low >= ORDER else "hardly holds" if row.spearman_low > 0 else "does not hold"
+    return (
+        f"{level} The order {order}: over films the rank correlation with the prediction is {row.spearman:.2f} "
+        f"({row.spearman_low:.2f} to {row.spearman_high:.2f})."
+    )
+
+
+def draw_ratios(sweep: FinishedSweep) -> list[Drawing]:
+    """Draw the distribution of the ratios over films beside the prediction."""
+    panels = list(pairs_on_record(sweep))
+    figure = draw_distributions(sweep, panels)
+    caption = (
+        "Share of films with at most this ratio of the norms at turning, no-sign over sign, beside the first-order prediction "
+        f"for L2, the cosine between gradient and sign; {sweep.described} (*: white-box)."
+    )
+    alt = "Cumulative curves of the L2 ratio, of its prediction and of the L-inf ratio, one panel per target model."
+    return [Drawing("turning" + sweep.suffix, HEADING, caption, alt, figure, sweep.name)]
+
+
+@matplotlib.rc_context(STYLE)
+def draw_distributions(sweep: FinishedSweep, panels: list[tuple[tuple[str, str], str]]) -> Figure:
+    """Draw one panel per pair and target: cumulative shares of films against the ratio."""
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(WIDTH, 0.7 + 2.3 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, (pair, target) in zip(grid, panels):
+        l2 = sweep.norm_ratio(*pair, target, "l2")
+        cosine = np.where(np.isnan(l2), np.nan, sweep.turning[pair[0], target]["cosine"])
+        draw_cumulative(axes, l2, DIRECTION_COLOURS["no-sign"], "L2, measured", "-")
+        draw_cumulative(axes, cosine, GREY, "L2, predicted", (0, (2, 1.5)))
+        draw_cumulative(axes, sweep.norm_ratio(*pair, target, "linf"), DIRECTION_COLOURS["sign"], "L-inf, measured", "-")
+        axes.axvline(1, color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
+        title = pair_title(pd.Series({"sign_attack": pair[0], "no_sign_attack": pair[1]}))
+        axes.set_title(f"{title}, {starred(target, sweep.source)}, {np.isfinite(cosine).sum()} films")
+        axes.set_xscale("log", base=2)
+        axes.set(xlim=(2**-2.2, 2**6.2), ylim=(0, 100))
+        axes.xaxis.set_major_formatter(FuncFormatter(short_number))
+        finish_panel(axes)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    figure.supylabel("share of films (%)", fontsize=STYLE["axes.labelsize"])
+    figure.supxlabel("norm at turning, no-sign over sign", fontsize=SMALL_POINTS + 1)
+    return figure
+
+
+def draw_cumulative(axes: Axes, values: np.ndarray, colour: str, label: str, linestyle) -> None:
+    """Draw the share of values at most as large as x; infinite ones lie beyond the right edge."""
+    values = np.sort(values[~np.isnan(values)])
+    shares = 100 * np.arange(1, len(values) + 1) / max(len(values), 1)
+    axes.step(np.clip(values, 1e-3, 1e3), shares, where="post", color=colour, linewidth=1.3, linestyle=linestyle, label=label)

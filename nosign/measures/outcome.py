@@ -57,7 +57,6 @@ class Outcome:
         return self.can_turn(before, labels) & self.is_reached(after, labels)
 
     def hits(self, seen: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Return what tables count, bool [counted films]: films that are right; with an aim, films that are taken for it."""
-        counted = self.is_attackable(labels)
-        reached = self.is_reached(seen, labels)[counted]
-        return ~reached if self.aim is None else reached
+        """Return what tables count, bool [films]: films that are right; with an aim, films of other classes taken for it."""
+        reached = self.is_reached(seen, labels)
+        return ~reached if self.aim is None else reached & self.is_attackable(labels)

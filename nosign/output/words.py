@@ -29,6 +29,7 @@ LOSS_NOTES = {
     "probabilities": "; a mistake made on purpose: cross-entropy on clipped probabilities",
 }
 MISSING = "\N{EM DASH}"
+INTERVALS = "95 % intervals over 10,000 draws of patients"
 
 
 def condition_suffix(source, condition):
@@ -62,6 +63,14 @@ def condition_note(settings):
     return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
 
 
+def estimate(value: float, low: float, high: float, digits: int) -> tuple[str, str]:
+    """Return an estimate and its interval, such as ("0.723", "0.721–0.728"); a dash where there is none."""
+    if pd.isna(value):
+        return MISSING, MISSING
+    ends = [MISSING if pd.isna(end) else "∞" if end == float("inf") else f"{end:.{digits}f}" for end in (low, high)]
+    return "∞" if value == float("inf") else f"{value:.{digits}f}", "–".join(ends)
+
+
 def pair_title(row):
     """Return the name of a row's pair of attacks, such as "FGSM / FGNM"."""
     return f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}"
@@ -72,6 +81,11 @@ def span(low, high):
     return f"{signed(low)} to {signed(high)}"
 
 
+def tested(tests: int) -> str:
+    """Return how two attacks were compared on the same films, in a family of so many tests."""
+    return f"exact sign-change test by patient, Holm over {plural(tests, 'comparison')}"
+
+
 def signed(points: float, digits: int = 2) -> str:
     """Return a difference with some decimals, and its sign unless it is zero."""
     if pd.isna(points):
@@ -80,7 +94,9 @@ def signed(points: float, digits: int = 2) -> str:
 
 
 def p_value(p):
-    """Return a p value with three significant digits, or a bound for a very small one."""
+    """Return a p value with three significant digits, a bound for a very small one, or a dash where there is none."""
+    if pd.isna(p):
+        return MISSING
     return "<0.0001" if p < 0.0001 else f"{p:#.3g}"
 
 

@@ -1,39 +1,59 @@
-"""Tests of two yes/no results on the same films."""
+"""Tests of two yes/no results on the same films, by patient."""
+
+from __future__ import annotations
 
 import numpy as np
 
-from nosign.statistics.intervals import paired_interval
+from nosign.statistics.patients import Patients, counted
 
 
-def mcnemar_p(only_first: int, only_second: int) -> float:
-    """Return the two-sided p of McNemar's exact test (1947, doi:10.1007/BF02295996).
+def sign_change_p(sums) -> float:
+    """Return the two-sided p of the exact test over all sign changes of the patients' sums.
+
+    If neither result is the likelier one, each patient's sum is as likely to have the other sign (Fisher, 1935, The Design of
+    Experiments, section 21). Where every patient has one film it is McNemar's exact test (1947, doi:10.1007/BF02295996).
 
     Args:
-        only_first, only_second: films with the first, or the second, of two yes/no results only. Films with both or
-            with neither do not enter the exact test.
+        sums: whole numbers [patients]: the films that only the first result has minus those that only the second has.
     """
-    from statsmodels.stats.contingency_tables import mcnemar
+    from scipy.stats import binom
 
-    return float(mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue)
+    sums = np.asarray(sums).astype(int)
+    sizes = np.abs(sums[sums != 0])
+    # How likely each number of films on the positive side is: those of patients with one film, then each other patient.
+    ones = int((sizes == 1).sum())
+    law = binom.pmf(np.arange(ones + 1), ones, 0.5)
+    for size in sizes[sizes > 1]:
+        law = np.convolve(law, np.bincount([0, size], [0.5, 0.5]))
+    total = 2 * np.arange(len(law)) - sizes.sum()
+    return float(min(1.0, law[np.abs(total) >= abs(sums.sum())].sum()))
 
 
-def compare_hits(first: np.ndarray, second: np.ndarray, names: tuple[str, str]) -> dict:
+def compare_hits(patients: Patients, first, second, names: tuple[str, str], among=None) -> dict:
     """Compare two yes/no results on the same films.
 
     Args:
-        first, second: bool arrays [films].
+        patients: `Patients` of the films.
+        first, second: bool [films].
         names: of the two.
+        among: bool [films], the films that count; all if None.
 
     Returns:
-        Dict: only_<name> (films with this result only), difference_points (second minus first) with its interval,
-        ci_low_points and ci_high_points, and p (`mcnemar_p`); NaN where there are no films.
+        Dict:
+            only_<first>, only_<second>              films with this result only
+            patients                                 whose films do not balance: the test hangs on them alone
+            difference_points, ci_low_points, ci_high_points     second minus first, with its interval over draws of patients
+            p                                        of `sign_change_p`
     """
-    films, only = len(first), (int((first & ~second).sum()), int((second & ~first).sum()))
-    low, high = paired_interval(*only, films) if films else (np.nan, np.nan)
+    (first, among), second = counted(first, among), np.asarray(second, bool)
+    only = first & ~second & among, second & ~first & among
+    sums = patients.sums(only[0].astype(int) - only[1])
+    points, low, high = patients.difference(first, second, among)
     return {
-        **{f"only_{name}": count for name, count in zip(names, only)},
-        "difference_points": 100 * (only[1] - only[0]) / films if films else np.nan,
+        **{f"only_{name}": int(films.sum()) for name, films in zip(names, only)},
+        "patients": int(np.count_nonzero(sums)),
+        "difference_points": points,
         "ci_low_points": low,
         "ci_high_points": high,
-        "p": mcnemar_p(*only),
+        "p": sign_change_p(sums),
     }

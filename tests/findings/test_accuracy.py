@@ -74,7 +74,8 @@ def test_captions_name_the_comparisons_and_the_widest_interval(results):
     widest = max((row["ci_high_percent"] - row["ci_low_percent"]) / 2 for row in table_two(results).frame.to_dict("records"))
     caption = table_two(results).caption
     assert (
-        "Holm's correction over 3 comparisons" in caption and f"widest Wilson 95 % interval is ±{widest:.1f} points" in caption
+        "could reject: 0 of single-step attacks and 0 of transfer)" in caption
+        and f"widest 95 % interval over draws of patients is ±{widest:.1f} points" in caption
     )
     write_cell(results, "VGG16/paper/pgd/0.001", VGG16=[0, 0, 0, 0])
     assert "No sign/no-sign pair is complete" in attack_table(results, iterative=True).caption
@@ -134,4 +135,4 @@ def test_figure_four_says_what_it_shows_and_from_which_sweep(results):
     (drawing,) = accuracy.describe(run_in(results)).drawings
     assert (drawing.name, drawing.title, drawing.sweep) == ("figure4", "Figure 4", ("VGG16", "paper"))
     assert "4 test films, gradients from VGG16, condition 'paper'" in drawing.caption
-    assert drawing.figure.get_supxlabel() == "4 test films; gradients from VGG16; bands: Wilson 95 % intervals"
+    assert drawing.figure.get_supxlabel() == "4 test films; gradients from VGG16; bands: 95 % intervals"

@@ -13,6 +13,7 @@ from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.findings import confusion
 from nosign.finished import FinishedSweep
+from nosign.statistics.patients import Patients
 
 
 def test_confusion_counts_every_pair_of_classes_before_and_under_each_attack():
@@ -97,7 +98,8 @@ def some_confusion(attacks=tuple(ATTACKS)):
 def some_sweep(films=60, films_are="test films"):
     """Return a sweep of VGG16/paper without cells, for what a figure says of it."""
     clean = pd.DataFrame({"film": range(films), "label": 0, "VGG16": 0})
-    return FinishedSweep("VGG16", Condition(), films_are, 10, clean, np.arange(films), {}, {})
+    own = Patients(np.arange(films))
+    return FinishedSweep("VGG16", Condition(), films_are, 10, clean, np.full(films, ""), own, own, {}, {}, {})
 
 
 def test_confusion_has_a_row_a_target_and_a_column_for_clean_and_each_attack_at_its_largest_strength():

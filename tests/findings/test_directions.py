@@ -9,7 +9,6 @@ from finished import LABELS, cell, right, run_in, sweep_in, sweeps_of
 from nosign.findings import directions
 from nosign.finished import compare_directions
 from nosign.output import table, words
-from nosign.statistics import intervals
 
 
 def headings_of(made):
@@ -34,16 +33,33 @@ def test_the_comparison_lists_counts_p_values_and_verdicts(results):
         "95 % interval",
         "p",
         "Holm p",
+        "Least told",
         "Verdict",
     ]
-    spans = [words.span(*intervals.paired_interval(*only, 4)) for only in ((1, 0), (0, 1), (1, 1))]
+    spans = [words.span(*ends) for ends in run.comparisons[["ci_low_points", "ci_high_points"]].to_numpy()]
+    untold = ("1.00", "—", "—", "not told apart")  # four films cannot tell anything
     # By the predictions in `results`: VGG16 gets films 0, 1 right under FGSM and 0 under FGNM, then one film each.
     assert made.rows == [
-        ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", spans[0], "1.00", "1.00", "not told apart"],
-        ["FGSM / FGNM", "0.001", "InceptionV3", "4", "2", "3", "0", "1", "+25.00", spans[1], "1.00", "1.00", "not told apart"],
-        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", spans[2], "1.00", "1.00", "not told apart"],
+        ["FGSM / FGNM", "0.001", "VGG16*", "4", "2", "1", "1", "0", "−25.00", spans[0], *untold],
+        [
+            "FGSM / FGNM",
+            "0.001",
+            "InceptionV3",
+            "4",
+            "2",
+            "3",
+            "0",
+            "1",
+            "+25.00",
+            spans[1],
+            "1.00",
+            "—",
+            "—",
+            "not told apart",
+        ],
+        ["FGSM / FGNM", "0.003", "VGG16*", "4", "1", "1", "1", "1", "0.00", spans[2], *untold],
     ]
-    assert made.name == "comparison" and "Holm's correction over 3 comparisons of single-step attacks" in made.caption
+    assert made.name == "comparison" and "could reject: single-step (0) and transfer (0)." in made.caption
     assert not made.marks.any()
     assert directions.comparison_table(sweep_in(results), run.comparisons.iloc[:0], "test films") is None
     assert r"$-$25.00" in table.to_latex(made)
@@ -83,14 +99,15 @@ def test_the_summary_counts_verdicts_white_box_and_transfer_apart():
             "films",
             "holm_over",
         ]
-    ].to_numpy().tolist() == [[True, "VGG16", 2, 2, 1, 0, 1, 10, 4], [False, "InceptionV3", 2, 2, 0, 0, 2, 10, 4]]
+    ].to_numpy().tolist() == [[True, "VGG16", 2, 2, 1, 0, 1, 10, 1], [False, "InceptionV3", 2, 2, 0, 0, 2, 10, 0]]
 
 
 def test_the_summary_says_its_counts_in_words():
     white_box, transfer = directions.summarise(some_comparison())["sentence"]
     assert white_box == (
         "Condition 'paper', single-step attacks, white-box (VGG16): of 2 strengths no-sign left fewer films right at 1 "
-        "(0.001), more at 0, and at 1 the two cannot be told apart (exact McNemar, Holm over 4 comparisons, 10 films)."
+        "(0.001), more at 0, and at 1 the two cannot be told apart (exact sign-change test by patient, Holm over 1 comparison, "
+        "10 films)."
     )
     assert transfer.startswith(
         "Condition 'paper', single-step attacks, transfer from VGG16 to InceptionV3: of 2 strengths "

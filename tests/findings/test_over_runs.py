@@ -10,6 +10,7 @@ from finished import LABELS, cell, right, run_in, some_counts, sweep_in, sweeps_
 from nosign.findings import over_runs
 from nosign.finished import Run
 from nosign.output.table import SweepName
+from nosign.statistics.patients import Patients
 
 
 def cells_of(**right_films):
@@ -19,7 +20,8 @@ def cells_of(**right_films):
 
 def shares(runs):
     """Return what the tables of several runs, lists of cells, show."""
-    made = [Run(None, None, "test films", None, finished.TEN_FILMS, sweeps_of(cells)) for cells in runs]
+    own = Patients(np.arange(len(finished.TEN_FILMS)))
+    made = [Run(None, None, "test films", None, finished.TEN_FILMS, own, sweeps_of(cells)) for cells in runs]
     return pd.concat([over_runs.shares_of(run, number) for number, run in enumerate(made)])
 
 

@@ -4,7 +4,6 @@ import finished
 import pandas as pd
 from finished import everything_in, write_cell
 
-from nosign import rows
 from nosign.findings import storage
 
 
@@ -52,8 +51,8 @@ def test_storing_pools_sign_and_no_sign_over_complete_pairs(tmp_path):
 
 def test_what_storing_does_to_clean_films_is_counted_by_model(tmp_path):
     write_cell(tmp_path, "VGG16/paper/fgsm/0.01", VGG16=finished.CLEAN["VGG16"])
-    clean = rows.read_clean(tmp_path)
-    assert storage.count_stored_clean(tmp_path, clean) is None
+    sweep = finished.sweep_in(tmp_path)
+    assert storage.count_stored_clean(tmp_path, sweep) is None
     # Right before: 7, 8, 9. After JPEG 9 is wrong and 12 is right.
     finished.write(
         tmp_path / "clean.stored.csv",
@@ -64,7 +63,7 @@ def test_what_storing_does_to_clean_films_is_counted_by_model(tmp_path):
             ]
         ),
     )
-    stored = storage.count_stored_clean(tmp_path, clean)
+    stored = storage.count_stored_clean(tmp_path, sweep)
     assert stored[["right_before", "correct", "fallen"]].to_numpy().tolist() == [[3, 3, 0], [3, 3, 1]]
     assert storage.stored_clean_table(stored, "test films").rows == [["VGG16", "3", "3", "0", "3", "1"]]
 

@@ -19,7 +19,8 @@ def test_ratios_at_turning_count_films_that_one_attack_alone_turns(tmp_path):
     assert [row[name] for name in counts] == [3, 2, 0, 1, 0]
     # Ratios 0.5, 0.75 and, for the film that no sign step turns, 0.
     assert (row["l2_ratio"], row["linf_ratio"], row["cosine"]) == (0.5, 4, 0.7)
-    assert row["l2_ratio_low"] == 0 and row["l2_ratio_high"] == 0.625  # the patient of two films drawn alone: their middle
+    # The patient of two films drawn alone has their middle, the other one 0.
+    assert row["l2_ratio_low"] == 0 and row["l2_ratio_high"] == 0.625
 
 
 def test_films_that_neither_attack_turns_are_counted_and_left_out(tmp_path):
@@ -53,9 +54,10 @@ def test_films_that_a_target_had_wrong_before_take_no_part_and_each_target_has_i
     frame = finding.tables[0].frame.set_index("target")
     assert frame["films"].to_dict() == {"InceptionV3": 3, "VGG16": 3}
     assert frame["l2_ratio"].to_dict() == pytest.approx({"InceptionV3": 0.6, "VGG16": 0.7})
-    own, other = finding.sentences  # the white-box model first, which alone belongs to the answer
-    assert own.text.startswith("To turn a film of VGG16, one no-sign step needs 0.700 times the L2 norm") and own.answer
-    assert other.text.startswith("To turn a film of InceptionV3 with gradients from VGG16, one no-sign") and not other.answer
+    own, theory, other = finding.sentences  # the white-box model first, which alone belongs to the answer
+    assert own.text.startswith("To turn a film of VGG16, FGNM needs 0.700 times the L2 norm of FGSM") and own.answer
+    assert other.text.startswith("To turn a film of InceptionV3 with gradients from VGG16, FGNM needs") and not other.answer
+    assert theory.text.startswith("Of first-order theory the level") and not theory.answer
 
 
 def test_nothing_is_said_where_one_attack_of_the_pair_has_no_turning_strengths(tmp_path):

@@ -13,6 +13,7 @@ from nosign.findings import FINDINGS
 from nosign.finished import FinishedSweep, Run, read_run
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 from nosign.rows import MEASURES, ROUNDED, STORED, TURNING, Example
+from nosign.statistics.patients import Patients
 
 FILMS = pd.DataFrame({"film": [7, 8, 9, 12], "label": [0, 0, 1, 2]})
 CLEAN = {"VGG16": [0, 0, 1, 1], "InceptionV3": [0, 0, 1, 2]}  # 3 and 4 of these 4 right
@@ -95,7 +96,7 @@ def write_stored(path, seen):
 
 def write_turning(results, attack, status, l2, linf):
     """Write one attack's turning strengths of VGG16 on the four films, the first two of one patient; return their path."""
-    write_clean(results, VGG16=0, group=[0, 0, 1, 2])
+    write_clean(results, VGG16=0, patient=[5, 5, "", ""])
     path = write_cell(results, f"VGG16/paper/{attack}/0.01", VGG16=1).with_name(TURNING)
     sizes = {"strength": 0.01, "l2": l2, "linf": linf, "ssim": 0.9, "cosine": [0.7, 0.8, 0.6, 0.9], "right_again": 0}
     write(path, FILMS.assign(target="VGG16", status=status, grid="rt", **sizes))
@@ -170,7 +171,9 @@ def sweeps_of(cells, clean=TEN_FILMS):
     """Return the finished sweeps of some `cell`s, which stand in no file."""
     made = {}
     for source, condition, attack, strength, films in cells:
-        sweep = FinishedSweep(source, Condition.parse(condition), "test films", 10, clean, np.arange(len(clean)), {}, {})
+        own = Patients(np.arange(len(clean)))
+        facts = (clean, np.full(len(clean), ""), own, own, {}, {}, {})
+        sweep = FinishedSweep(source, Condition.parse(condition), "test films", 10, *facts)
         made.setdefault(sweep.name, sweep).cells[attack, strength] = films
     return tuple(made.values())
 

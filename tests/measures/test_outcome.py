@@ -17,7 +17,7 @@ AFTER = [1, 1, 1, 1]
         ("is_attackable", (LABELS,), [1, 1, 1, 1], [1, 1, 0, 1]),  # the aim's own film is not counted
         ("can_turn", (BEFORE, LABELS), [1, 0, 1, 0], [1, 0, 0, 0]),  # wrong before, or taken for the aim before
         ("is_turned", (BEFORE, AFTER, LABELS), [1, 0, 0, 0], [1, 0, 0, 0]),
-        ("hits", (AFTER, LABELS), [0, 0, 1, 0], [1, 1, 1]),  # right films; of other classes those taken for the aim
+        ("hits", (AFTER, LABELS), [0, 0, 1, 0], [1, 1, 0, 1]),  # right films; of other classes those taken for the aim
     ],
 )
 def test_each_question_is_answered_film_by_film(method, arguments, untargeted, targeted):

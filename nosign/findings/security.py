@@ -1,0 +1,232 @@
+"""Security curves: the share of films turned against the norm of the change, for attacks, controls and many steps."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nosign.attacks.catalogue import ATTACKS
+from nosign.finished import FinishedSweep, Run
+from nosign.output.finding import Drawing, Finding, Sentence
+from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, attack_style, finish_panel
+from nosign.output.table import Table, bold_last, numbers, words
+from nosign.output.words import INTERVALS, estimate, joined, starred
+
+HEADING = "How much change turns how many films"
+NORMS = {"l2": "L2", "linf": "L-inf"}
+
+
+def describe(run: Run) -> Finding:
+    """Return security curves and half-distortions of each sweep that has turning strengths."""
+    tables, drawings, sentences = [], [], []
+    for sweep in run.sweeps:
+        halves = half_distortions(sweep)
+        if halves.empty:
+            continue
+        tables.append(half_table(sweep, halves))
+        compared = compare_controls(sweep)
+        if not compared.empty:
+            tables.append(controls_table(sweep, compared))
+            sentences += control_sentences(sweep, compared)
+        caption = (
+            "Share of the films that could be turned which a change of at most so much turns. Lines: single steps and "
+            "controls, to the largest change that was tried. Markers: iterative attacks, at the median norm of each strength; "
+            f"{sweep.described} (*: white-box)."
+        )
+        alt = "Rising curves, one per attack; controls need a far larger change, iterative attacks a smaller one."
+        drawings.append(Drawing("security" + sweep.suffix, HEADING, caption, alt, draw_curves(sweep), sweep.name))
+    return Finding("security", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
+
+
+def half_distortions(sweep: FinishedSweep) -> pd.DataFrame:
+    """Return the change at which half of the films are turned.
+
+    Returns:
+        Frame, one row per attack and target, no rows where nothing is on record:
+            source, condition, attack, target, white_box
+            films, turned, right_again         could be turned and were tried; turned; not turned by some larger strength
+            strength, l2, linf                 medians at turning, infinite where fewer than half are turned; each with its 95 %
+                                               interval in `_low` and `_high`
+    """
+    rows = []
+    for (attack, target), films in sweep.turning.items():
+        turned = films["turned"].to_numpy()
+        strength = films["strength"].where(turned | ~films["takes_part"], np.inf)
+        medians = {"strength": strength, "l2": films["l2"], "linf": films["linf"]}
+        rows.append(
+            {
+                **sweep.keys,
+                "attack": attack,
+                "target": target,
+                "white_box": target == sweep.source,
+                "films": int(films["takes_part"].sum()),
+                "turned": int(turned.sum()),
+                "right_again": int((films["right_again"] > 0).sum()),
+                **{
+                    name + end: value
+                    for name, values in medians.items()
+                    for end, value in zip(("", "_low", "_high"), sweep.patients.median(values))
+                },
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def half_table(sweep: FinishedSweep, halves: pd.DataFrame) -> Table:
+    """Build the table of half-distortions."""
+    rows = [
+        [
+            *(ATTACKS[row.attack].title, starred(row.target, sweep.source)),
+            *(str(count) for count in (row.films, row.turned, row.right_again)),
+            *estimate(row.strength, row.strength_low, row.strength_high, 5),
+            *estimate(row.l2, row.l2_low, row.l2_high, 3),
+            *estimate(row.linf, row.linf_low, row.linf_high, 4),
+        ]
+        for row in halves.itertuples()
+    ]
+    columns = (
+        *words("Attack", "Target"),
+        *numbers("tried", "turned", "right again", group="Films"),
+        *(column for name in ("Strength", "L2", "L-inf") for column in numbers("half turned", "95 % interval", group=name)),
+    )
+    caption = (
+        f"The smallest change that turns half of the films which a target (*: white-box) has right: medians with {INTERVALS}; "
+        f"infinite where fewer than half are turned. Controls are tried on fewer films; {sweep.described}."
+    )
+    return Table("half" + sweep.suffix, "Half-distortion", caption, halves, columns, rows, None, sweep.name)
+
+
+def controls_of(sweep: FinishedSweep) -> list[tuple[str, str, str]]:
+    """Return (attack, control, target) where both are on record; a control belongs to the single step of its direction."""
+    single = {one.direction: name for name, one in reversed(ATTACKS.items()) if not (one.iterative or one.control)}
+    triples = [(single[ATTACKS[name].direction], name, target) for name, target in sweep.turning if ATTACKS[name].control]
+    return [(attack, control, target) for attack, control, target in triples if (attack, target) in sweep.turning]
+
+
+def compare_controls(sweep: FinishedSweep) -> pd.DataFrame:
+    """Compare what a control needs to turn a film with what its attack needs, on the films that both were tried on.
+
+    Returns:
+        Frame, one row per control and target, no rows where nothing is on record:
+            source, condition, attack, control, target, white_box
+            films, only_attack, only_control, neither     that could be turned, and those turned by one or none
+            ratio, ratio_low, ratio_high                  median over films of the control's L2 over the attack's, with its 95 %
+                                                          interval; films that one alone turns count as infinity or 0
+            verdict                                       what the interval allows to be said
+    """
+    rows = []
+    for attack, control, target in controls_of(sweep):
+        frames = [sweep.turning[name, target] for name in (attack, control)]
+        tried = (frames[0]["takes_part"] & frames[1]["takes_part"]).to_numpy()
+        turned = [frame["turned"].to_numpy() & tried for frame in frames]
+        ratio, low, high = sweep.patients.median(sweep.norm_ratio(attack, control, target, "l2"))
+        rows.append(
+            {
+                **sweep.keys,
+                "attack": attack,
+                "control": control,
+                "target": target,
+                "white_box": target == sweep.source,
+                "films": int(tried.sum()),
+                "only_attack": int((turned[0] & ~turned[1]).sum()),
+                "only_control": int((turned[1] & ~turned[0]).sum()),
+                "neither": int((tried & ~turned[0] & ~turned[1]).sum()),
+                "ratio": ratio,
+                "ratio_low": low,
+                "ratio_high": high,
+                "verdict": "attack needs less" if low > 1 else "control needs less" if high < 1 else "not told apart",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def controls_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
+    """Build the table of controls against the attacks whose size they have."""
+    rows = [
+        [
+            *(ATTACKS[row.control].title, ATTACKS[row.attack].title, starred(row.target, sweep.source)),
+            *(str(count) for count in (row.films, row.only_attack, row.only_control, row.neither)),
+            *(*estimate(row.ratio, row.ratio_low, row.ratio_high, 2), row.verdict),
+        ]
+        for row in compared.itertuples()
+    ]
+    columns = (
+        *words("Control", "Attack", "Target"),
+        *numbers("Films", "attack only", "control only", "neither"),
+        *numbers("median", "95 % interval", group="L2 at turning, control over attack"),
+        *words("Verdict"),
+    )
+    caption = (
+        "What a change without the gradient needs to turn a film, over what the attack of the same size needs, on the same "
+        f"films: medians with {INTERVALS}, films that one of the two alone turns counting as infinity or 0. Where the control "
+        f"needs no more, what is seen is not the attack's doing; {sweep.described} (*: white-box)."
+    )
+    bold = bold_last(rows, compared["verdict"] != "not told apart")
+    return Table("controls" + sweep.suffix, "Controls", caption, compared, columns, rows, bold, sweep.name)
+
+
+def control_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Sentence]:
+    """Say for each target how much more change the controls need than the attacks, or that they need no more."""
+    sentences = []
+    for target, rows in compared.groupby("target", sort=False):
+        ratios = [
+            f"{ATTACKS[row.control].title} {row.ratio:.2g} times the L2 of {ATTACKS[row.attack].title}"
+            for row in rows.itertuples()
+        ]
+        told = rows["verdict"] == "attack needs less"
+        verdict = (
+            "all need more: the effect is the attacks' own"
+            if told.all()
+            else f"{(~told).sum()} of {len(rows)} are not told to need more: there the effect is not the attacks' own"
+        )
+        text = f"To turn a film of {starred(target, sweep.source)}, controls need (medians): {joined(ratios)}; {verdict}."
+        sentences.append(Sentence(text, sweep.name))
+    return sentences
+
+
+@matplotlib.rc_context(STYLE)
+def draw_curves(sweep: FinishedSweep) -> Figure:
+    """Draw one row of panels per target: share of films turned against L2 and against L-inf."""
+    targets = list(dict.fromkeys(target for _, target in sweep.turning))
+    figure = Figure(figsize=(WIDTH, 0.7 + 2.3 * len(targets)), layout="constrained")
+    grid = figure.subplots(len(targets), len(NORMS), sharex="col", sharey=True, squeeze=False)
+    for row, target in zip(grid, targets):
+        for axes, norm in zip(row, NORMS):
+            for (attack, name), films in sweep.turning.items():
+                if name == target:
+                    draw_curve(axes, attack, films[norm].to_numpy())
+            draw_iterative(axes, sweep, target, norm)
+            axes.set_xscale("log")
+            axes.set(ylim=(0, 102), title=f"{starred(target, sweep.source)}, {NORMS[norm]}")
+            finish_panel(axes)
+    for axes, name in zip(grid[-1], NORMS.values()):
+        axes.set_xlabel(f"{name} norm of the change")
+    lines = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels())))
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=5, frameon=False, handlelength=3)
+    figure.supylabel("films turned (%)", fontsize=STYLE["axes.labelsize"])
+    figure.supxlabel(sweep.described, fontsize=SMALL_POINTS)
+    return figure
+
+
+def draw_curve(axes: Axes, attack: str, norms: np.ndarray) -> None:
+    """Draw the share of films turned by at most a norm; films that no change turned count, too."""
+    films = int(np.count_nonzero(~np.isnan(norms)))
+    norms = np.sort(norms[np.isfinite(norms)])
+    shares = 100 * np.arange(1, len(norms) + 1) / max(films, 1)
+    axes.step(norms, shares, where="post", **{**attack_style(attack), "marker": "", "linewidth": 1.3})
+
+
+def draw_iterative(axes: Axes, sweep: FinishedSweep, target: str, norm: str) -> None:
+    """Mark what iterative attacks reach: the share turned at each strength against the median norm there."""
+    for attack in dict.fromkeys(name for name, _ in sweep.cells if ATTACKS[name].iterative):
+        cells = [(cell[norm], cell) for (name, _), cell in sweep.cells.items() if name == attack and target in cell]
+        can_turn = sweep.outcome.can_turn(sweep.clean[target].to_numpy(), sweep.labels)
+        points = [
+            (float(np.median(norms[can_turn])), sweep.patients.percent(sweep.turned(target, cell[target]), can_turn))
+            for norms, cell in cells
+        ]
+        if points:
+            axes.plot(*zip(*sorted(points)), **{**attack_style(attack), "linestyle": "none"})

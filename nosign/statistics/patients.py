@@ -1,0 +1,173 @@
+"""Intervals by patient: films of one person are drawn together."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+
+import numpy as np
+
+from nosign.statistics.intervals import ALPHA, DRAWS
+
+
+class Patients:
+    """Which films show one person, and the draws of persons that all intervals of a run share.
+
+    Attributes:
+        of_film: int [films], each film's patient, from 0.
+        count: number of patients.
+    """
+
+    def __init__(self, clusters, *, draws: int = DRAWS, seed: int = 0):
+        """Number the patients.
+
+        Args:
+            clusters: [films], equal for films of one patient.
+            draws: samples of as many patients as there are, with replacement.
+            seed: of the draws.
+        """
+        names, self.of_film = np.unique(np.asarray(clusters), return_inverse=True)
+        self.count, self.draws, self.seed = len(names), draws, seed
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """How often each patient is in each draw, float32 [draws, patients]."""
+        drawn = np.random.default_rng(self.seed).integers(0, self.count, (self.draws, self.count))
+        drawn += self.count * np.arange(self.draws)[:, None]
+        return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float32)
+
+    def sums(self, values) -> np.ndarray:
+        """Add up each patient's values, number or bool [films]; float64 [patients]."""
+        return np.bincount(self.of_film, np.asarray(values, float), self.count)
+
+    @staticmethod
+    def percent(hits, among=None) -> float:
+        """Return the share of films with a yes/no result in per cent, NaN where no film counts; see `share`."""
+        hits, among = counted(hits, among)
+        return 100 * float((hits & among).sum()) / among.sum() if among.any() else math.nan
+
+    def share(self, hits, among=None) -> tuple[float, float, float]:
+        """Return the share of films with a yes/no result, and its 95 % interval over draws of patients.
+
+        Args:
+            hits: bool [films].
+            among: bool [films], the films that count; all if None.
+
+        Returns:
+            (share, low, high) in per cent; NaN where no film counts.
+        """
+        hits, among = counted(hits, among)
+        return self.mean_interval(hits & among, among, 0.0)
+
+    def difference(self, first, second, among=None) -> tuple[float, float, float]:
+        """Return the share with the second of two yes/no results minus that with the first, and its 95 % interval.
+
+        Args:
+            first, second: bool [films].
+            among: bool [films], the films that count; all if None.
+
+        Returns:
+            (difference, low, high) in points; NaN where no film counts.
+        """
+        (first, among), second = counted(first, among), np.asarray(second, bool)
+        return self.mean_interval((second.astype(int) - first) * among, among, -1.0)
+
+    def median(self, values) -> tuple[float, float, float]:
+        """Return the median of films' values, and its 95 % interval over draws of patients.
+
+        Args:
+            values: float [films], may be infinite; NaN where a film does not count.
+
+        Returns:
+            (median, low, high); NaN where no film counts.
+        """
+        values = np.asarray(values, float)
+        order = np.argsort(values, kind="stable")[: np.count_nonzero(~np.isnan(values))]
+        if not len(order):
+            return math.nan, math.nan, math.nan
+        values, patients = values[order], self.of_film[order]
+        medians = np.concatenate([medians_of(values, times[:, patients]) for times in np.array_split(self.times, 10)])
+        low, high = np.quantile(medians[~np.isnan(medians)], (ALPHA / 2, 1 - ALPHA / 2), method="nearest")
+        return float(np.median(values)), float(low), float(high)
+
+    def line(self, x, y) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+        """Return Pearson's correlation of two values and the slope of y on x, with 95 % intervals over draws of patients.
+
+        Args:
+            x, y: float [films]; films with a value that is not finite do not count. Ranks give Spearman's correlation, whose
+                interval takes the ranks as they are.
+
+        Returns:
+            ((correlation, low, high), (slope, low, high)); NaN for fewer than three films.
+        """
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        counts = np.isfinite(x) & np.isfinite(y)
+        if counts.sum() < 3:
+            return ((math.nan,) * 3,) * 2
+        x, y = (np.where(counts, values - values[counts].mean(), 0) for values in (x, y))  # large means cost digits
+        moments = np.column_stack([self.sums(part) for part in (counts, x, y, x * x, y * y, x * y)])
+        drawn = np.vstack([moments.sum(0), self.times.astype(float) @ moments]).T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            n, x_mean, y_mean = drawn[0], drawn[1] / drawn[0], drawn[2] / drawn[0]
+            xx, yy, xy = drawn[3] / n - x_mean**2, drawn[4] / n - y_mean**2, drawn[5] / n - x_mean * y_mean
+            both = xy / np.sqrt(xx * yy), xy / xx
+        return estimate_of(both[0]), estimate_of(both[1])
+
+    def mean_interval(self, values, among: np.ndarray, least: float) -> tuple[float, float, float]:
+        """Return the mean of values and its percentile interval over draws of patients, both times 100.
+
+        Where all patients agree, every draw gives the same, which would claim certainty. The interval then reaches as far as
+        that of a share of none of as many patients (Clopper and Pearson, 1934, doi:10.1093/biomet/26.4.404).
+
+        Args:
+            values: number [films], 0 for films that do not count.
+            among: bool [films], the films that count.
+            least: the smallest possible mean; the largest is 1.
+
+        Returns:
+            (mean, low, high); NaN where no film counts.
+        """
+        sums, films = self.sums(values), self.sums(among)
+        if not films.sum():
+            return math.nan, math.nan, math.nan
+        mean = sums.sum() / films.sum()
+        if np.allclose(sums, mean * films):
+            reach = 1 - (ALPHA / 2) ** (1 / np.count_nonzero(films))
+            return 100 * mean, 100 * max(mean - reach, least), 100 * min(mean + reach, 1.0)
+        drawn = self.times @ np.column_stack([sums, films]).astype(np.float32)
+        drawn = drawn[drawn[:, 1] > 0].astype(float)
+        low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (ALPHA / 2, 1 - ALPHA / 2))
+        return 100 * mean, 100 * low, 100 * high
+
+
+def estimate_of(drawn: np.ndarray) -> tuple[float, float, float]:
+    """Return an estimate, which comes first, and the percentile interval of its draws, which follow it."""
+    known = drawn[1:][~np.isnan(drawn[1:])]
+    if not len(known):
+        return float(drawn[0]), math.nan, math.nan
+    low, high = np.quantile(known, (ALPHA / 2, 1 - ALPHA / 2))
+    return float(drawn[0]), float(low), float(high)
+
+
+def medians_of(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the median of each sample, float64 [draws]; NaN where a sample is empty.
+
+    Args:
+        values: float [n], ascending.
+        times: float32 [draws, n], how often each is in each sample.
+    """
+    upto = np.cumsum(times, axis=1)
+    size = upto[:, -1]
+    # The two middle values of the sample; of an odd one the same.
+    low, high = ((upto < middle[:, None]).sum(1) for middle in ((size + 1) // 2, size // 2 + 1))
+    low, high = (values[np.minimum(place, len(values) - 1)] for place in (low, high))
+    # Not their mean where they are equal, as infinite ones are.
+    with np.errstate(invalid="ignore"):
+        medians = np.where(low == high, low, (low + high) / 2)
+    return np.where(size > 0, medians, np.nan)
+
+
+def counted(hits, among) -> tuple[np.ndarray, np.ndarray]:
+    """Return a yes/no result and the films that count, both bool [films]."""
+    hits = np.asarray(hits, bool)
+    return hits, np.ones(hits.shape, bool) if among is None else np.asarray(among, bool)
