@@ -252,6 +252,11 @@ class Run:
         """Return the rows of a frame that are about a sweep."""
         return frame[(frame["source"] == sweep.source) & (frame["condition"] == str(sweep.condition))]
 
+    @property
+    def with_cells(self) -> tuple[FinishedSweep, ...]:
+        """The sweeps that have a finished cell; of others only turning strengths are on record."""
+        return tuple(sweep for sweep in self.sweeps if sweep.cells)
+
     def by_condition(self) -> Iterator[tuple[str, list[FinishedSweep]]]:
         """Yield each condition's name and its sweeps."""
         for name in dict.fromkeys(str(sweep.condition) for sweep in self.sweeps):

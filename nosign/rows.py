@@ -208,6 +208,8 @@ def stated_strength(path, ending):
 
 
 MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
+# Which network it is, and whether its own run trained it; earlier files lack some.
+TRAINED_COLUMNS = ("weights_sha256", "phase_kept", "epoch_kept", "convolutions", "convolutions_changed")
 ADVICE = "remove it and the cell beside it, and run attack.py again"
 
 
@@ -439,6 +441,9 @@ def read_by_word(path, word, required, clean, **options):
 def read_models(folder):
     """Read `models.csv`: parameters and clean accuracy of each classifier.
 
+    Returns:
+        Frame with `MODEL_COLUMNS` and those of `TRAINED_COLUMNS` that the file has, one row per model.
+
     Raises:
         UserError: the file is missing or malformed.
     """
@@ -452,7 +457,8 @@ def read_models(folder):
         raise UserError(f"{path}: parameters, correct and films should be whole numbers, correct at most films; {advice}")
     if frame["model"].duplicated().any():
         raise UserError(f"{path}: names a model twice; {advice}")
-    frame = pd.concat([frame["model"].astype(str), counts.astype(int), numeric.drop(columns=counts.columns)], axis=1)
+    trained = frame[[name for name in TRAINED_COLUMNS if name in frame]]
+    frame = pd.concat([frame["model"].astype(str), counts.astype(int), numeric.drop(columns=counts.columns), trained], axis=1)
     return frame.set_index("model").loc[ordered(frame["model"], BACKBONES)].reset_index()
 
 

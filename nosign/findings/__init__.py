@@ -10,6 +10,7 @@ from nosign.findings import (
     effort,
     examples,
     grey,
+    networks,
     over_runs,
     security,
     steps,
@@ -20,6 +21,7 @@ from nosign.findings import (
 )
 
 FINDINGS = (
+    networks,
     turning,
     security,
     accuracy,

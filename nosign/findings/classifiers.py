@@ -9,6 +9,7 @@ from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import INTERVALS, MISSING, counted, interval, joined
 from nosign.paper import PAPER_MODELS, PAPER_TEST_FILMS
+from nosign.rows import MODEL_COLUMNS
 
 HEADING = "The classifiers"
 
@@ -25,7 +26,7 @@ def describe(run: Run) -> Finding:
 def table_one(classifiers: pd.DataFrame) -> Table:
     """Build Table I: the classifiers' size and clean accuracy, beside what the paper states."""
     paper = [PAPER_MODELS.get(name) for name in classifiers["model"]]
-    frame = classifiers.assign(
+    frame = classifiers[list(MODEL_COLUMNS)].assign(
         accuracy_percent=100 * classifiers["correct"] / classifiers["films"],
         paper_parameters=pd.array([stated and stated[0] for stated in paper], dtype="Int64"),
         paper_correct=pd.array([stated and stated[1] for stated in paper], dtype="Int64"),

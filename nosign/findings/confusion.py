@@ -26,11 +26,11 @@ ASKED_CLASS = "COVID-19"  # what does it turn into?
 
 def describe(run: Run) -> Finding:
     """Return confusion matrices of each sweep, and what films of `ASKED_CLASS` are taken for."""
-    if not run.sweeps:
+    if not run.with_cells:
         return Finding("confusion", HEADING)
-    confusion = count_confusion(run.sweeps)
+    confusion = count_confusion(run.with_cells)
     tables, drawings, sentences = [], [], []
-    for sweep in run.sweeps:
+    for sweep in run.with_cells:
         own = run.of(confusion, sweep)
         tables.append(confusion_table(sweep, own))
         caption = f"Confusion matrices before the attacks and under each at its largest strength; {sweep.described}."

@@ -45,7 +45,7 @@ EFFORT_PANELS = (
 def describe(run: Run) -> Finding:
     """Return norms and SSIM of every cell, Figure 5, and what no-sign spends of the norms of sign, of each sweep."""
     tables, drawings, sentences = [], [], []
-    for sweep in run.sweeps:
+    for sweep in run.with_cells:
         effort = measure_effort(sweep)
         tables.append(effort_table(sweep, effort))
         sentences += spent_sentences(sweep)

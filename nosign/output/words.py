@@ -67,7 +67,9 @@ def estimate(value: float, low: float, high: float, digits: int) -> tuple[str, s
     """Return an estimate and its interval, such as ("0.723", "0.721–0.728"); a dash where there is none."""
     if pd.isna(value):
         return MISSING, MISSING
-    ends = [MISSING if pd.isna(end) else "∞" if end == float("inf") else f"{end:.{digits}f}" for end in (low, high)]
+    if pd.isna(low):
+        return f"{value:.{digits}f}", MISSING
+    ends = ["∞" if end == float("inf") else f"{end:.{digits}f}" for end in (low, high)]
     return "∞" if value == float("inf") else f"{value:.{digits}f}", "–".join(ends)
 
 

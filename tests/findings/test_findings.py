@@ -102,3 +102,12 @@ def test_a_finding_without_cells_of_its_kind_is_empty_and_false(tmp_path, attack
     found = [module.describe(run_in(tmp_path)) for module in FINDINGS]
     assert {finding.name for finding in found if finding} == expected
     assert all(finding.heading and not parts_of(finding) for finding in found if not finding)
+
+
+def test_turning_strengths_without_any_cell_are_results(tmp_path):
+    finished.write_results(tmp_path, films=12, single_step=(0.003,), iterative=(), attacks=("fgsm", "fgnm"), stored=())
+    for path in tmp_path.glob("attacks/*/*/*/0.003*"):
+        path.unlink()
+    made, drawn, _ = everything_in(tmp_path)
+    assert {"turning", "half", "clean"} <= set(made) and {"turning", "security"} <= set(drawn)
+    assert not {"table2", "effort", "confusion", "figure4"} & (set(made) | set(drawn))
