@@ -15,7 +15,7 @@ from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.measures.storage import STORAGES
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
-from nosign.script import HelpFormatter, add_seeds, each_seed, names, run, strength, whole_number
+from nosign.script import HelpFormatter, add_seeds, each_seed, factor, names, run, strength, whole_number
 from nosign.sweep.options import ALL_SOURCES, BATCH, CONTROL_FILMS, GREY, SOURCE, STEPS, STORING_STRENGTHS
 
 
@@ -68,6 +68,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=NORMS,
         default=NORMS[0],
         help="norm of the budget ball; for l2 its radius is strength x sqrt(components)",
+    )
+    parser.add_argument(
+        "--step-factor",
+        type=factor,
+        default=1.0,
+        metavar="FACTOR",
+        help="protocol budget: each step is so many times strength / steps, clipped to the ball",
     )
     parser.add_argument(
         "--target", choices=CLASSES, metavar="CLASS", help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}"

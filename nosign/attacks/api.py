@@ -35,6 +35,7 @@ def attack(
     targeted: bool = False,
     grey: bool = False,
     steps: int = 10,
+    step_factor: float = 1.0,
     seed: int = 0,
     batch: int = 64,
     bounds: tuple[float, float] = (0, 1),
@@ -59,6 +60,7 @@ def attack(
         targeted: make the model see `labels` instead of anything else.
         grey: change all channels alike, so that a grey image stays grey.
         steps: steps of an iterative attack.
+        step_factor: of "budget", how many times strength / steps a step is.
         seed: of the random starts; an image starts at the same point in every call and batch.
         batch: images attacked at once.
         bounds: smallest and largest value of an image.
@@ -99,6 +101,7 @@ def attack(
             targeted=targeted,
             grey=grey,
             steps=steps,
+            step_factor=step_factor,
             noise=noise,
             first_gradient=field,
             watch=lambda before, after, gradient, logits, fields=fields: fields.extend([] if fields else [to_numpy(gradient)]),

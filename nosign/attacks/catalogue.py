@@ -1,7 +1,8 @@
 """The attacks: one row of a table for each, and the condition that they run under. Plain data; imports no Keras."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
@@ -10,6 +11,8 @@ from nosign.errors import UserError
 LOSSES = ("cross-entropy", "softmax", "probabilities")
 SIGNS, GAUSSIAN, SHUFFLED = "random signs", "Gaussian noise", "shuffled gradient"
 PROTOCOLS = ("paper", "budget")
+LATER = ("step_factor",)  # settings of a condition that earlier manifests do not have
+NUMBER = r"[0-9]+(?:[.][0-9]+)?(?:e[+-][0-9]+)?"  # as `format(number, "g")` writes it
 NORMS = ("linf", "l2")
 
 
@@ -78,6 +81,7 @@ class Condition:
         target: class that the attacks aim at; None if any wrong class will do.
         grey: whether the perturbation is the same in all channels.
         loss: one of `nosign.attacks.catalogue.LOSSES`.
+        step_factor: of protocol "budget", how many times strength / T a step is; 1 is the paper's equation 3.
     """
 
     protocol: str = "paper"
@@ -85,12 +89,14 @@ class Condition:
     target: str | None = None
     grey: bool = False
     loss: str = LOSSES[0]
+    step_factor: float = 1.0
 
     def __str__(self):
-        """Return the folder's name, such as "paper", "paper-grey", "paper-loss-softmax" or "budget-l2-to-Normal"."""
+        """Return the folder's name, such as "paper", "paper-grey", "budget-factor-2" or "budget-l2-to-Normal"."""
         words = [
             self.protocol,
             *["l2"] * (self.norm == "l2"),
+            *["factor", f"{self.step_factor:g}"] * (self.step_factor != 1),
             *["loss", self.loss] * (self.loss != LOSSES[0]),
             *["grey"] * self.grey,
         ]
@@ -100,19 +106,38 @@ class Condition:
     def parse(cls, name):
         """Return the condition that a folder's name states, or None if it states none."""
         found = re.fullmatch(
-            rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-loss-({'|'.join(LOSSES[1:])}))?(-grey)?"
-            rf"(?:-to-({'|'.join(map(re.escape, CLASSES))}))?",
+            rf"(?P<protocol>{'|'.join(PROTOCOLS)})(?:-(?P<norm>l2))?(?:-factor-(?P<step_factor>{NUMBER}))?"
+            rf"(?:-loss-(?P<loss>{'|'.join(LOSSES[1:])}))?(?P<grey>-grey)?"
+            rf"(?:-to-(?P<target>{'|'.join(map(re.escape, CLASSES))}))?",
             name,
         )
         if not found:
             return None
-        return cls(found[1], "l2" if found[2] else "linf", found[5], bool(found[4]), found[3] or LOSSES[0])
+        stated = {field: text for field, text in found.groupdict().items() if text is not None}
+        read = {"grey": bool, "step_factor": float}
+        condition = cls(**{field: read.get(field, str)(text) for field, text in stated.items()})
+        return condition if str(condition) == name else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a sweep's manifest says of it, JSON-ready.
+
+        A default that earlier manifests do not have is left out, so that their sweeps can be gone on with.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in LATER or value != getattr(Condition, name)}
 
 
-def check_norm(condition):
-    """Refuse a norm that would be without effect."""
-    if condition.protocol == "paper" and condition.norm != NORMS[0]:
+def check_ball(condition):
+    """Refuse what has an effect in a ball only, where there is none."""
+    if condition.protocol != "paper":
+        return
+    if condition.norm != NORMS[0]:
         raise UserError(
             f"norm: {condition.norm!r} is that of the ball which protocol 'budget' keeps to, and protocol 'paper' "
             "has none; choose protocol 'budget', or leave the norm out"
+        )
+    if condition.step_factor != 1:
+        raise UserError(
+            f"step factor: {condition.step_factor:g} is that of protocol 'budget', which shares the strength out over the "
+            "steps; in protocol 'paper' each step has the strength; choose protocol 'budget', or leave the factor out"
         )

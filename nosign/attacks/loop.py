@@ -7,7 +7,7 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack, Condition, check_norm
+from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack, Condition, check_ball
 from nosign.attacks.controls import Bounds, strength_for_length
 from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, Tensor, accumulate, beside, one_channel
 from nosign.attacks.gradients import compiled_gradient
@@ -44,24 +44,25 @@ def compiled_move(direction: str, norm: str | None, bounds: Bounds) -> Callable:
     return compiled(partial(move, direction, norm, bounds), fused=direction == "sign" and norm != "l2")
 
 
-def schedule(attack: Attack, strength, protocol: str, steps: int) -> tuple:
+def schedule(attack: Attack, strength, protocol: str, steps: int, step_factor: float = 1.0) -> tuple:
     """Resolve an attack's strength into its step, ball, number of steps and random start.
 
     Protocol "paper" (Table III): every step has the full strength, and no ball: the paper's, of radius 1, never binds. Protocol
-    "budget" (equations 2 to 4): the strength is the radius of the ball, shared out over the steps.
+    "budget" (equations 2 to 4): the strength is the radius of the ball, shared out over the steps, which a factor lengthens.
 
     Args:
         attack: an `Attack`.
         strength: float >= 0, or an array of one strength a film.
         protocol: one of `PROTOCOLS`.
         steps: steps of an iterative attack.
+        step_factor: how many times strength / steps a step of "budget" is; 1 is equation 3.
 
     Returns:
         step, radius (both like `strength`), number of steps, radius of the random start.
     """
     steps = steps if attack.iterative else 1
     start = strength if attack.random_start else 0.0
-    return (strength / steps if protocol == "budget" else strength), strength, steps, start
+    return (step_factor * strength / steps if protocol == "budget" else strength), strength, steps, start
 
 
 def unit_noise(seed, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -136,7 +137,9 @@ def check_settings(attack: Attack, strength, condition: Condition, steps: int, n
     for what, known in (("protocol", PROTOCOLS), ("norm", NORMS)):
         if getattr(condition, what) not in known:
             raise UserError(f"{what}: expected one of {', '.join(known)}, received {getattr(condition, what)!r}")
-    check_norm(condition)
+    if not 0 < condition.step_factor < np.inf:
+        raise UserError(f"step factor: expected a finite number above 0, received {condition.step_factor!r}")
+    check_ball(condition)
     if not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
     if attack.random_start and np.shape(noise) != shape:
@@ -204,6 +207,7 @@ class Attacker:
         targeted: bool = False,
         grey: bool = False,
         steps: int = 10,
+        step_factor: float = 1.0,
         noise: np.ndarray | None = None,
         first_gradient=None,
         watch: Callable | None = None,
@@ -221,6 +225,7 @@ class Attacker:
             targeted: lower the loss of `labels` instead of raising it.
             grey: change all channels alike.
             steps: steps of an iterative attack.
+            step_factor: of "budget", how many times strength / steps a step is.
             noise: output of `unit_noise`, for attacks with a random start.
             first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known; for a
                 control, its field (see `nosign.attacks.controls.control_field`).
@@ -232,20 +237,21 @@ class Attacker:
 
         Raises:
             UserError: films outside the bounds, shapes that do not fit the model or each other, a negative or not finite
-                strength, fewer than one step, an unknown protocol or norm, a random start without noise, or a control
-                without its field.
+                strength, fewer than one step, an unknown protocol or norm, a step factor of nothing or without a ball, a
+                random start without noise, or a control without its field.
         """
         from keras import ops
 
         check_batch(films, labels, self.shapes, self.bounds)
-        check_settings(attack, strength, Condition(protocol, norm), steps, noise, tuple(films.shape))
+        condition = Condition(protocol, norm, step_factor=step_factor)
+        check_settings(attack, strength, condition, steps, noise, tuple(films.shape))
         strength = np.broadcast_to(np.asarray(strength, np.float32), len(films))
         if attack.control:
             if first_gradient is None:
                 raise UserError(f"first_gradient: {attack.title} follows no gradient; give it its control_field")
-            unit = to_numpy(self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey))
-            return ops.convert_to_tensor(stepped(attack, to_numpy(films), unit, strength, protocol, self.bounds))
-        step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps)
+            unit = self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey, step_factor=step_factor)
+            return ops.convert_to_tensor(stepped(attack, to_numpy(films), to_numpy(unit), strength, protocol, self.bounds))
+        step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps, step_factor)
         # The ball of "paper" is as wide as the bounds.
         take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds)
         # PyTorch multiplies no array by a tensor.
@@ -286,7 +292,14 @@ class Attacker:
         return self.gradient_and_logits(films, labels, targeted)[0]
 
     def unit_step(
-        self, attack: Attack, gradient: Tensor, *, protocol: str = "paper", norm: str = "linf", grey: bool = False
+        self,
+        attack: Attack,
+        gradient: Tensor,
+        *,
+        protocol: str = "paper",
+        norm: str = "linf",
+        grey: bool = False,
+        step_factor: float = 1.0,
     ) -> Tensor:
         """Return a single-step attack's change at strength 1, before it is clipped to the bounds.
 
@@ -295,7 +308,7 @@ class Attacker:
         Args:
             attack: a single-step `Attack`.
             gradient: what `gradient_at` returned.
-            protocol, norm, grey: as for `perturb`.
+            protocol, norm, grey, step_factor: as for `perturb`.
 
         Returns:
             float32 of the gradient's shape, a backend tensor.
@@ -304,5 +317,5 @@ class Attacker:
 
         direction = DIRECTIONS[attack.direction](self.one_channel(gradient) if grey else gradient)
         if protocol == "budget":
-            direction = PROJECTIONS[norm](direction, ops.zeros_like(direction), 1.0)
+            direction = PROJECTIONS[norm](step_factor * direction, ops.zeros_like(direction), 1.0)
         return self.span * direction

@@ -59,7 +59,9 @@ def interval(low, high):
 
 def condition_note(settings):
     """Return what a `Condition` means, in words."""
-    return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
+    steps = "" if settings.step_factor == 1 else f"; each step {settings.step_factor:g} times strength / T"
+    ball = PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm]
+    return ball + steps + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
 
 
 def pair_title(row):

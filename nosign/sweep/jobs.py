@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nosign.attacks.catalogue import ATTACKS, Condition, check_norm
+from nosign.attacks.catalogue import ATTACKS, Condition, check_ball
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
@@ -184,17 +183,14 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
         "storages": arguments.storages,
         "control_films": arguments.control_films,
     }
-    conditions = [
-        Condition(arguments.protocol, arguments.norm, arguments.target, grey, arguments.loss) for grey in GREY[arguments.grey]
-    ]
-    check_norm(conditions[0])
+    conditions = conditions_of(arguments)
     return [
         Job(
             Path(arguments.out),
             source,
             condition,
             cells,
-            {**settings, "source": source, **dataclasses.asdict(condition)},
+            {**settings, "source": source, **condition.settings},
             tuple(arguments.attacks),
             save_films=arguments.save_films,
             storing=checked_storing(arguments.storing_strengths, cells),
@@ -204,6 +200,13 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
         for source in (arguments.targets if arguments.source == ALL_SOURCES else [arguments.source])
         for condition in conditions
     ]
+
+
+def conditions_of(arguments: argparse.Namespace) -> list[Condition]:
+    """Return the conditions that the command line asks for: coloured, grey or both; or raise `UserError`."""
+    stated = Condition(arguments.protocol, arguments.norm, arguments.target, False, arguments.loss, arguments.step_factor)
+    check_ball(stated)
+    return [replace(stated, grey=grey) for grey in GREY[arguments.grey]]
 
 
 def checked_storing(strengths: Sequence[float], cells: Iterable[Cell]) -> tuple[float, ...]:

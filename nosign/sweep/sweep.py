@@ -55,7 +55,7 @@ class Sweep:
     @property
     def geometry(self) -> dict[str, Any]:
         """The part of the condition that says what a step may look like."""
-        return {"protocol": self.condition.protocol, "norm": self.condition.norm, "grey": self.condition.grey}
+        return {name: getattr(self.condition, name) for name in ("protocol", "norm", "grey", "step_factor")}
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
         """Return the labels whose loss the attacks follow, float32 one-hot [n, classes]."""

@@ -81,10 +81,12 @@ def test_strengths_an_image_norm_protocol_and_target_are_passed_on(linear):
         norm="l2",
         targeted=True,
         steps=4,
+        step_factor=2,
         batch=4,
     )
+    options = dict(protocol="budget", norm="l2", targeted=True, steps=4, step_factor=2, noise=0)
     expected = [
-        reference_attack(model, "binm", image, label, strength, protocol="budget", norm="l2", targeted=True, steps=4, noise=0)
+        reference_attack(model, "binm", image, label, strength, **options)
         for image, label, strength in zip(images, (labels + 1) % 3, strengths)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -85,9 +85,22 @@ def test_the_papers_attacks_are_those_without_momentum():
 @EVERY_GEOMETRY
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss):
-    condition = Condition(protocol, norm, target, grey, loss)
+@pytest.mark.parametrize("step_factor", [1, 0.5, 2, 1e-5, 1e10])
+def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss, step_factor):
+    condition = Condition(protocol, norm, target, grey, loss, step_factor)
     assert Condition.parse(str(condition)) == condition
+
+
+def test_a_step_factor_names_its_condition_where_it_is_not_the_papers():
+    assert str(Condition("budget", step_factor=2)) == "budget-factor-2"
+    assert str(Condition("budget", "l2", "Normal", True, "softmax", 0.5)) == "budget-l2-factor-0.5-loss-softmax-grey-to-Normal"
+    assert str(Condition("budget", step_factor=1.0)) == "budget"
+
+
+def test_a_manifest_says_no_more_of_a_condition_of_old_than_it_did():
+    old = {"protocol": "budget", "norm": "l2", "target": "Normal", "grey": True, "loss": "softmax"}
+    assert Condition(**old).settings == old
+    assert Condition(**old, step_factor=0.5).settings == old | {"step_factor": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +116,12 @@ def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss):
         "budget-l2-l2",
         "paper-grey-l2",
         "xpaper",
+        "budget-factor",
+        "budget-factor-1",
+        "budget-factor-2.0",
+        "budget-factor--2",
+        "budget-factor-nan",
+        "budget-grey-factor-2",
     ],
 )
 def test_names_of_no_condition_are_not_taken_for_one(name):
@@ -188,6 +207,23 @@ def test_every_attack_follows_the_papers_equations(linear, attacker, name, proto
         for film, label, start in zip(films, labels, noise)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@EVERY_ATTACK
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("step_factor", [0.5, 4])
+def test_a_step_factor_lengthens_every_step_and_leaves_the_ball_as_it_is(linear, attacker, name, norm, step_factor):
+    model, films, labels = linear
+    noise = unit_noise(8, range(len(films)), SHAPE)
+    options = {"protocol": "budget", "norm": norm, "steps": 4, "step_factor": step_factor}
+    found = perturb(attacker, name, films, labels, 0.02, noise=noise, **options)
+    expected = [
+        reference_attack(model, name, film, label.argmax(), 0.02, noise=start, **options)
+        for film, label, start in zip(films, labels, noise)
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    reach = np.abs(found - films).max() if norm == "linf" else norms(found - films).max() / np.sqrt(films[0].size)
+    assert reach <= 0.02 + 1e-6
 
 
 @EVERY_ATTACK
@@ -461,6 +497,8 @@ BAD = {
     "other film size": ({"films": np.full((4, 8, 8, 3), 0.5, np.float32)}, "(n, 7, 5, 3)"),
     "a film without batch": ({"films": GOOD["films"][0]}, "(n, 7, 5, 3)"),
     "unknown protocol": ({"protocol": "best"}, "paper, budget"),
+    "a step factor of nothing": ({"protocol": "budget", "step_factor": 0}, "step factor: expected a finite number above 0"),
+    "a step factor without a ball": ({"step_factor": 2}, "step factor: 2 is that of protocol 'budget'"),
     "no noise": ({"noise": None}, "noise"),
     "noise of other films": ({"noise": np.zeros((3, *SHAPE), np.float32)}, "noise"),
 }
@@ -505,11 +543,14 @@ def test_a_grey_attack_leaves_grey_films_grey_and_equals_the_slow_reference(line
 
 
 @pytest.mark.parametrize("name", ["fgsm", "fgnm"])
-@EVERY_GEOMETRY
+@pytest.mark.parametrize(
+    "protocol, norm, step_factor",
+    [("paper", "linf", 1), *(("budget", norm, factor) for norm in NORMS for factor in (0.5, 1, 3))],
+)
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_single_step_attack_is_its_strength_times_its_unit_step(linear, attacker, name, protocol, norm, grey):
+def test_a_single_step_attack_is_its_strength_times_its_unit_step(linear, attacker, name, protocol, norm, step_factor, grey):
     _, films, labels = linear
-    geometry = {"protocol": protocol, "norm": norm, "grey": grey}
+    geometry = {"protocol": protocol, "norm": norm, "grey": grey, "step_factor": step_factor}
     unit = to_numpy(attacker.unit_step(ATTACKS[name], attacker.gradient_at(films, labels), **geometry))
     for strength in (0.001, 0.01):
         found = perturb(attacker, name, films, labels, strength, **geometry)

@@ -99,6 +99,7 @@ def reference_attack(
     steps,
     noise,
     norm="linf",
+    step_factor=1,
     targeted=False,
     grey=False,
     path=None,
@@ -113,6 +114,7 @@ def reference_attack(
         film: [height, width, channels] in [0, 1].
         label: the film's class, or the one that a targeted attack aims at.
         noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
+        step_factor: of "budget", how many times strength / steps a step is.
         norm: of the ball; that of "l2" reaches as far as a change by the strength in every component.
         grey: whether all channels change alike.
         path: list that receives (position, gradient there) for each step, or None.
@@ -123,7 +125,7 @@ def reference_attack(
     """
     film = np.asarray(film, np.float64)
     steps = steps if name in ("bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm") else 1
-    alpha, radius = (strength, 1.0) if protocol == "paper" else (strength / steps, strength)
+    alpha, radius = (strength, 1.0) if protocol == "paper" else (step_factor * strength / steps, strength)
     x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
     if grey and name.startswith("pgd"):
         x = np.clip(film + strength * noise[..., :1], 0, 1)

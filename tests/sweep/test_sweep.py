@@ -55,6 +55,7 @@ def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep
             steps=STEPS,
             noise=noise,
             norm=sweep.condition.norm,
+            step_factor=sweep.condition.step_factor,
             targeted=side < 0,
             grey=sweep.condition.grey,
             field=field,
