@@ -14,9 +14,9 @@ from nosign.attacks.catalogue import ATTACKS, CONTROLS, LOSSES, NORMS, PROTOCOLS
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.measures.storage import STORAGES
-from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
+from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, STEPS
 from nosign.script import HelpFormatter, add_seeds, each_seed, factor, names, run, strength, whole_number
-from nosign.sweep.options import ALL_SOURCES, BATCH, CONTROL_FILMS, GREY, SOURCE, STEPS, STORING_STRENGTHS
+from nosign.sweep.options import ALL_SOURCES, BATCH, CONTROL_FILMS, GREY, SOURCE, STORING_STRENGTHS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -231,7 +231,7 @@ def read_run(results: Path, models: Path) -> Run:
     for cell in rows.read_films(results, clean):
         name = SweepName(cell.source, str(cell.condition))
         if name not in sweeps:
-            steps = rows.recorded_steps(results, *name)
+            steps = cell.condition.steps or rows.recorded_steps(results, *name)
             sweeps[name] = FinishedSweep(cell.source, cell.condition, films_are, steps, clean, groups, {}, {})
         sweeps[name].paths[cell.attack, cell.strength] = cell.path
         sweeps[name].cells[cell.attack, cell.strength] = cell.films

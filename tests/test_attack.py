@@ -323,9 +323,23 @@ def test_two_protocols_stand_side_by_side_and_each_is_finished_once(workplace, u
     # Only the paper's protocol makes the figures' examples.
     assert run(attack.main, budget) == 0
     assert "nothing to do" in capsys.readouterr().out
-    frame = pd.read_csv(copy / "attacks/VGG16/budget/fgnm/0.02.csv")
+    frame = pd.read_csv(copy / "attacks/VGG16/budget-steps-3/fgnm/0.02.csv")
     assert frame["linf"].max() <= 0.02 + 1e-6
     assert contents(copy).items() >= {key: value for key, value in contents(undisturbed).items() if "npz" not in key}.items()
+
+
+def test_several_numbers_of_steps_stand_side_by_side_in_budget_alone(workplace, tmp_path, capsys):
+    few = ["--attacks", "binm", "--protocol", "budget", "--step-factor", "2"]
+    for steps in (10, 3, 2):
+        assert run(attack.main, words(workplace, tmp_path, *few, "--steps", str(steps))) == 0
+    folders = {steps: f"budget-factor-2{ending}" for steps, ending in {10: "", 3: "-steps-3", 2: "-steps-2"}.items()}
+    for steps, folder in folders.items():
+        path = tmp_path / "attacks/VGG16" / folder / "binm/0.002.steps.csv"
+        settings = json.loads((path.parents[1] / "manifest.json").read_text())["settings"]
+        assert (settings["steps"], settings["step_factor"]) == (steps, 2) and pd.read_csv(path)["step"].max() == steps
+    assert len(list((tmp_path / "attacks/VGG16").iterdir())) == len(folders)
+    assert run(attack.main, words(workplace, tmp_path, "--attacks", "binm")) == 0
+    assert "steps 3 (now 4)" in refusal(capsys, words(workplace, tmp_path, "--attacks", "binm", "--steps", "4"))
 
 
 def test_all_sources_fill_the_transfer_matrix_as_single_runs_do(workplace, tmp_path):
@@ -343,7 +357,10 @@ def test_conditions_have_folders_of_their_own(workplace, copy, undisturbed):
     for more in (["--target", "Normal"], ["--protocol", "budget", "--norm", "l2"]):
         assert run(attack.main, words(workplace, copy, "--attacks", "mifgnm", *more)) == 0
     found = set(contents(copy)) - set(contents(undisturbed))
-    assert cells_of(found) == {"attacks/VGG16/paper-to-Normal/mifgnm/0.002.csv", "attacks/VGG16/budget-l2/mifgnm/0.002.csv"}
+    assert cells_of(found) == {
+        "attacks/VGG16/paper-to-Normal/mifgnm/0.002.csv",
+        "attacks/VGG16/budget-l2-steps-3/mifgnm/0.002.csv",
+    }
     settings = json.loads((copy / "attacks/VGG16/paper-to-Normal/manifest.json").read_text())["settings"]
     assert settings["target"] == "Normal" and settings["norm"] == "linf"
 

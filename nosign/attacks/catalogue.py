@@ -6,12 +6,13 @@ from typing import Any
 
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
+from nosign.paper import STEPS
 
 # What attacks climb: cross-entropy, exactly; or one of two common mistakes, which lose the gradient of confident films.
 LOSSES = ("cross-entropy", "softmax", "probabilities")
 SIGNS, GAUSSIAN, SHUFFLED = "random signs", "Gaussian noise", "shuffled gradient"
 PROTOCOLS = ("paper", "budget")
-LATER = ("step_factor",)  # settings of a condition that earlier manifests do not have
+LATER = ("step_factor", "steps")  # settings of a condition that earlier manifests do not have
 NUMBER = r"[0-9]+(?:[.][0-9]+)?(?:e[+-][0-9]+)?"  # as `format(number, "g")` writes it
 NORMS = ("linf", "l2")
 
@@ -82,6 +83,8 @@ class Condition:
         grey: whether the perturbation is the same in all channels.
         loss: one of `nosign.attacks.catalogue.LOSSES`.
         step_factor: of protocol "budget", how many times strength / T a step is; 1 is the paper's equation 3.
+        steps: T of protocol "budget" where it is not the paper's; None where it is, and in protocol "paper", whose T is a
+            setting that its name does not tell.
     """
 
     protocol: str = "paper"
@@ -90,13 +93,15 @@ class Condition:
     grey: bool = False
     loss: str = LOSSES[0]
     step_factor: float = 1.0
+    steps: int | None = None
 
     def __str__(self):
-        """Return the folder's name, such as "paper", "paper-grey", "budget-factor-2" or "budget-l2-to-Normal"."""
+        """Return the folder's name, such as "paper", "paper-grey", "budget-factor-2-steps-50" or "budget-l2-to-Normal"."""
         words = [
             self.protocol,
             *["l2"] * (self.norm == "l2"),
             *["factor", f"{self.step_factor:g}"] * (self.step_factor != 1),
+            *["steps", str(self.steps)] * (self.steps is not None),
             *["loss", self.loss] * (self.loss != LOSSES[0]),
             *["grey"] * self.grey,
         ]
@@ -107,6 +112,7 @@ class Condition:
         """Return the condition that a folder's name states, or None if it states none."""
         found = re.fullmatch(
             rf"(?P<protocol>{'|'.join(PROTOCOLS)})(?:-(?P<norm>l2))?(?:-factor-(?P<step_factor>{NUMBER}))?"
+            rf"(?:-steps-(?P<steps>[0-9]+))?"
             rf"(?:-loss-(?P<loss>{'|'.join(LOSSES[1:])}))?(?P<grey>-grey)?"
             rf"(?:-to-(?P<target>{'|'.join(map(re.escape, CLASSES))}))?",
             name,
@@ -114,9 +120,9 @@ class Condition:
         if not found:
             return None
         stated = {field: text for field, text in found.groupdict().items() if text is not None}
-        read = {"grey": bool, "step_factor": float}
+        read = {"grey": bool, "step_factor": float, "steps": int}
         condition = cls(**{field: read.get(field, str)(text) for field, text in stated.items()})
-        return condition if str(condition) == name else None
+        return condition if str(condition) == name and condition.steps != STEPS else None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from nosign.files import sha256_of_file, sha256_of_model
 from nosign.manifest import MANIFEST, read_manifest
 from nosign.measures.storage import EIGHT_BITS
 from nosign.measures.visibility import CRITERIA
-from nosign.paper import EXAMPLES
+from nosign.paper import EXAMPLES, STEPS
 from nosign.rows import (
     BOUNDARY,
     CLEAN_ROWS,
@@ -204,7 +204,15 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
 
 def conditions_of(arguments: argparse.Namespace) -> list[Condition]:
     """Return the conditions that the command line asks for: coloured, grey or both; or raise `UserError`."""
-    stated = Condition(arguments.protocol, arguments.norm, arguments.target, False, arguments.loss, arguments.step_factor)
+    steps = arguments.steps if arguments.protocol == "budget" and arguments.steps != STEPS else None
+    stated = Condition(
+        arguments.protocol,
+        arguments.norm,
+        arguments.target,
+        loss=arguments.loss,
+        step_factor=arguments.step_factor,
+        steps=steps,
+    )
     check_ball(stated)
     return [replace(stated, grey=grey) for grey in GREY[arguments.grey]]
 

@@ -4,7 +4,6 @@ SOURCE = "VGG16"
 ALL_SOURCES = "all"
 GREY = {"no": (False,), "only": (True,), "both": (False, True)}
 STORING_STRENGTHS = (0.001, 0.003)
-STEPS = 10
 # The paper's groups of 64 give the same numbers in five times the memory; on a CPU no faster.
 BATCH = 8
 CONTROL_FILMS = 100

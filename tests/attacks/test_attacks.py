@@ -85,14 +85,17 @@ def test_the_papers_attacks_are_those_without_momentum():
 @EVERY_GEOMETRY
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("step_factor", [1, 0.5, 2, 1e-5, 1e10])
-def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss, step_factor):
-    condition = Condition(protocol, norm, target, grey, loss, step_factor)
+@pytest.mark.parametrize("step_factor", [1, 0.5, 1e-5, 1e10])
+@pytest.mark.parametrize("steps", [None, 1, 50])
+def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss, step_factor, steps):
+    condition = Condition(protocol, norm, target, grey, loss, step_factor, steps)
     assert Condition.parse(str(condition)) == condition
 
 
-def test_a_step_factor_names_its_condition_where_it_is_not_the_papers():
+def test_factor_and_steps_name_their_condition_where_they_are_not_the_papers():
     assert str(Condition("budget", step_factor=2)) == "budget-factor-2"
+    assert str(Condition("budget", steps=50)) == "budget-steps-50"
+    assert str(Condition("budget", step_factor=0.5, steps=50, grey=True)) == "budget-factor-0.5-steps-50-grey"
     assert str(Condition("budget", "l2", "Normal", True, "softmax", 0.5)) == "budget-l2-factor-0.5-loss-softmax-grey-to-Normal"
     assert str(Condition("budget", step_factor=1.0)) == "budget"
 
@@ -122,6 +125,11 @@ def test_a_manifest_says_no_more_of_a_condition_of_old_than_it_did():
         "budget-factor--2",
         "budget-factor-nan",
         "budget-grey-factor-2",
+        "budget-steps",
+        "budget-steps-10",
+        "budget-steps-050",
+        "budget-steps-2.5",
+        "budget-steps-50-factor-2",
     ],
 )
 def test_names_of_no_condition_are_not_taken_for_one(name):
