@@ -77,6 +77,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="protocol budget: each step is so many times strength / steps, clipped to the ball",
     )
     parser.add_argument(
+        "--restarts", type=whole_number(1), default=1, help="random starts of attacks that have them; each film keeps its best"
+    )
+    parser.add_argument(
         "--target", choices=CLASSES, metavar="CLASS", help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}"
     )
     parser.add_argument(

@@ -547,6 +547,7 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
         ["--attacks", "cw"],
         ["--norm", "l1"],
         ["--step-factor", "0"],
+        ["--restarts", "0"],
         ["--step-factor", "-1"],
         ["--step-factor", "inf"],
         ["--step-factor", "0.12345678"],

@@ -9,6 +9,7 @@ import numpy as np
 from nosign.attacks.catalogue import ATTACKS, Attack
 from nosign.attacks.controls import control_field
 from nosign.attacks.loop import Attacker, check_range, check_shape, stepped, unit_noise
+from nosign.attacks.restarts import best_start
 from nosign.attacks.turning import Turning, search
 from nosign.backend import to_numpy
 from nosign.classifiers.logits import find_logits
@@ -36,6 +37,7 @@ def attack(
     grey: bool = False,
     steps: int = 10,
     step_factor: float = 1.0,
+    restarts: int = 1,
     seed: int = 0,
     batch: int = 64,
     bounds: tuple[float, float] = (0, 1),
@@ -61,6 +63,8 @@ def attack(
         grey: change all channels alike, so that a grey image stays grey.
         steps: steps of an iterative attack.
         step_factor: of "budget", how many times strength / steps a step is.
+        restarts: random starts of attacks that have them; each image keeps the first that makes the model wrong (`targeted`:
+            see the label), else the one that comes nearest to it.
         seed: of the random starts; an image starts at the same point in every call and batch.
         batch: images attacked at once.
         bounds: smallest and largest value of an image.
@@ -87,25 +91,28 @@ def attack(
     strengths = strength_of_each(strength, len(images))
     found, unmoved = np.empty_like(images), 0
     for start, stop, rows in whole_batches(len(images), max(1, min(batch, len(images)))):
-        noise = unit_noise(seed, rows, images.shape[1:]) if chosen.random_start else None
         field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed, axis) if chosen.control else None
         fields = [] if field is None else [field]
-        # Looked through already; a tensor is not looked through again.
-        changed = attacker.perturb(
-            chosen,
-            convert_to_tensor(images[rows]),
-            labels[rows],
-            strengths[rows],
-            protocol=protocol,
-            norm=norm,
-            targeted=targeted,
-            grey=grey,
-            steps=steps,
-            step_factor=step_factor,
-            noise=noise,
-            first_gradient=field,
-            watch=lambda before, after, gradient, logits, fields=fields: fields.extend([] if fields else [to_numpy(gradient)]),
-        )
+
+        def attempt(start, rows=rows, field=field, fields=fields):
+            # Looked through already; a tensor is not looked through again.
+            return attacker.perturb(
+                chosen,
+                convert_to_tensor(images[rows]),
+                labels[rows],
+                strengths[rows],
+                protocol=protocol,
+                norm=norm,
+                targeted=targeted,
+                grey=grey,
+                steps=steps,
+                step_factor=step_factor,
+                noise=unit_noise(seed, rows, images.shape[1:], start) if chosen.random_start else None,
+                first_gradient=field,
+                watch=lambda before, after, gradient, logits: fields.extend([] if fields else [to_numpy(gradient)]),
+            )
+
+        changed = best_start(attempt, chosen.starts(restarts), attacker.logits, labels[rows], targeted)
         found[start:stop] = to_numpy(changed)[: stop - start]
         unmoved += int(without_gradient(fields[0])[: stop - start].sum())
     warn_of(unmoved, len(images))

@@ -12,7 +12,7 @@ from nosign.paper import STEPS
 LOSSES = ("cross-entropy", "softmax", "probabilities")
 SIGNS, GAUSSIAN, SHUFFLED = "random signs", "Gaussian noise", "shuffled gradient"
 PROTOCOLS = ("paper", "budget")
-LATER = ("step_factor", "steps")  # settings of a condition that earlier manifests do not have
+LATER = ("step_factor", "steps", "restarts")  # settings of a condition that earlier manifests do not have
 NUMBER = r"[0-9]+(?:[.][0-9]+)?(?:e[+-][0-9]+)?"  # as `format(number, "g")` writes it
 NORMS = ("linf", "l2")
 
@@ -43,6 +43,10 @@ class Attack:
     def needs_gradient(self):
         """Whether the source model has any part in it."""
         return self.control in ("", SHUFFLED)
+
+    def starts(self, restarts):
+        """How many times it is run where attacks with a random start are run `restarts` times."""
+        return restarts if self.random_start else 1
 
 
 ATTACKS = {
@@ -85,6 +89,7 @@ class Condition:
         step_factor: of protocol "budget", how many times strength / T a step is; 1 is the paper's equation 3.
         steps: T of protocol "budget" where it is not the paper's; None where it is, and in protocol "paper", whose T is a
             setting that its name does not tell.
+        restarts: how many random starts attacks with one have; the best is kept, film by film.
     """
 
     protocol: str = "paper"
@@ -94,6 +99,7 @@ class Condition:
     loss: str = LOSSES[0]
     step_factor: float = 1.0
     steps: int | None = None
+    restarts: int = 1
 
     def __str__(self):
         """Return the folder's name, such as "paper", "paper-grey", "budget-factor-2-steps-50" or "budget-l2-to-Normal"."""
@@ -102,6 +108,7 @@ class Condition:
             *["l2"] * (self.norm == "l2"),
             *["factor", f"{self.step_factor:g}"] * (self.step_factor != 1),
             *["steps", str(self.steps)] * (self.steps is not None),
+            *["restarts", str(self.restarts)] * (self.restarts != 1),
             *["loss", self.loss] * (self.loss != LOSSES[0]),
             *["grey"] * self.grey,
         ]
@@ -112,7 +119,7 @@ class Condition:
         """Return the condition that a folder's name states, or None if it states none."""
         found = re.fullmatch(
             rf"(?P<protocol>{'|'.join(PROTOCOLS)})(?:-(?P<norm>l2))?(?:-factor-(?P<step_factor>{NUMBER}))?"
-            rf"(?:-steps-(?P<steps>[0-9]+))?"
+            rf"(?:-steps-(?P<steps>[0-9]+))?(?:-restarts-(?P<restarts>[0-9]+))?"
             rf"(?:-loss-(?P<loss>{'|'.join(LOSSES[1:])}))?(?P<grey>-grey)?"
             rf"(?:-to-(?P<target>{'|'.join(map(re.escape, CLASSES))}))?",
             name,
@@ -120,7 +127,7 @@ class Condition:
         if not found:
             return None
         stated = {field: text for field, text in found.groupdict().items() if text is not None}
-        read = {"grey": bool, "step_factor": float, "steps": int}
+        read = {"grey": bool, "step_factor": float, "steps": int, "restarts": int}
         condition = cls(**{field: read.get(field, str)(text) for field, text in stated.items()})
         return condition if str(condition) == name and condition.steps != STEPS else None
 

@@ -14,6 +14,9 @@ from nosign.attacks.gradients import compiled_gradient
 from nosign.backend import compiled, compiled_logits, to_numpy
 from nosign.errors import UserError
 
+# Beside the seed and the film: keeps later starts apart from the first and from what controls draw.
+STARTS_STREAM = 2
+
 
 def move(direction, norm, bounds, position, films, gradient, step, radius):
     """Take one step: direction, projection onto the ball around the films, clipping to the bounds.
@@ -65,13 +68,14 @@ def schedule(attack: Attack, strength, protocol: str, steps: int, step_factor: f
     return (step_factor * strength / steps if protocol == "budget" else strength), strength, steps, start
 
 
-def unit_noise(seed, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def unit_noise(seed, rows: np.ndarray, shape: tuple[int, ...], start: int = 0) -> np.ndarray:
     """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape]; `seed` is one int or several.
 
-    It depends on the seed and the film alone, so a film starts at the same point in any batch, and PGD and PGDNM
-    start alike.
+    It depends on the seed, the film and the start's number alone, so a film starts at the same point in any batch, and PGD and
+    PGDNM start alike.
     """
-    noise = [np.random.default_rng([*np.atleast_1d(seed), row]).random(shape, dtype=np.float32) for row in rows]
+    later = [STARTS_STREAM, start] if start else []
+    noise = [np.random.default_rng([*np.atleast_1d(seed), row, *later]).random(shape, dtype=np.float32) for row in rows]
     return np.stack(noise) * np.float32(2) - np.float32(1)
 
 

@@ -212,6 +212,7 @@ def conditions_of(arguments: argparse.Namespace) -> list[Condition]:
         loss=arguments.loss,
         step_factor=arguments.step_factor,
         steps=steps,
+        restarts=arguments.restarts,
     )
     check_ball(stated)
     return [replace(stated, grey=grey) for grey in GREY[arguments.grey]]
@@ -258,14 +259,17 @@ def rescoring_jobs(arguments: argparse.Namespace, identity: dict[str, Any], film
     return jobs
 
 
-def attack_cost(cell: Cell, steps: int) -> int:
+def attack_cost(cell: Cell, steps: int, restarts: int = 1) -> int:
     """Return the work of attacking one film, in forward passes; the gradients at the films are known already."""
     attack = ATTACKS[cell.attack]
-    gradients = steps - (not attack.random_start) if attack.iterative else 0
-    return gradients * GRADIENT_COST
+    gradients, starts = steps - (not attack.random_start) if attack.iterative else 0, attack.starts(restarts)
+    # Where there are several starts, the source model sees what each has led to.
+    return starts * gradients * GRADIENT_COST + (starts if starts > 1 else 0)
 
 
-def cell_cost(cell: Cell, steps: int, models: int, attacked: bool = True, storages: Sequence[str] = ()) -> int:
+def cell_cost(
+    cell: Cell, steps: int, models: int, attacked: bool = True, storages: Sequence[str] = (), restarts: int = 1
+) -> int:
     """Return a cell's work for one film in forward passes: gradients, and each model before and after storing.
 
     Args:
@@ -274,9 +278,10 @@ def cell_cost(cell: Cell, steps: int, models: int, attacked: bool = True, storag
         models: how many score the films.
         attacked: whether the films are attacked, rather than read.
         storages: ways of storing after which they are scored, beside 8 bits.
+        restarts: random starts of the attacks that have them.
     """
     scored = 2 + len(set(storages) - {EIGHT_BITS})
-    return attack_cost(cell, steps) * attacked + scored * models
+    return attack_cost(cell, steps, restarts) * attacked + scored * models
 
 
 def boundary_cost(models: int) -> int:

@@ -204,8 +204,8 @@ def turning_positions(films: FilmSet, name: str, control_films: int) -> np.ndarr
 
 def work_of(job: Job, engine: Engine, cells: list[Cell], boundaries: list[str], turning: Mapping[str, np.ndarray]) -> int:
     """Return the work of cells, boundaries and turning strengths in forward passes."""
-    models, attacked = len(engine.logits), job.kept is None
-    per_film = sum(cell_cost(cell, engine.steps, models, attacked, job.storages_of(cell)) for cell in cells)
+    models, attacked, starts = len(engine.logits), job.kept is None, job.condition.restarts
+    per_film = sum(cell_cost(cell, engine.steps, models, attacked, job.storages_of(cell), starts) for cell in cells)
     per_film += len(boundaries) * boundary_cost(models)
     return per_film * len(engine.films) + sum(map(len, turning.values())) * PASSES * models
 

@@ -92,6 +92,19 @@ def test_strengths_an_image_norm_protocol_and_target_are_passed_on(linear):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_more_random_starts_never_leave_an_image_farther_from_turning(linear):
+    model, images, labels = linear
+
+    def margins(restarts):
+        found = attack(keras_models(model)["logits"], images, labels, "pgdnm", 0.02, restarts=restarts, steps=2, batch=4)
+        logits = model.logits(found)
+        return logits[range(len(labels)), labels] - np.where(np.eye(3)[labels] > 0, -np.inf, logits).max(1)
+
+    once, often = margins(1), margins(4)
+    assert (once > 0).any() and (often[once > 0] <= once[once > 0] + 1e-5).all() and (often[once > 0] < once[once > 0]).any()
+    np.testing.assert_allclose(often[once < 0], once[once < 0], atol=1e-5)  # turned by the first start already
+
+
 def test_grey_is_passed_on():
     model = LinearSoftmax((4, 4, 3), seed=8)
     images = np.full((2, 4, 4, 3), 0.5, np.float32)
@@ -326,6 +339,8 @@ WRONG = {
     "protocol": (dict(protocol="free"), "paper, budget"),
     "norm": (dict(norm="l1"), "linf, l2"),
     "steps": (dict(steps=0, name="bim"), "whole number of at least 1"),
+    "restarts": (dict(restarts=0, name="pgd"), "restarts: expected a whole number of at least 1"),
+    "step factor": (dict(step_factor=-1, protocol="budget"), "step factor: expected a finite number above 0"),
     "labels": (dict(labels=[0, 1]), "9 whole numbers"),
     "class": (dict(labels=np.full(9, 3)), "classes from 0 to 2"),
     "soft labels": (dict(labels=np.full((9, 3), 1 / 3)), "soft labels"),

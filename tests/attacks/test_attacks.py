@@ -86,16 +86,18 @@ def test_the_papers_attacks_are_those_without_momentum():
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("step_factor", [1, 0.5, 1e-5, 1e10])
-@pytest.mark.parametrize("steps", [None, 1, 50])
-def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss, step_factor, steps):
-    condition = Condition(protocol, norm, target, grey, loss, step_factor, steps)
+@pytest.mark.parametrize("steps, restarts", [(None, 1), (1, 1), (50, 1), (None, 5), (50, 12)])
+def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss, step_factor, steps, restarts):
+    condition = Condition(protocol, norm, target, grey, loss, step_factor, steps, restarts)
     assert Condition.parse(str(condition)) == condition
 
 
-def test_factor_and_steps_name_their_condition_where_they_are_not_the_papers():
+def test_factor_steps_and_restarts_name_their_condition_where_they_are_not_the_papers():
     assert str(Condition("budget", step_factor=2)) == "budget-factor-2"
     assert str(Condition("budget", steps=50)) == "budget-steps-50"
-    assert str(Condition("budget", step_factor=0.5, steps=50, grey=True)) == "budget-factor-0.5-steps-50-grey"
+    assert str(Condition("budget", restarts=5)) == "budget-restarts-5"
+    whole = Condition("budget", step_factor=0.5, steps=50, restarts=5, grey=True)
+    assert str(whole) == "budget-factor-0.5-steps-50-restarts-5-grey"
     assert str(Condition("budget", "l2", "Normal", True, "softmax", 0.5)) == "budget-l2-factor-0.5-loss-softmax-grey-to-Normal"
     assert str(Condition("budget", step_factor=1.0)) == "budget"
 
@@ -130,6 +132,9 @@ def test_a_manifest_says_no_more_of_a_condition_of_old_than_it_did():
         "budget-steps-050",
         "budget-steps-2.5",
         "budget-steps-50-factor-2",
+        "budget-restarts-1",
+        "budget-restarts-0",
+        "budget-restarts-05",
     ],
 )
 def test_names_of_no_condition_are_not_taken_for_one(name):
@@ -424,6 +429,9 @@ def test_random_starts_depend_on_the_seed_and_the_film_alone():
     assert noise.shape == (3, 16, 16, 3) and noise.dtype == np.float32
     np.testing.assert_array_equal(unit_noise(3, [2, 4], (16, 16, 3)), noise[[2, 0]])
     assert not np.array_equal(unit_noise(4, [4], (16, 16, 3)), noise[:1])
+    np.testing.assert_array_equal(unit_noise(3, [4, 9, 2], (16, 16, 3), 0), noise)
+    later = [unit_noise(3, [4, 9, 2], (16, 16, 3), start) for start in (1, 2)]
+    assert not np.isin(np.stack(later), noise).any() and not np.isin(*later).any()
     # Uniform in [-1, 1): mean 0, variance 1/3.
     assert noise.min() >= -1 and noise.max() < 1
     assert abs(noise.mean()) < 0.06 and abs(noise.var() - 1 / 3) < 0.03
