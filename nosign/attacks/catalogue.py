@@ -28,6 +28,7 @@ class Attack:
         iterative: many steps rather than one.
         random_start: starts from a uniform random point around the film.
         momentum: share of the earlier gradients that a step keeps.
+        unclipped: each step goes on from where the last one led before it was projected and clipped.
         control: what it follows in place of the gradient, one of those in `nosign.controls`; empty for an attack.
     """
 
@@ -37,6 +38,7 @@ class Attack:
     iterative: bool = False
     random_start: bool = False
     momentum: float = 0.0
+    unclipped: bool = False
     control: str = ""
 
     @property
@@ -61,6 +63,9 @@ ATTACKS = {
         # Dong et al., 2018, arXiv:1710.06081, who find a momentum of 1 best; and its no-sign twin.
         Attack("mifgsm", "MI-FGSM", "sign", iterative=True, momentum=1.0),
         Attack("mifgnm", "MI-FGNM", "no-sign", iterative=True, momentum=1.0),
+        # After Yang et al., 2023, arXiv:2312.01260, who step along the gradient at its own length.
+        Attack("bim-unclipped", "BIM unclipped", "sign", iterative=True, unclipped=True),
+        Attack("binm-unclipped", "BINM unclipped", "no-sign", iterative=True, unclipped=True),
         # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
         Attack("noise-sign", "Random signs", "sign", control=SIGNS),
         Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
@@ -68,7 +73,7 @@ ATTACKS = {
     )
 }
 CONTROLS = tuple(name for name, attack in ATTACKS.items() if attack.control)
-PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"))
+PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"), ("bim-unclipped", "binm-unclipped"))
 
 
 def attack_pairs(iterative):

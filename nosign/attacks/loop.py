@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
@@ -11,40 +11,12 @@ from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack,
 from nosign.attacks.controls import Bounds, strength_for_length
 from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, Tensor, accumulate, beside, one_channel
 from nosign.attacks.gradients import compiled_gradient
+from nosign.attacks.step import compiled_move
 from nosign.backend import compiled, compiled_logits, to_numpy
 from nosign.errors import UserError
 
 # Beside the seed and the film: keeps later starts apart from the first and from what controls draw.
 STARTS_STREAM = 2
-
-
-def move(direction, norm, bounds, position, films, gradient, step, radius):
-    """Take one step: direction, projection onto the ball around the films, clipping to the bounds.
-
-    Args:
-        direction: key of `DIRECTIONS`.
-        norm: one of `NORMS`, or None for no ball.
-        bounds: smallest and largest value of a film.
-        position: float32 [films, ...], where the attack stands.
-        films: the same shape, the centre of the ball.
-        gradient: the same shape, d loss / d pixel at `position`.
-        step: float32 [films, 1, ...], the step's length as a change of each component.
-        radius: float32 [films, 1, ...], the ball's radius as a change of each component.
-
-    Returns:
-        The new position, same shape, within the bounds.
-    """
-    from keras import ops
-
-    moved = position + step * DIRECTIONS[direction](gradient)
-    return ops.clip(moved if norm is None else PROJECTIONS[norm](moved, films, radius), *bounds)
-
-
-@lru_cache(maxsize=64)
-def compiled_move(direction: str, norm: str | None, bounds: Bounds) -> Callable:
-    """Return `move` compiled for a direction, norm and bounds: it holds no model, so all models share it."""
-    # XLA makes one pass over the arrays of it. A no-sign step sums over a film, which XLA does in one thread and less exactly.
-    return compiled(partial(move, direction, norm, bounds), fused=direction == "sign" and norm != "l2")
 
 
 def schedule(attack: Attack, strength, protocol: str, steps: int, step_factor: float = 1.0) -> tuple:
@@ -257,12 +229,13 @@ class Attacker:
             return ops.convert_to_tensor(stepped(attack, to_numpy(films), to_numpy(unit), strength, protocol, self.bounds))
         step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps, step_factor)
         # The ball of "paper" is as wide as the bounds.
-        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds)
+        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds, attack.unclipped)
         # PyTorch multiplies no array by a tensor.
         films, step, radius, start = (ops.convert_to_tensor(value, "float32") for value in (films, step, radius, start))
         position, kept = films, None
         if attack.random_start:
             position, first_gradient = self.random_start(films, start, noise, grey), None
+        onward = position
         for number in range(steps):
             gradient, logits = first_gradient, None
             if number or first_gradient is None:
@@ -270,7 +243,7 @@ class Attacker:
             followed = self.one_channel(gradient) if grey else gradient
             if attack.momentum:
                 followed = kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, followed)
-            before, position = position, take(position, films, followed, step, radius)
+            before, (onward, position) = position, take(onward, films, followed, step, radius)
             if watch:
                 watch(before, position, gradient, logits)
         return position

@@ -54,6 +54,8 @@ ATTACK_MARKS = {
     "pgdnm": ("D", ":"),
     "mifgsm": ("v", (0, (8, 2))),
     "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1))),
+    "bim-unclipped": ("p", (0, (5, 1))),
+    "binm-unclipped": ("X", (0, (4, 1, 1, 1))),
     "noise-sign": ("x", "-"),
     "noise": ("+", "--"),
     "shuffled": ("1", ":"),

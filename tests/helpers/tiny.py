@@ -109,8 +109,8 @@ def reference_attack(
 
     Args:
         model: has `gradient(film, label)`.
-        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", or a control, "noise-sign", "noise" or
-            "shuffled".
+        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", "bim-unclipped", "binm-unclipped", or a
+            control, "noise-sign", "noise" or "shuffled".
         film: [height, width, channels] in [0, 1].
         label: the film's class, or the one that a targeted attack aims at.
         noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
@@ -124,12 +124,12 @@ def reference_attack(
         float64 film in [0, 1].
     """
     film = np.asarray(film, np.float64)
-    steps = steps if name in ("bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm") else 1
+    steps = 1 if name in ("fgsm", "fgnm", "noise-sign", "noise", "shuffled") else steps
     alpha, radius = (strength, 1.0) if protocol == "paper" else (step_factor * strength / steps, strength)
     x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
     if grey and name.startswith("pgd"):
         x = np.clip(film + strength * noise[..., :1], 0, 1)
-    velocity = 0
+    velocity, onward = 0, x
     for _ in range(steps):
         gradient = model.gradient(x, label) * (-1 if targeted else 1) if field is None else np.float64(field)
         if path is not None:
@@ -139,7 +139,7 @@ def reference_attack(
         if name.startswith("mi"):
             velocity = gradient = velocity + gradient / np.abs(gradient).sum()
         direction = np.sign(gradient)
-        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "noise", "shuffled"):
+        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "binm-unclipped", "noise", "shuffled"):
             direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
         if name == "noise" and protocol == "paper":
             # As long after clipping as it would be without.
@@ -148,12 +148,14 @@ def reference_attack(
                 0,
                 100 * strength,
             )
-        change = x + alpha * direction - film
+        onward = onward + alpha * direction
+        change = onward - film
         if norm == "linf":
             change = np.clip(change, -radius, radius)
         else:
             change = change * min(1, radius * np.sqrt(film.size) / max(np.linalg.norm(change), 1e-300))
         x = np.clip(film + change, 0, 1)
+        onward = onward if name.endswith("unclipped") else x
     return x
 
 

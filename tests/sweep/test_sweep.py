@@ -125,6 +125,8 @@ def test_the_announced_work_is_the_work_done(sweep, clean, done, name):
         "binm": STEPS - 1,
         "mifgsm": STEPS - 1,
         "mifgnm": STEPS - 1,
+        "bim-unclipped": STEPS - 1,
+        "binm-unclipped": STEPS - 1,
         "pgd": STEPS,
         "pgdnm": STEPS,
     }[name]
