@@ -520,6 +520,7 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
     assert str(workplace / "nowhere/VGG16.keras") in line and "train_finetune.py" in line
     assert "index.csv" in refusal(capsys, words(workplace, out, data="nowhere"))
     assert "keeps to, and protocol 'paper' has none" in refusal(capsys, words(workplace, out, "--norm", "l2"))
+    assert "leave apgd out" in refusal(capsys, words(workplace, out, "--attacks", "bim", "apgd"))
     assert "step factor: 2 is that of protocol 'budget'" in refusal(capsys, words(workplace, out, "--step-factor", "2"))
     assert "--storing-strengths 0.007: not among" in refusal(capsys, words(workplace, out, "--storing-strengths", "0.007"))
     assert "--source VGG16 is not among the targets" in refusal(capsys, words(workplace, out, "--targets", "InceptionV3"))

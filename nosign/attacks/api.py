@@ -55,7 +55,7 @@ def attack(
         labels: whole numbers [n] or [n, 1], or one-hot [n, classes]: the images' classes, or those that a targeted attack aims
             at.
         name: a key of `nosign.attacks.catalogue.ATTACKS`: fgsm, fgnm, bim, binm, pgd, pgdnm, mifgsm, mifgnm, bim-unclipped,
-            binm-unclipped, or a control: noise-sign, noise, shuffled.
+            binm-unclipped, apgd, or a control: noise-sign, noise, shuffled.
         strength: float >= 0, a fraction of the difference of `bounds`, or float array [n] of one for each image.
         protocol: "paper": each step has the strength; "budget": the whole attack has.
         norm: norm of the ball of "budget", "linf" or "l2" (whose radius is that of a change by `strength` everywhere).

@@ -24,10 +24,11 @@ class Attack:
     Attributes:
         name: as on the command line and in paths.
         title: as in tables and figures.
-        direction: "sign" or "no-sign".
+        direction: "sign", "no-sign", or "steepest": that of the ball's norm.
         iterative: many steps rather than one.
         random_start: starts from a uniform random point around the film.
         momentum: share of the earlier gradients that a step keeps.
+        adaptive: halves its steps by what they gain, within the ball of protocol "budget"; see `nosign.attacks.apgd`.
         unclipped: each step goes on from where the last one led before it was projected and clipped.
         control: what it follows in place of the gradient, one of those in `nosign.controls`; empty for an attack.
     """
@@ -39,6 +40,7 @@ class Attack:
     random_start: bool = False
     momentum: float = 0.0
     unclipped: bool = False
+    adaptive: bool = False
     control: str = ""
 
     @property
@@ -66,6 +68,8 @@ ATTACKS = {
         # After Yang et al., 2023, arXiv:2312.01260, who step along the gradient at its own length.
         Attack("bim-unclipped", "BIM unclipped", "sign", iterative=True, unclipped=True),
         Attack("binm-unclipped", "BINM unclipped", "no-sign", iterative=True, unclipped=True),
+        # Croce and Hein, 2020, arXiv:2003.01690: what a strong attack leaves within the ball; it has no twin.
+        Attack("apgd", "APGD", "steepest", iterative=True, random_start=True, adaptive=True),
         # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
         Attack("noise-sign", "Random signs", "sign", control=SIGNS),
         Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
@@ -76,9 +80,14 @@ CONTROLS = tuple(name for name, attack in ATTACKS.items() if attack.control)
 PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"), ("bim-unclipped", "binm-unclipped"))
 
 
-def attack_pairs(iterative):
-    """Return the (sign, no-sign) pairs of attack names that are iterative, or those that are not."""
-    return tuple(pair for pair in PAIRS if ATTACKS[pair[0]].iterative == iterative)
+def attack_groups(iterative):
+    """Return the names of the attacks that are iterative, or of those that are not, as tables set them side by side.
+
+    They are (sign, no-sign) pairs and, each on its own, attacks without a twin; controls are not among them.
+    """
+    paired = {name for pair in PAIRS for name in pair}
+    alone = tuple((name,) for name, attack in ATTACKS.items() if name not in paired and not attack.control)
+    return tuple(group for group in (*PAIRS, *alone) if ATTACKS[group[0]].iterative == iterative)
 
 
 @dataclass(frozen=True)
@@ -145,8 +154,8 @@ class Condition:
         return {name: value for name, value in asdict(self).items() if name not in LATER or value != getattr(Condition, name)}
 
 
-def check_ball(condition):
-    """Refuse what has an effect in a ball only, where there is none."""
+def check_ball(condition, attacks=()):
+    """Refuse what needs the ball of protocol "budget", of a condition and some attacks, where there is none."""
     if condition.protocol != "paper":
         return
     if condition.norm != NORMS[0]:
@@ -159,3 +168,9 @@ def check_ball(condition):
             f"step factor: {condition.step_factor:g} is that of protocol 'budget', which shares the strength out over the "
             "steps; in protocol 'paper' each step has the strength; choose protocol 'budget', or leave the factor out"
         )
+    for attack in attacks:
+        if attack.adaptive:
+            raise UserError(
+                f"{attack.name}: {attack.title} fits its steps to the ball of protocol 'budget', and protocol 'paper' has "
+                f"none; choose protocol 'budget', or leave {attack.name} out"
+            )

@@ -7,10 +7,12 @@ from functools import partial
 
 import numpy as np
 
+from nosign.attacks.apgd import Point, ascend, compiled_push
 from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack, Condition, check_ball
 from nosign.attacks.controls import Bounds, strength_for_length
 from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, Tensor, accumulate, beside, one_channel
 from nosign.attacks.gradients import compiled_gradient
+from nosign.attacks.restarts import standing
 from nosign.attacks.step import compiled_move
 from nosign.backend import compiled, compiled_logits, to_numpy
 from nosign.errors import UserError
@@ -115,7 +117,7 @@ def check_settings(attack: Attack, strength, condition: Condition, steps: int, n
             raise UserError(f"{what}: expected one of {', '.join(known)}, received {getattr(condition, what)!r}")
     if not 0 < condition.step_factor < np.inf:
         raise UserError(f"step factor: expected a finite number above 0, received {condition.step_factor!r}")
-    check_ball(condition)
+    check_ball(condition, [attack])
     if not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
     if attack.random_start and np.shape(noise) != shape:
@@ -201,7 +203,7 @@ class Attacker:
             targeted: lower the loss of `labels` instead of raising it.
             grey: change all channels alike.
             steps: steps of an iterative attack.
-            step_factor: of "budget", how many times strength / steps a step is.
+            step_factor: of "budget", how many times strength / steps a step is; APGD finds its steps itself.
             noise: output of `unit_noise`, for attacks with a random start.
             first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known; for a
                 control, its field (see `nosign.attacks.controls.control_field`).
@@ -213,8 +215,8 @@ class Attacker:
 
         Raises:
             UserError: films outside the bounds, shapes that do not fit the model or each other, a negative or not finite
-                strength, fewer than one step, an unknown protocol or norm, a step factor of nothing or without a ball, a
-                random start without noise, or a control without its field.
+                strength, fewer than one step, an unknown protocol or norm, a step factor of nothing or without a ball, APGD
+                without a ball, a random start without noise, or a control without its field.
         """
         from keras import ops
 
@@ -228,10 +230,15 @@ class Attacker:
             unit = self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey, step_factor=step_factor)
             return ops.convert_to_tensor(stepped(attack, to_numpy(films), to_numpy(unit), strength, protocol, self.bounds))
         step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps, step_factor)
-        # The ball of "paper" is as wide as the bounds.
-        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds, attack.unclipped)
         # PyTorch multiplies no array by a tensor.
         films, step, radius, start = (ops.convert_to_tensor(value, "float32") for value in (films, step, radius, start))
+        if attack.adaptive:
+            position = self.random_start(films, start, noise, grey)
+            return self.ascend(
+                position, films, labels, radius, norm=norm, targeted=targeted, grey=grey, steps=steps, watch=watch
+            )
+        # The ball of "paper" is as wide as the bounds.
+        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds, attack.unclipped)
         position, kept = films, None
         if attack.random_start:
             position, first_gradient = self.random_start(films, start, noise, grey), None
@@ -247,6 +254,22 @@ class Attacker:
             if watch:
                 watch(before, position, gradient, logits)
         return position
+
+    def ascend(self, position, films, labels, radius, *, norm, targeted, grey, steps, watch):
+        """Run APGD from a position within the ball of a radius, a tensor [n, 1, ...]; the rest as for `perturb`."""
+        from keras import ops
+
+        def evaluate(position):
+            gradient, logits = self.gradient_and_logits(position, labels, targeted)
+            followed = self.one_channel(gradient) if grey else gradient
+            return Point(position, followed, logits, *standing(logits, labels, targeted))
+
+        def take(point, before, factor, share):
+            step = radius * ops.convert_to_tensor(beside(factor, films))
+            return push(point.films, before, films, point.followed, step, radius, ops.convert_to_tensor(share, "float32"))
+
+        push = compiled_push(norm, self.bounds)
+        return ascend(evaluate, take, position, steps, watch).films
 
     def random_start(self, films, radius, noise, grey):
         """Return films moved at random by up to a radius, a tensor [n, 1, ...], and clipped; a backend tensor."""

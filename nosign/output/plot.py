@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nosign.attacks.catalogue import ATTACKS, attack_pairs
+from nosign.attacks.catalogue import ATTACKS, attack_groups
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.files import atomic_path
@@ -41,8 +41,9 @@ STYLE = {
 }
 
 # Colours of Okabe and Ito (2008), distinct under every common colour blindness and in greyscale.
-DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00"}
-DIRECTION_MARKS = {"sign": "o", "no-sign": "s"}
+DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00", "steepest": "#009E73"}
+DIRECTION_MARKS = {"sign": "o", "no-sign": "s", "steepest": "*"}
+DIRECTION_SHIFTS = {"sign": -0.17, "no-sign": 0.17, "steepest": 0.0}  # across a line of marks, so that none hides another
 DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
 PALE = "#EAF3F9"
 ATTACK_MARKS = {
@@ -56,6 +57,7 @@ ATTACK_MARKS = {
     "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1))),
     "bim-unclipped": ("p", (0, (5, 1))),
     "binm-unclipped": ("X", (0, (4, 1, 1, 1))),
+    "apgd": ("*", (0, (12, 2))),
     "noise-sign": ("x", "-"),
     "noise": ("+", "--"),
     "shuffled": ("1", ":"),
@@ -127,7 +129,7 @@ def draw_lines(lines: Lines, note: str) -> Figure | None:
     strips = [
         (kind, of_kind, boundaries_of(lines, kind))
         for kind, iterative in (("single-step", False), ("iterative", True))
-        if not (of_kind := lines.percent[lines.percent["attack"].isin(sum(attack_pairs(iterative), ()))]).empty
+        if not (of_kind := lines.percent[lines.percent["attack"].isin(sum(attack_groups(iterative), ()))]).empty
     ]
     if not strips:
         return None
@@ -191,7 +193,7 @@ def draw_boundary_marks(axes: Axes, marks: pd.DataFrame) -> None:
         marker = DIRECTION_MARKS[row.direction] if inside else "<" if row.strength < low else ">"
         axes.plot(
             min(max(row.strength, low), high),
-            criteria.index(row.criterion) + (0.17 if row.direction == "no-sign" else -0.17),  # so that neither hides the other
+            criteria.index(row.criterion) + DIRECTION_SHIFTS[row.direction],
             linestyle="none",
             marker=marker,
             markersize=3.8,

@@ -214,7 +214,7 @@ def conditions_of(arguments: argparse.Namespace) -> list[Condition]:
         steps=steps,
         restarts=arguments.restarts,
     )
-    check_ball(stated)
+    check_ball(stated, [ATTACKS[name] for name in arguments.attacks])
     return [replace(stated, grey=grey) for grey in GREY[arguments.grey]]
 
 
@@ -263,6 +263,7 @@ def attack_cost(cell: Cell, steps: int, restarts: int = 1) -> int:
     """Return the work of attacking one film, in forward passes; the gradients at the films are known already."""
     attack = ATTACKS[cell.attack]
     gradients, starts = steps - (not attack.random_start) if attack.iterative else 0, attack.starts(restarts)
+    gradients += attack.adaptive  # which looks at the last point as well
     # Where there are several starts, the source model sees what each has led to.
     return starts * gradients * GRADIENT_COST + (starts if starts > 1 else 0)
 

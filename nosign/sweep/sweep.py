@@ -131,14 +131,17 @@ class Sweep:
         return changed
 
     def perturb(self, attack: Attack, batch: Batch, strength: float, steps: list[tuple] | None = None, **options: Any) -> Any:
-        """Attack a batch under the sweep's condition; `steps` as for `attack`, options as for `Attacker.perturb`."""
+        """Attack a batch under the sweep's condition; `steps` as for `attack`, options as for `Attacker.perturb`.
+
+        Steps of an adaptive attack are not watched: it goes back to earlier points, so they do not follow each other.
+        """
 
         def watch(before, after, gradient, logits):
             steps.append((self.engine.step_effect(before, after, gradient), logits))
 
         labels = self.labels(batch.positions)
         settings = {"targeted": self.outcome.is_targeted, "steps": self.engine.steps, **self.geometry}
-        options["watch"] = None if steps is None else watch
+        options["watch"] = None if steps is None or attack.adaptive else watch
         return self.attacker.perturb(attack, batch.films, labels, strength, **settings, **options)
 
     def followed(self, attack: Attack, positions: np.ndarray) -> np.ndarray:

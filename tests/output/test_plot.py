@@ -42,7 +42,7 @@ def test_accuracy_lines_carry_the_cells_in_ascending_strength():
     places = itertools.product((True, False), BACKBONES)
     for axes, (single_step, target) in zip(figure.get_axes(), places, strict=True):
         drawn = lines(axes)
-        iterative = ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM", "BIM unclipped", "BINM unclipped"]
+        iterative = ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM", "BIM unclipped", "BINM unclipped", "APGD"]
         assert list(drawn) == (["FGSM", "FGNM"] if single_step else iterative)
         for title, line in drawn.items():
             chosen = (cells["attack"] == TITLED[title].name) & (cells["target"] == target)
@@ -94,7 +94,8 @@ def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
         assert len({str(plot.ATTACK_MARKS[TITLED[title].name][1]) for title in drawn}) == len(drawn)
         colours = {TITLED[title].direction: line.get_color() for title, line in drawn.items()}
         greys = [np.dot(matplotlib.colors.to_rgb(colour), [0.299, 0.587, 0.114]) for colour in colours.values()]
-        assert len(greys) == 2 and abs(greys[0] - greys[1]) > 0.25
+        assert set(colours) == {TITLED[title].direction for title in drawn} and abs(greys[0] - greys[1]) > 0.25
+        assert len(set(colours.values())) == len(colours)
 
 
 def test_reference_labels_keep_away_from_the_lines():

@@ -7,13 +7,17 @@ from scipy.special import logsumexp
 from sweeps import FILMS, NAMES, SEED, SIZE, STEPS, TRAINING_FILMS, engine_of, logit_names, sweep_of
 from tiny import reference_attack, reference_ssim
 
-from nosign.attacks.catalogue import ATTACKS, CONTROLS, Condition
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, NORMS, Condition
 from nosign.attacks.controls import control_field
 from nosign.backend import to_numpy
 from nosign.dataset import CLASSES
-from nosign.rows import MEASURES, ROUNDED_MEASURES, ROWS, Cell, logit_columns, with_classes
+from nosign.rows import MEASURES, ROUNDED_MEASURES, ROWS, VIEWER, Cell, logit_columns, with_classes
+from nosign.sweep.clean import clean_rows
 from nosign.sweep.jobs import cell_cost
 from nosign.sweep.sweep import Sweep
+
+# APGD, which runs in a ball only and is no row of the one loop, has a test of its own.
+REFERENCED = [name for name, attack in ATTACKS.items() if not attack.adaptive]
 
 
 def test_clean_rows_hold_what_is_known_of_a_film_and_the_models_own_logits(models, films, clean):
@@ -30,7 +34,7 @@ def test_clean_rows_hold_what_is_known_of_a_film_and_the_models_own_logits(model
     assert (clean["VGG16"] == clean["label"]).sum() == FILMS - 1
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", REFERENCED)
 @pytest.mark.parametrize("strength", [0.0005, 0.02])
 def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep, clean, name, strength):
     frame = sweep.run(Cell(name, strength), clean)[ROWS]
@@ -99,7 +103,7 @@ def test_a_sweep_does_not_depend_on_its_batches(models, films, sweep, clean):
 
 
 def test_a_film_attacked_alone_equals_the_film_in_the_sweep(sweep):
-    for name in ATTACKS:
+    for name in REFERENCED:
         cell = Cell(name, 0.01)
         for batch in sweep.engine.batches():
             together = sweep.attack(cell, batch)
@@ -113,7 +117,7 @@ def test_a_sweep_of_another_source_on_the_same_engine_is_that_of_an_engine_of_it
         pd.testing.assert_frame_equal(*(one.run(Cell(name, 0.02), clean)[ROWS] for one in (other, expected)))
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", REFERENCED)
 def test_the_announced_work_is_the_work_done(sweep, clean, done, name):
     sweep.run(Cell(name, 0.001), clean)
     # A gradient counts two passes; each of three models sees the films before and after rounding.
@@ -161,6 +165,23 @@ def test_of_several_random_starts_each_film_keeps_its_best_and_that_starts_steps
             assert len(steps) == STEPS
             np.testing.assert_allclose(steps[0][1][place], model.logits(attempts[best][0][None])[0], atol=1e-4)
     assert {best for _, best in chosen} > {0} and {reached for reached, _ in chosen} == {True, False}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_apgd_runs_in_a_sweep_leaves_its_ball_never_and_records_no_steps(films, models, norm):
+    done = []
+    sweep = sweep_of(films, models["VGG16"], Condition("budget", norm, grey=True, restarts=2), advance=done.append)
+    clean = with_classes(clean_rows(sweep.engine))
+    done.clear()
+    records = sweep.run(Cell("apgd", 0.01), clean)
+    # From each of two starts, the gradient at every point and the logits where it ends.
+    assert sum(done) == FILMS * (2 * (2 * (STEPS + 1) + 1) + 2)
+    assert set(records) == {ROWS, VIEWER}
+    reach = records[ROWS]["linf"] if norm == "linf" else records[ROWS]["l2"] / np.sqrt(films.pixels([0]).size)
+    assert (reach <= 0.01 + 1e-6).all() and (reach > 0.005).all()
+    (batch, *_) = sweep.engine.batches()
+    together = to_numpy(sweep.attack(Cell("apgd", 0.01), batch))
+    assert np.abs(sweep.attack_film(Cell("apgd", 0.01), batch.own[1]) - together[1]).max() < 1e-6
 
 
 def test_attacks_without_a_random_start_are_not_repeated(films, models, clean):
