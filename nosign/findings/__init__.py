@@ -2,6 +2,7 @@
 
 from nosign.findings import (
     accuracy,
+    ball,
     boundary,
     classifiers,
     comparison_with_paper,
@@ -22,6 +23,7 @@ FINDINGS = (
     turning,
     accuracy,
     directions,
+    ball,
     over_runs,
     boundary,
     storage,

@@ -170,7 +170,8 @@ def sweeps_of(cells, clean=TEN_FILMS):
     """Return the finished sweeps of some `cell`s, which stand in no file."""
     made = {}
     for source, condition, attack, strength, films in cells:
-        sweep = FinishedSweep(source, Condition.parse(condition), "test films", 10, clean, np.arange(len(clean)), {}, {})
+        stated = Condition.parse(condition)
+        sweep = FinishedSweep(source, stated, "test films", stated.steps or 10, clean, np.arange(len(clean)), {}, {})
         made.setdefault(sweep.name, sweep).cells[attack, strength] = films
     return tuple(made.values())
 
