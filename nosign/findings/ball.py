@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from nosign.attacks.catalogue import ATTACKS, Condition
 from nosign.finished import FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
+from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_colour, attack_style, finish_panel
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, condition_note, condition_suffix, joined, percent, plural
 from nosign.paper import STEPS
@@ -33,6 +33,7 @@ WORST_CASE = (
 WORST = "worst case"  # stands for the attack
 SETTINGS = ["step_factor", "steps", "restarts"]
 MOST_PANELS = 3  # beside each other
+APART = 1.04  # factor on the axis of T between neighbouring attacks, so that none hides another
 
 
 class Pool(NamedTuple):
@@ -226,7 +227,7 @@ def steps_drawings(pool: Pool, cells: pd.DataFrame) -> list[Drawing]:
     told = joined([f"F = {factor:g} and {plural(int(starts), 'start')}" for factor, starts in settings])
     caption = (
         f"{effect.capitalize()} within the {BALLS[pool.condition.norm]} ball against the number of steps T, with {told}; "
-        f"bands: Wilson 95 % intervals; {pool.described}."
+        f"bars: Wilson 95 % intervals; markers of one T stand side by side; {pool.described}."
     )
     alt = f"One panel per strength, one line of {effect} per attack over the number of steps."
     return [Drawing("ball" + pool.suffix, HEADING, caption, alt, draw_over_steps(pool, lines))]
@@ -235,21 +236,22 @@ def steps_drawings(pool: Pool, cells: pd.DataFrame) -> list[Drawing]:
 @matplotlib.rc_context(STYLE)
 def draw_over_steps(pool: Pool, lines: pd.DataFrame) -> Figure:
     """Draw the rows of `over_steps`: one panel per strength, one line per attack."""
-    first, strengths = pool.sweeps[0], sorted(lines["strength"].unique())
+    first, strengths, attacks = pool.sweeps[0], sorted(lines["strength"].unique()), ordered(lines["attack"], ATTACKS)
     across = min(len(strengths), MOST_PANELS)
     down = -(-len(strengths) // across)
     figure = Figure(figsize=(WIDTH, 0.7 + 2.4 * down), layout="constrained")
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, strength in zip(panels, strengths):
         panel = lines[lines["strength"] == strength]
-        for name in ordered(panel["attack"], ATTACKS):
+        for place, name in enumerate(attacks):
             line = panel[panel["attack"] == name].sort_values("steps")
-            draw_band(axes, line["steps"], line["ci_low_percent"], line["ci_high_percent"], name)
-            axes.plot(line["steps"], line[f"{first.effect}_percent"], clip_on=False, **attack_style(name))
+            at = line["steps"] * APART ** (place - (len(attacks) - 1) / 2)
+            axes.vlines(at, line["ci_low_percent"], line["ci_high_percent"], color=attack_colour(name), linewidth=0.7, zorder=2)
+            axes.plot(at, line[f"{first.effect}_percent"], clip_on=False, **attack_style(name))
         axes.set(title=f"strength {strength:g}", xlabel="steps T", xscale="log", ylim=(0, 100))
         finish_panel(axes)
     ticks = [int(steps) for steps in sorted(lines["steps"].unique())]
-    panels[0].set_xticks(ticks, [str(steps) for steps in ticks], minor=False)
+    panels[0].set_xticks(ticks, [str(steps) for steps in ticks])
     panels[0].set_xticks([], minor=True)
     for axes in panels[::across]:
         axes.set_ylabel(f"{first.effect} (%)")
@@ -270,9 +272,9 @@ def worst_sentences(pool: Pool, cells: pd.DataFrame) -> list[Sentence]:
         alone = cells[(cells["strength"] == row["strength"]) & cells["attack"].isin(WORST_CASE)]
         strongest = alone.loc[alone[count].idxmax() if first.aim else alone[count].idxmin()]
         told.append(
-            f"{row[count]} of {row[among]} ({percent(row[f'{first.effect}_percent'])} %) at {row['strength']:g}, where "
-            f"{ATTACKS[strongest['attack']].title}, the strongest of {row['pooled']}, has {strongest[count]} alone"
+            f"{row[count]} of {row[among]} ({percent(row[f'{first.effect}_percent'])} %) at {row['strength']:g}, "
+            f"{strongest[count]} under {ATTACKS[strongest['attack']].title} alone, the strongest of {row['pooled']}"
         )
     what = f"taken for {first.aim}" if first.aim else "right"
     ball = f"Within the {BALLS[pool.condition.norm]} ball (condition '{pool.condition}'), gradients from {pool.source}"
-    return [Sentence(f"{ball}, films {what} in the worst case: {joined(told)}.")] if told else []
+    return [Sentence(f"{ball}, films {what} in the worst case: {'; '.join(told)}.")] if told else []

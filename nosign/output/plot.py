@@ -64,6 +64,7 @@ ATTACK_MARKS = {
 }
 BAND_ALPHA = 0.15
 LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
+MOST_BESIDE = 7  # names of attacks in a row of a legend
 # How levels are drawn: accuracy on clean films, and that of guessing.
 CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
 GREY = "#555555"
@@ -175,7 +176,12 @@ def draw_strip(strip: SubFigure, lines: Lines, kind: str, of_kind: pd.DataFrame,
         axes.set_xlabel("strength")
     handles = {label: line for axes in grid[0] for line, label in zip(*axes.get_legend_handles_labels())}
     strip.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False, handlelength=3.2
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=legend_columns(len(handles)),
+        frameon=False,
+        handlelength=3.2,
     )
 
 
@@ -332,13 +338,18 @@ def finish_panel(axes: Axes, across: str = "both") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def legend_columns(entries: int) -> int:
+    """Return the columns of a legend above panels: one row, or two where the names would not fit beside each other."""
+    return entries if entries <= MOST_BESIDE else -(-entries // 2)
+
+
 def add_legend(figure: Figure, attacks, lines: bool = True) -> None:
     """Put one legend of some attacks above a figure's panels; with `lines`, or their markers only."""
     styles = [attack_style(name) | ({} if lines else {"linestyle": "none"}) for name in ordered(attacks, ATTACKS)]
     figure.legend(
         handles=[Line2D([], [], **style) for style in styles],
         loc="outside upper center",
-        ncols=len(styles),
+        ncols=legend_columns(len(styles)),
         frameon=False,
         handlelength=3 if lines else 1,
         columnspacing=1.2,
