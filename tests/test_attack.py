@@ -229,6 +229,24 @@ def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undi
     assert contents(tmp_path) == contents(undisturbed)
 
 
+def test_validation_films_are_attacked_when_asked_for_and_not_mixed_with_test_films(
+    workplace, undisturbed, copy, tmp_path, capsys
+):
+    images = np.load(workplace / "data/images.npy")
+    labels = linear("VGG16").logits(images / 255).argmax(-1)
+    write_data(tmp_path / "data", images, labels, ["train"] * 2 + ["validation"] * 4 + ["test"] * 6)
+    few = [*words(workplace, tmp_path / "out", "--attacks", "fgsm", "--targets", "VGG16"), "--data", str(tmp_path / "data")]
+    assert run(attack.main, [*few, "--split", "validation", "--films", "3"]) == 0
+    assert "3 validation films, 2 cells" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "out" / SWEEP / "fgsm/0.02.csv")["film"].tolist() == [2, 3, 4]
+    assert rows.recorded_films(tmp_path / "out") == "validation films" and rows.recorded_films(undisturbed) == "test films"
+    assert 'split "validation" (now null)' in refusal(capsys, [*few, "--films", "3"])
+    assert "split" not in json.loads((undisturbed / "manifest.json").read_text())["settings"]
+    assert 'split null (now "validation")' in refusal(
+        capsys, [*words(tmp_path, copy, "--split", "validation"), "--models", str(workplace / "model")]
+    )
+
+
 OTHER = {
     "steps": (["--steps", "4"], "steps 3 (now 4)"),
     "seed": (["--seed", "1"], "seed 0 (now 1)"),

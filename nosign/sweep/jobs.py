@@ -30,7 +30,7 @@ from nosign.rows import (
     open_films,
     sweep_folder,
 )
-from nosign.sweep.options import ALL_SOURCES, GREY, STORING_STRENGTHS
+from nosign.sweep.options import ALL_SOURCES, ATTACKED_SPLITS, GREY, STORING_STRENGTHS
 
 # A gradient costs about two forward passes.
 GRADIENT_COST = 2
@@ -157,10 +157,12 @@ def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterati
 
 
 def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
-    """Return what clean.csv depends on: the command line's data and models, and how many films are attacked."""
+    """Return what clean.csv depends on: the command line's data and models, and which and how many films are attacked."""
     data, models = Path(arguments.data), Path(arguments.models)
     return {
         "films": films,
+        # Manifests name it where it is not the test films, which earlier ones are all about.
+        **({} if arguments.split == ATTACKED_SPLITS[0] else {"split": arguments.split}),
         **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
         "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets},
     }
@@ -248,10 +250,11 @@ def rescoring_jobs(arguments: argparse.Namespace, identity: dict[str, Any], film
         made = (read_manifest(folder) or {}).get("settings")
         if made is None:
             raise UserError(f"{folder}: has no {MANIFEST} that says what its films are; run attack.py --save-films again")
-        if any(made[fact] != identity[fact] for fact in ("films", "index.csv", "images.npy")):
+        if any(made.get(fact) != identity.get(fact) for fact in ("films", "split", "index.csv", "images.npy")):
             raise UserError(
                 f"{folder}: its films were made from others than those of --data {arguments.data} "
-                f"(--films {made['films']}); name the data and --films of that run"
+                f"(--films {made['films']} --split {made.get('split', ATTACKED_SPLITS[0])}); name the data, --films and "
+                "--split of that run"
             )
         jobs.append(Job(out, source, condition, cells, {**made, **identity, "rescored": str(kept)}, kept=kept))
         for cell in cells:

@@ -1,6 +1,7 @@
 """What stage 3's flags offer beside the paper's settings. Plain data; imports nothing heavy."""
 
 SOURCE = "VGG16"
+ATTACKED_SPLITS = ("test", "validation")
 ALL_SOURCES = "all"
 GREY = {"no": (False,), "only": (True,), "both": (False, True)}
 STORING_STRENGTHS = (0.001, 0.003)

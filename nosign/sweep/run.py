@@ -78,7 +78,7 @@ def attack_all(arguments: argparse.Namespace) -> None:
         UserError: something that it names cannot be used, or would be mixed with results of another run.
     """
     started, out = time.time(), Path(arguments.out)
-    films = open_split(arguments.data, "test").head(arguments.films)
+    films = open_split(arguments.data, arguments.split).head(arguments.films)
     identity = identity_of(arguments, len(films))
     jobs = rescoring_jobs(arguments, identity, films) if arguments.rescore else attack_jobs(arguments, identity)
     progress = Progress()
@@ -90,7 +90,7 @@ def attack_all(arguments: argparse.Namespace) -> None:
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
     engine, device = loaded or load_engine(arguments, films, progress)
-    print(f"{len(films)} test films, {count} cells, {count - left} of them finished", flush=True)
+    print(f"{len(films)} {arguments.split} films, {count} cells, {count - left} of them finished", flush=True)
     clean = score_clean(engine, out, progress)
     if is_clean_stored_wanted(out, jobs):
         score_clean_stored(engine, out, clean, progress)
