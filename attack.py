@@ -14,9 +14,9 @@ from nosign.attacks.catalogue import ATTACKS, CONTROLS, LOSSES, NORMS, PROTOCOLS
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.measures.storage import STORAGES
-from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
-from nosign.script import HelpFormatter, add_seeds, each_seed, names, run, strength, whole_number
-from nosign.sweep.options import ALL_SOURCES, BATCH, CONTROL_FILMS, GREY, SOURCE, STEPS, STORING_STRENGTHS
+from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, STEPS
+from nosign.script import HelpFormatter, add_seeds, each_seed, factor, names, run, strength, whole_number
+from nosign.sweep.options import ALL_SOURCES, ATTACKED_SPLITS, BATCH, CONTROL_FILMS, GREY, SOURCE, STORING_STRENGTHS
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -70,6 +70,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="norm of the budget ball; for l2 its radius is strength x sqrt(components)",
     )
     parser.add_argument(
+        "--step-factor",
+        type=factor,
+        default=1.0,
+        metavar="FACTOR",
+        help="protocol budget: each step is so many times strength / steps, clipped to the ball",
+    )
+    parser.add_argument(
+        "--restarts", type=whole_number(1), default=1, help="random starts of attacks that have them; each film keeps its best"
+    )
+    parser.add_argument(
         "--target", choices=CLASSES, metavar="CLASS", help=f"aim at one class instead of at any wrong one: {', '.join(CLASSES)}"
     )
     parser.add_argument(
@@ -112,7 +122,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--rescore", metavar="DIR", help="score the films that --save-films kept in this results folder; needs another --out"
     )
     parser.add_argument("--batch", type=whole_number(1), default=BATCH, help="films attacked at once; 64 is faster on a GPU")
-    parser.add_argument("--films", type=whole_number(1), help="attack the first so many test films only")
+    parser.add_argument(
+        "--split", choices=ATTACKED_SPLITS, default=ATTACKED_SPLITS[0], help="films to attack; settings are tuned on validation"
+    )
+    parser.add_argument("--films", type=whole_number(1), help="attack the first so many films of the split only")
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
     add_seeds(parser)
     parser.add_argument("--overwrite", action="store_true", help="remove the cells of another run first")

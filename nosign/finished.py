@@ -194,14 +194,17 @@ class FinishedSweep:
             ending: of the names of all columns but that of the films that could.
             among: bool [films], the films that the row is about; all if None.
         """
+        return self.effect_of_hits(None if seen is None else self.hits(seen), ending, among)
+
+    def effect_of_hits(self, hits, ending: str = "", among: np.ndarray | None = None) -> dict[str, float]:
+        """Return the columns of `effect_of` from `hits`, bool [films]; None where they are not on record."""
         count, could = self.counted
         chosen = self.attackable if among is None else self.attackable & among
         names = (f"{self.effect}_percent{ending}", f"ci_low_percent{ending}", f"ci_high_percent{ending}")
-        hits = None if seen is None else self.hits(seen) & chosen
         share = [math.nan] * 3 if hits is None else self.patients.share(hits, chosen)
         return {
             could: int(chosen.sum()),
-            count + ending: math.nan if hits is None else int(hits.sum()),
+            count + ending: math.nan if hits is None else int((hits & chosen).sum()),
             **dict(zip(names, share)),
         }
 
@@ -288,7 +291,7 @@ def read_run(results: Path, models: Path) -> Run:
     sweeps: dict[SweepName, FinishedSweep] = {}
 
     def new_sweep(source: str, condition: Condition) -> FinishedSweep:
-        steps = rows.recorded_steps(results, source, str(condition))
+        steps = condition.steps or rows.recorded_steps(results, source, str(condition))
         return FinishedSweep(source, condition, films_are, steps, clean, collections, patients, neighbours, {}, {}, {})
 
     for cell in rows.read_films(results, clean):

@@ -8,6 +8,7 @@ HEAD_RATE, HEAD_DECAY, HEAD_BATCH = 5e-4, 5e-6, 64  # phase 1: learning rate, le
 
 SINGLE_STEP_STRENGTHS = (0.0005, 0.001, 0.002, 0.003, 0.004, 0.005, 0.006, 0.008, 0.01, 0.015, 0.02, 0.025, 0.03)
 ITERATIVE_STRENGTHS = (0.0005, 0.001, 0.0015, 0.002, 0.0025, 0.003)
+STEPS = 10  # T of the iterative attacks
 PAPER_ATTACKS = ("fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm")
 
 # Figures 2 and 3: attack, and the smaller of their two strengths a factor of ten apart.

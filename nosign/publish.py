@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nosign import rows
-from nosign.attacks.catalogue import ATTACKS, attack_pairs
+from nosign.attacks.catalogue import ATTACKS, attack_groups
 from nosign.files import sha256_of_file
 from nosign.findings import FINDINGS
 from nosign.findings.accuracy import accuracy_grid
@@ -121,7 +121,7 @@ def missing_cells(run: Run) -> dict[tuple[str, tuple[float, ...]], list[str]]:
     for sweep in run.sweeps:
         names = {name for name, _ in sweep.cells}
         for attack in (attack for attack in ATTACKS.values() if attack.name in (*PAPER_ATTACKS, *names)):
-            alike = {name for pair in attack_pairs(attack.iterative) for name in pair}
+            alike = {name for group in attack_groups(attack.iterative) for name in group}
             paper = ITERATIVE_STRENGTHS if attack.iterative else SINGLE_STEP_STRENGTHS
             wanted = {*paper, *(strength for name, strength in sweep.cells if name in alike)}
             if absent := tuple(sorted(wanted - {strength for name, strength in sweep.cells if name == attack.name})):
@@ -142,13 +142,13 @@ def print_table_two(run: Run) -> None:
     """Print the white-box accuracies of Table II."""
     from tabulate import tabulate
 
-    pairs = attack_pairs(iterative=False)
+    groups = attack_groups(iterative=False)
     for sweep in run.sweeps:
         counts = run.of(run.counts, sweep)
-        own = counts[counts["white_box"] & counts["attack"].isin(sum(pairs, ()))]
+        own = counts[counts["white_box"] & counts["attack"].isin(sum(groups, ()))]
         if own.empty:
             continue
-        grid = accuracy_grid(own, pairs, "accuracy_percent").droplevel("target", axis=1)
+        grid = accuracy_grid(own, groups, "accuracy_percent").droplevel("target", axis=1)
         lines = [[f"{strength:g}", *map(percent, shares)] for strength, shares in zip(grid.index, grid.to_numpy())]
         headings = ["strength", *(ATTACKS[attack].title for attack in grid.columns)]
         films, condition = own["films"].iloc[0], sweep.condition

@@ -464,7 +464,9 @@ def read_models(folder):
 
 def recorded_films(results):
     """Return what the attacked films are, for captions: phantoms must not pass for patients' films."""
-    return "synthetic test films" if (read_manifest(results) or {}).get("synthetic") else "test films"
+    manifest = read_manifest(results) or {}
+    films = f"{manifest.get('settings', {}).get('split', 'test')} films"
+    return f"synthetic {films}" if manifest.get("synthetic") else films
 
 
 def recorded_steps(results, source, condition):

@@ -56,6 +56,15 @@ def strength(text: str) -> float:
     return number
 
 
+def factor(text: str) -> float:
+    """Return a word of the command line as a factor, for argparse, which exits with 2."""
+    number = as_number(text)
+    # The name of a sweep's folder states it with six digits.
+    if not (0 < number < math.inf and float(f"{number:g}") == number):
+        raise argparse.ArgumentTypeError(f"{text} is not a factor: a finite number above 0 of at most six digits")
+    return number
+
+
 def learning_rate(text: str) -> float:
     """Return a word of the command line as a learning rate, for argparse, which exits with 2."""
     number = as_number(text)

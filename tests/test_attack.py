@@ -229,6 +229,24 @@ def test_a_run_that_is_stopped_after_an_unfinished_start_goes_on(workplace, undi
     assert contents(tmp_path) == contents(undisturbed)
 
 
+def test_validation_films_are_attacked_when_asked_for_and_not_mixed_with_test_films(
+    workplace, undisturbed, copy, tmp_path, capsys
+):
+    images = np.load(workplace / "data/images.npy")
+    labels = linear("VGG16").logits(images / 255).argmax(-1)
+    write_data(tmp_path / "data", images, labels, ["train"] * 2 + ["validation"] * 4 + ["test"] * 6)
+    few = [*words(workplace, tmp_path / "out", "--attacks", "fgsm", "--targets", "VGG16"), "--data", str(tmp_path / "data")]
+    assert run(attack.main, [*few, "--split", "validation", "--films", "3"]) == 0
+    assert "3 validation films, 2 cells" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "out" / SWEEP / "fgsm/0.02.csv")["film"].tolist() == [2, 3, 4]
+    assert rows.recorded_films(tmp_path / "out") == "validation films" and rows.recorded_films(undisturbed) == "test films"
+    assert 'split "validation" (now null)' in refusal(capsys, [*few, "--films", "3"])
+    assert "split" not in json.loads((undisturbed / "manifest.json").read_text())["settings"]
+    assert 'split null (now "validation")' in refusal(
+        capsys, [*words(tmp_path, copy, "--split", "validation"), "--models", str(workplace / "model")]
+    )
+
+
 OTHER = {
     "steps": (["--steps", "4"], "steps 3 (now 4)"),
     "seed": (["--seed", "1"], "seed 0 (now 1)"),
@@ -323,9 +341,23 @@ def test_two_protocols_stand_side_by_side_and_each_is_finished_once(workplace, u
     # Only the paper's protocol makes the figures' examples.
     assert run(attack.main, budget) == 0
     assert "nothing to do" in capsys.readouterr().out
-    frame = pd.read_csv(copy / "attacks/VGG16/budget/fgnm/0.02.csv")
+    frame = pd.read_csv(copy / "attacks/VGG16/budget-steps-3/fgnm/0.02.csv")
     assert frame["linf"].max() <= 0.02 + 1e-6
     assert contents(copy).items() >= {key: value for key, value in contents(undisturbed).items() if "npz" not in key}.items()
+
+
+def test_several_numbers_of_steps_stand_side_by_side_in_budget_alone(workplace, tmp_path, capsys):
+    few = ["--attacks", "binm", "--protocol", "budget", "--step-factor", "2"]
+    for steps in (10, 3, 2):
+        assert run(attack.main, words(workplace, tmp_path, *few, "--steps", str(steps))) == 0
+    folders = {steps: f"budget-factor-2{ending}" for steps, ending in {10: "", 3: "-steps-3", 2: "-steps-2"}.items()}
+    for steps, folder in folders.items():
+        path = tmp_path / "attacks/VGG16" / folder / "binm/0.002.steps.csv"
+        settings = json.loads((path.parents[1] / "manifest.json").read_text())["settings"]
+        assert (settings["steps"], settings["step_factor"]) == (steps, 2) and pd.read_csv(path)["step"].max() == steps
+    assert len(list((tmp_path / "attacks/VGG16").iterdir())) == len(folders)
+    assert run(attack.main, words(workplace, tmp_path, "--attacks", "binm")) == 0
+    assert "steps 3 (now 4)" in refusal(capsys, words(workplace, tmp_path, "--attacks", "binm", "--steps", "4"))
 
 
 def test_all_sources_fill_the_transfer_matrix_as_single_runs_do(workplace, tmp_path):
@@ -343,7 +375,10 @@ def test_conditions_have_folders_of_their_own(workplace, copy, undisturbed):
     for more in (["--target", "Normal"], ["--protocol", "budget", "--norm", "l2"]):
         assert run(attack.main, words(workplace, copy, "--attacks", "mifgnm", *more)) == 0
     found = set(contents(copy)) - set(contents(undisturbed))
-    assert cells_of(found) == {"attacks/VGG16/paper-to-Normal/mifgnm/0.002.csv", "attacks/VGG16/budget-l2/mifgnm/0.002.csv"}
+    assert cells_of(found) == {
+        "attacks/VGG16/paper-to-Normal/mifgnm/0.002.csv",
+        "attacks/VGG16/budget-l2-steps-3/mifgnm/0.002.csv",
+    }
     settings = json.loads((copy / "attacks/VGG16/paper-to-Normal/manifest.json").read_text())["settings"]
     assert settings["target"] == "Normal" and settings["norm"] == "linf"
 
@@ -503,6 +538,8 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
     assert str(workplace / "nowhere/VGG16.keras") in line and "train_finetune.py" in line
     assert "index.csv" in refusal(capsys, words(workplace, out, data="nowhere"))
     assert "keeps to, and protocol 'paper' has none" in refusal(capsys, words(workplace, out, "--norm", "l2"))
+    assert "leave apgd out" in refusal(capsys, words(workplace, out, "--attacks", "bim", "apgd"))
+    assert "step factor: 2 is that of protocol 'budget'" in refusal(capsys, words(workplace, out, "--step-factor", "2"))
     assert "--storing-strengths 0.007: not among" in refusal(capsys, words(workplace, out, "--storing-strengths", "0.007"))
     assert "--source VGG16 is not among the targets" in refusal(capsys, words(workplace, out, "--targets", "InceptionV3"))
     (tmp_path / "model").mkdir()
@@ -528,6 +565,11 @@ def test_missing_things_are_named(workplace, tmp_path, capsys):
         ["--seed", "x"],
         ["--attacks", "cw"],
         ["--norm", "l1"],
+        ["--step-factor", "0"],
+        ["--restarts", "0"],
+        ["--step-factor", "-1"],
+        ["--step-factor", "inf"],
+        ["--step-factor", "0.12345678"],
         ["--target", "Flu"],
         ["--source", "ResNet"],
         ["--targets", "ResNet"],

@@ -9,6 +9,7 @@ import numpy as np
 from nosign.attacks.catalogue import ATTACKS, Attack
 from nosign.attacks.controls import control_field
 from nosign.attacks.loop import Attacker, check_range, check_shape, stepped, unit_noise
+from nosign.attacks.restarts import best_start
 from nosign.attacks.turning import Turning, search
 from nosign.backend import to_numpy
 from nosign.classifiers.logits import find_logits
@@ -35,6 +36,8 @@ def attack(
     targeted: bool = False,
     grey: bool = False,
     steps: int = 10,
+    step_factor: float = 1.0,
+    restarts: int = 1,
     seed: int = 0,
     batch: int = 64,
     bounds: tuple[float, float] = (0, 1),
@@ -51,14 +54,17 @@ def attack(
         images: array [n, ...] within `bounds`: films, vectors or volumes, as the model takes them.
         labels: whole numbers [n] or [n, 1], or one-hot [n, classes]: the images' classes, or those that a targeted attack aims
             at.
-        name: a key of `nosign.attacks.catalogue.ATTACKS`: fgsm, fgnm, bim, binm, pgd, pgdnm, mifgsm, mifgnm, or a control:
-            noise-sign, noise, shuffled.
+        name: a key of `nosign.attacks.catalogue.ATTACKS`: fgsm, fgnm, bim, binm, pgd, pgdnm, mifgsm, mifgnm, bim-unclipped,
+            binm-unclipped, apgd, or a control: noise-sign, noise, shuffled.
         strength: float >= 0, a fraction of the difference of `bounds`, or float array [n] of one for each image.
         protocol: "paper": each step has the strength; "budget": the whole attack has.
         norm: norm of the ball of "budget", "linf" or "l2" (whose radius is that of a change by `strength` everywhere).
         targeted: make the model see `labels` instead of anything else.
         grey: change all channels alike, so that a grey image stays grey.
         steps: steps of an iterative attack.
+        step_factor: of "budget", how many times strength / steps a step is.
+        restarts: random starts of attacks that have them; each image keeps the first that makes the model wrong (`targeted`:
+            see the label), else the one that comes nearest to it.
         seed: of the random starts; an image starts at the same point in every call and batch.
         batch: images attacked at once.
         bounds: smallest and largest value of an image.
@@ -85,24 +91,28 @@ def attack(
     strengths = strength_of_each(strength, len(images))
     found, unmoved = np.empty_like(images), 0
     for start, stop, rows in whole_batches(len(images), max(1, min(batch, len(images)))):
-        noise = unit_noise(seed, rows, images.shape[1:]) if chosen.random_start else None
         field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed, axis) if chosen.control else None
         fields = [] if field is None else [field]
-        # Looked through already; a tensor is not looked through again.
-        changed = attacker.perturb(
-            chosen,
-            convert_to_tensor(images[rows]),
-            labels[rows],
-            strengths[rows],
-            protocol=protocol,
-            norm=norm,
-            targeted=targeted,
-            grey=grey,
-            steps=steps,
-            noise=noise,
-            first_gradient=field,
-            watch=lambda before, after, gradient, logits, fields=fields: fields.extend([] if fields else [to_numpy(gradient)]),
-        )
+
+        def attempt(start, rows=rows, field=field, fields=fields):
+            # Looked through already; a tensor is not looked through again.
+            return attacker.perturb(
+                chosen,
+                convert_to_tensor(images[rows]),
+                labels[rows],
+                strengths[rows],
+                protocol=protocol,
+                norm=norm,
+                targeted=targeted,
+                grey=grey,
+                steps=steps,
+                step_factor=step_factor,
+                noise=unit_noise(seed, rows, images.shape[1:], start) if chosen.random_start else None,
+                first_gradient=field,
+                watch=lambda before, after, gradient, logits: fields.extend([] if fields else [to_numpy(gradient)]),
+            )
+
+        changed = best_start(attempt, chosen.starts(restarts), attacker.logits, labels[rows], targeted)
         found[start:stop] = to_numpy(changed)[: stop - start]
         unmoved += int(without_gradient(fields[0])[: stop - start].sum())
     warn_of(unmoved, len(images))

@@ -1,15 +1,19 @@
 """The attacks: one row of a table for each, and the condition that they run under. Plain data; imports no Keras."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
+from nosign.paper import STEPS
 
 # What attacks climb: cross-entropy, exactly; or one of two common mistakes, which lose the gradient of confident films.
 LOSSES = ("cross-entropy", "softmax", "probabilities")
 SIGNS, GAUSSIAN, SHUFFLED = "random signs", "Gaussian noise", "shuffled gradient"
 PROTOCOLS = ("paper", "budget")
+LATER = ("step_factor", "steps", "restarts")  # settings of a condition that earlier manifests do not have
+NUMBER = r"[0-9]+(?:[.][0-9]+)?(?:e[+-][0-9]+)?"  # as `format(number, "g")` writes it
 NORMS = ("linf", "l2")
 
 
@@ -20,10 +24,12 @@ class Attack:
     Attributes:
         name: as on the command line and in paths.
         title: as in tables and figures.
-        direction: "sign" or "no-sign".
+        direction: "sign", "no-sign", or "steepest": that of the ball's norm.
         iterative: many steps rather than one.
         random_start: starts from a uniform random point around the film.
         momentum: share of the earlier gradients that a step keeps.
+        adaptive: halves its steps by what they gain, within the ball of protocol "budget"; see `nosign.attacks.apgd`.
+        unclipped: each step goes on from where the last one led before it was projected and clipped.
         control: what it follows in place of the gradient, one of those in `nosign.controls`; empty for an attack.
     """
 
@@ -33,12 +39,18 @@ class Attack:
     iterative: bool = False
     random_start: bool = False
     momentum: float = 0.0
+    unclipped: bool = False
+    adaptive: bool = False
     control: str = ""
 
     @property
     def needs_gradient(self):
         """Whether the source model has any part in it."""
         return self.control in ("", SHUFFLED)
+
+    def starts(self, restarts):
+        """How many times it is run where attacks with a random start are run `restarts` times."""
+        return restarts if self.random_start else 1
 
 
 ATTACKS = {
@@ -53,6 +65,11 @@ ATTACKS = {
         # Dong et al., 2018, arXiv:1710.06081, who find a momentum of 1 best; and its no-sign twin.
         Attack("mifgsm", "MI-FGSM", "sign", iterative=True, momentum=1.0),
         Attack("mifgnm", "MI-FGNM", "no-sign", iterative=True, momentum=1.0),
+        # After Yang et al., 2023, arXiv:2312.01260, who step along the gradient at its own length.
+        Attack("bim-unclipped", "BIM unclipped", "sign", iterative=True, unclipped=True),
+        Attack("binm-unclipped", "BINM unclipped", "no-sign", iterative=True, unclipped=True),
+        # Croce and Hein, 2020, arXiv:2003.01690: what a strong attack leaves within the ball; it has no twin.
+        Attack("apgd", "APGD", "steepest", iterative=True, random_start=True, adaptive=True),
         # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
         Attack("noise-sign", "Random signs", "sign", control=SIGNS),
         Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
@@ -60,12 +77,17 @@ ATTACKS = {
     )
 }
 CONTROLS = tuple(name for name, attack in ATTACKS.items() if attack.control)
-PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"))
+PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"), ("bim-unclipped", "binm-unclipped"))
 
 
-def attack_pairs(iterative):
-    """Return the (sign, no-sign) pairs of attack names that are iterative, or those that are not."""
-    return tuple(pair for pair in PAIRS if ATTACKS[pair[0]].iterative == iterative)
+def attack_groups(iterative):
+    """Return the names of the attacks that are iterative, or of those that are not, as tables set them side by side.
+
+    They are (sign, no-sign) pairs and, each on its own, attacks without a twin; controls are not among them.
+    """
+    paired = {name for pair in PAIRS for name in pair}
+    alone = tuple((name,) for name, attack in ATTACKS.items() if name not in paired and not attack.control)
+    return tuple(group for group in (*PAIRS, *alone) if ATTACKS[group[0]].iterative == iterative)
 
 
 @dataclass(frozen=True)
@@ -78,6 +100,10 @@ class Condition:
         target: class that the attacks aim at; None if any wrong class will do.
         grey: whether the perturbation is the same in all channels.
         loss: one of `nosign.attacks.catalogue.LOSSES`.
+        step_factor: of protocol "budget", how many times strength / T a step is; 1 is the paper's equation 3.
+        steps: T of protocol "budget" where it is not the paper's; None where it is, and in protocol "paper", whose T is a
+            setting that its name does not tell.
+        restarts: how many random starts attacks with one have; the best is kept, film by film.
     """
 
     protocol: str = "paper"
@@ -85,12 +111,18 @@ class Condition:
     target: str | None = None
     grey: bool = False
     loss: str = LOSSES[0]
+    step_factor: float = 1.0
+    steps: int | None = None
+    restarts: int = 1
 
     def __str__(self):
-        """Return the folder's name, such as "paper", "paper-grey", "paper-loss-softmax" or "budget-l2-to-Normal"."""
+        """Return the folder's name, such as "paper", "paper-grey", "budget-factor-2-steps-50" or "budget-l2-to-Normal"."""
         words = [
             self.protocol,
             *["l2"] * (self.norm == "l2"),
+            *["factor", f"{self.step_factor:g}"] * (self.step_factor != 1),
+            *["steps", str(self.steps)] * (self.steps is not None),
+            *["restarts", str(self.restarts)] * (self.restarts != 1),
             *["loss", self.loss] * (self.loss != LOSSES[0]),
             *["grey"] * self.grey,
         ]
@@ -100,19 +132,45 @@ class Condition:
     def parse(cls, name):
         """Return the condition that a folder's name states, or None if it states none."""
         found = re.fullmatch(
-            rf"({'|'.join(PROTOCOLS)})(-l2)?(?:-loss-({'|'.join(LOSSES[1:])}))?(-grey)?"
-            rf"(?:-to-({'|'.join(map(re.escape, CLASSES))}))?",
+            rf"(?P<protocol>{'|'.join(PROTOCOLS)})(?:-(?P<norm>l2))?(?:-factor-(?P<step_factor>{NUMBER}))?"
+            rf"(?:-steps-(?P<steps>[0-9]+))?(?:-restarts-(?P<restarts>[0-9]+))?"
+            rf"(?:-loss-(?P<loss>{'|'.join(LOSSES[1:])}))?(?P<grey>-grey)?"
+            rf"(?:-to-(?P<target>{'|'.join(map(re.escape, CLASSES))}))?",
             name,
         )
         if not found:
             return None
-        return cls(found[1], "l2" if found[2] else "linf", found[5], bool(found[4]), found[3] or LOSSES[0])
+        stated = {field: text for field, text in found.groupdict().items() if text is not None}
+        read = {"grey": bool, "step_factor": float, "steps": int, "restarts": int}
+        condition = cls(**{field: read.get(field, str)(text) for field, text in stated.items()})
+        return condition if str(condition) == name and condition.steps != STEPS else None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a sweep's manifest says of it, JSON-ready.
+
+        A default that earlier manifests do not have is left out, so that their sweeps can be gone on with.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in LATER or value != getattr(Condition, name)}
 
 
-def check_norm(condition):
-    """Refuse a norm that would be without effect."""
-    if condition.protocol == "paper" and condition.norm != NORMS[0]:
+def check_ball(condition, attacks=()):
+    """Refuse what needs the ball of protocol "budget", of a condition and some attacks, where there is none."""
+    if condition.protocol != "paper":
+        return
+    if condition.norm != NORMS[0]:
         raise UserError(
             f"norm: {condition.norm!r} is that of the ball which protocol 'budget' keeps to, and protocol 'paper' "
             "has none; choose protocol 'budget', or leave the norm out"
         )
+    if condition.step_factor != 1:
+        raise UserError(
+            f"step factor: {condition.step_factor:g} is that of protocol 'budget', which shares the strength out over the "
+            "steps; in protocol 'paper' each step has the strength; choose protocol 'budget', or leave the factor out"
+        )
+    for attack in attacks:
+        if attack.adaptive:
+            raise UserError(
+                f"{attack.name}: {attack.title} fits its steps to the ball of protocol 'budget', and protocol 'paper' has "
+                f"none; choose protocol 'budget', or leave {attack.name} out"
+            )

@@ -3,74 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
-from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack, Condition, check_norm
+from nosign.attacks.apgd import Point, ascend, compiled_push
+from nosign.attacks.catalogue import GAUSSIAN, LOSSES, NORMS, PROTOCOLS, Attack, Condition, check_ball
 from nosign.attacks.controls import Bounds, strength_for_length
 from nosign.attacks.directions import DIRECTIONS, PROJECTIONS, Tensor, accumulate, beside, one_channel
 from nosign.attacks.gradients import compiled_gradient
+from nosign.attacks.restarts import standing
+from nosign.attacks.step import compiled_move
 from nosign.backend import compiled, compiled_logits, to_numpy
 from nosign.errors import UserError
 
-
-def move(direction, norm, bounds, position, films, gradient, step, radius):
-    """Take one step: direction, projection onto the ball around the films, clipping to the bounds.
-
-    Args:
-        direction: key of `DIRECTIONS`.
-        norm: one of `NORMS`, or None for no ball.
-        bounds: smallest and largest value of a film.
-        position: float32 [films, ...], where the attack stands.
-        films: the same shape, the centre of the ball.
-        gradient: the same shape, d loss / d pixel at `position`.
-        step: float32 [films, 1, ...], the step's length as a change of each component.
-        radius: float32 [films, 1, ...], the ball's radius as a change of each component.
-
-    Returns:
-        The new position, same shape, within the bounds.
-    """
-    from keras import ops
-
-    moved = position + step * DIRECTIONS[direction](gradient)
-    return ops.clip(moved if norm is None else PROJECTIONS[norm](moved, films, radius), *bounds)
+# Beside the seed and the film: keeps later starts apart from the first and from what controls draw.
+STARTS_STREAM = 2
 
 
-@lru_cache(maxsize=64)
-def compiled_move(direction: str, norm: str | None, bounds: Bounds) -> Callable:
-    """Return `move` compiled for a direction, norm and bounds: it holds no model, so all models share it."""
-    # XLA makes one pass over the arrays of it. A no-sign step sums over a film, which XLA does in one thread and less exactly.
-    return compiled(partial(move, direction, norm, bounds), fused=direction == "sign" and norm != "l2")
-
-
-def schedule(attack: Attack, strength, protocol: str, steps: int) -> tuple:
+def schedule(attack: Attack, strength, protocol: str, steps: int, step_factor: float = 1.0) -> tuple:
     """Resolve an attack's strength into its step, ball, number of steps and random start.
 
     Protocol "paper" (Table III): every step has the full strength, and no ball: the paper's, of radius 1, never binds. Protocol
-    "budget" (equations 2 to 4): the strength is the radius of the ball, shared out over the steps.
+    "budget" (equations 2 to 4): the strength is the radius of the ball, shared out over the steps, which a factor lengthens.
 
     Args:
         attack: an `Attack`.
         strength: float >= 0, or an array of one strength a film.
         protocol: one of `PROTOCOLS`.
         steps: steps of an iterative attack.
+        step_factor: how many times strength / steps a step of "budget" is; 1 is equation 3.
 
     Returns:
         step, radius (both like `strength`), number of steps, radius of the random start.
     """
     steps = steps if attack.iterative else 1
     start = strength if attack.random_start else 0.0
-    return (strength / steps if protocol == "budget" else strength), strength, steps, start
+    return (step_factor * strength / steps if protocol == "budget" else strength), strength, steps, start
 
 
-def unit_noise(seed, rows: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def unit_noise(seed, rows: np.ndarray, shape: tuple[int, ...], start: int = 0) -> np.ndarray:
     """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape]; `seed` is one int or several.
 
-    It depends on the seed and the film alone, so a film starts at the same point in any batch, and PGD and PGDNM
-    start alike.
+    It depends on the seed, the film and the start's number alone, so a film starts at the same point in any batch, and PGD and
+    PGDNM start alike.
     """
-    noise = [np.random.default_rng([*np.atleast_1d(seed), row]).random(shape, dtype=np.float32) for row in rows]
+    later = [STARTS_STREAM, start] if start else []
+    noise = [np.random.default_rng([*np.atleast_1d(seed), row, *later]).random(shape, dtype=np.float32) for row in rows]
     return np.stack(noise) * np.float32(2) - np.float32(1)
 
 
@@ -136,7 +115,9 @@ def check_settings(attack: Attack, strength, condition: Condition, steps: int, n
     for what, known in (("protocol", PROTOCOLS), ("norm", NORMS)):
         if getattr(condition, what) not in known:
             raise UserError(f"{what}: expected one of {', '.join(known)}, received {getattr(condition, what)!r}")
-    check_norm(condition)
+    if not 0 < condition.step_factor < np.inf:
+        raise UserError(f"step factor: expected a finite number above 0, received {condition.step_factor!r}")
+    check_ball(condition, [attack])
     if not isinstance(steps, (int, np.integer)) or steps < 1:
         raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
     if attack.random_start and np.shape(noise) != shape:
@@ -204,6 +185,7 @@ class Attacker:
         targeted: bool = False,
         grey: bool = False,
         steps: int = 10,
+        step_factor: float = 1.0,
         noise: np.ndarray | None = None,
         first_gradient=None,
         watch: Callable | None = None,
@@ -221,6 +203,7 @@ class Attacker:
             targeted: lower the loss of `labels` instead of raising it.
             grey: change all channels alike.
             steps: steps of an iterative attack.
+            step_factor: of "budget", how many times strength / steps a step is; APGD finds its steps itself.
             noise: output of `unit_noise`, for attacks with a random start.
             first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known; for a
                 control, its field (see `nosign.attacks.controls.control_field`).
@@ -232,27 +215,34 @@ class Attacker:
 
         Raises:
             UserError: films outside the bounds, shapes that do not fit the model or each other, a negative or not finite
-                strength, fewer than one step, an unknown protocol or norm, a random start without noise, or a control
-                without its field.
+                strength, fewer than one step, an unknown protocol or norm, a step factor of nothing or without a ball, APGD
+                without a ball, a random start without noise, or a control without its field.
         """
         from keras import ops
 
         check_batch(films, labels, self.shapes, self.bounds)
-        check_settings(attack, strength, Condition(protocol, norm), steps, noise, tuple(films.shape))
+        condition = Condition(protocol, norm, step_factor=step_factor)
+        check_settings(attack, strength, condition, steps, noise, tuple(films.shape))
         strength = np.broadcast_to(np.asarray(strength, np.float32), len(films))
         if attack.control:
             if first_gradient is None:
                 raise UserError(f"first_gradient: {attack.title} follows no gradient; give it its control_field")
-            unit = to_numpy(self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey))
-            return ops.convert_to_tensor(stepped(attack, to_numpy(films), unit, strength, protocol, self.bounds))
-        step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps)
-        # The ball of "paper" is as wide as the bounds.
-        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds)
+            unit = self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey, step_factor=step_factor)
+            return ops.convert_to_tensor(stepped(attack, to_numpy(films), to_numpy(unit), strength, protocol, self.bounds))
+        step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps, step_factor)
         # PyTorch multiplies no array by a tensor.
         films, step, radius, start = (ops.convert_to_tensor(value, "float32") for value in (films, step, radius, start))
+        if attack.adaptive:
+            position = self.random_start(films, start, noise, grey)
+            return self.ascend(
+                position, films, labels, radius, norm=norm, targeted=targeted, grey=grey, steps=steps, watch=watch
+            )
+        # The ball of "paper" is as wide as the bounds.
+        take = compiled_move(attack.direction, norm if protocol == "budget" else None, self.bounds, attack.unclipped)
         position, kept = films, None
         if attack.random_start:
             position, first_gradient = self.random_start(films, start, noise, grey), None
+        onward = position
         for number in range(steps):
             gradient, logits = first_gradient, None
             if number or first_gradient is None:
@@ -260,10 +250,26 @@ class Attacker:
             followed = self.one_channel(gradient) if grey else gradient
             if attack.momentum:
                 followed = kept = self.accumulate(attack.momentum, ops.zeros_like(films) if kept is None else kept, followed)
-            before, position = position, take(position, films, followed, step, radius)
+            before, (onward, position) = position, take(onward, films, followed, step, radius)
             if watch:
                 watch(before, position, gradient, logits)
         return position
+
+    def ascend(self, position, films, labels, radius, *, norm, targeted, grey, steps, watch):
+        """Run APGD from a position within the ball of a radius, a tensor [n, 1, ...]; the rest as for `perturb`."""
+        from keras import ops
+
+        def evaluate(position):
+            gradient, logits = self.gradient_and_logits(position, labels, targeted)
+            followed = self.one_channel(gradient) if grey else gradient
+            return Point(position, followed, logits, *standing(logits, labels, targeted))
+
+        def take(point, before, factor, share):
+            step = radius * ops.convert_to_tensor(beside(factor, films))
+            return push(point.films, before, films, point.followed, step, radius, ops.convert_to_tensor(share, "float32"))
+
+        push = compiled_push(norm, self.bounds)
+        return ascend(evaluate, take, position, steps, watch).films
 
     def random_start(self, films, radius, noise, grey):
         """Return films moved at random by up to a radius, a tensor [n, 1, ...], and clipped; a backend tensor."""
@@ -286,7 +292,14 @@ class Attacker:
         return self.gradient_and_logits(films, labels, targeted)[0]
 
     def unit_step(
-        self, attack: Attack, gradient: Tensor, *, protocol: str = "paper", norm: str = "linf", grey: bool = False
+        self,
+        attack: Attack,
+        gradient: Tensor,
+        *,
+        protocol: str = "paper",
+        norm: str = "linf",
+        grey: bool = False,
+        step_factor: float = 1.0,
     ) -> Tensor:
         """Return a single-step attack's change at strength 1, before it is clipped to the bounds.
 
@@ -295,7 +308,7 @@ class Attacker:
         Args:
             attack: a single-step `Attack`.
             gradient: what `gradient_at` returned.
-            protocol, norm, grey: as for `perturb`.
+            protocol, norm, grey, step_factor: as for `perturb`.
 
         Returns:
             float32 of the gradient's shape, a backend tensor.
@@ -304,5 +317,5 @@ class Attacker:
 
         direction = DIRECTIONS[attack.direction](self.one_channel(gradient) if grey else gradient)
         if protocol == "budget":
-            direction = PROJECTIONS[norm](direction, ops.zeros_like(direction), 1.0)
+            direction = PROJECTIONS[norm](step_factor * direction, ops.zeros_like(direction), 1.0)
         return self.span * direction

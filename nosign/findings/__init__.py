@@ -2,6 +2,7 @@
 
 from nosign.findings import (
     accuracy,
+    ball,
     boundary,
     classifiers,
     comparison_with_paper,
@@ -26,6 +27,7 @@ FINDINGS = (
     security,
     accuracy,
     directions,
+    ball,
     over_runs,
     boundary,
     storage,

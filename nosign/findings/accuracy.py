@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from nosign.attacks.catalogue import ATTACKS, CONTROLS, attack_pairs
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, attack_groups
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.finished import FinishedSweep, Run, effect_before, effect_columns, kind
 from nosign.output import table
@@ -42,28 +42,28 @@ def attack_table(sweep: FinishedSweep, counts: pd.DataFrame, comparisons: pd.Dat
     Returns:
         The table, or None if none of its attacks has a finished cell.
     """
-    pairs = [pair for pair in attack_pairs(iterative) if counts["attack"].isin(pair).any()]
-    frame = counts[counts["attack"].isin([attack for pair in pairs for attack in pair])]
+    groups = [group for group in attack_groups(iterative) if counts["attack"].isin(group).any()]
+    frame = counts[counts["attack"].isin([attack for group in groups for attack in group])]
     if frame.empty:
         return None
-    grid, before = accuracy_grid(frame, pairs, effect_columns(sweep.aim)[0]), effect_before(sweep, frame)
+    grid, before = accuracy_grid(frame, groups, effect_columns(sweep.aim)[0]), effect_before(sweep, frame)
     rows = [["0 (clean)", *(percent(before[target]) for target, _ in grid.columns)]]
     rows += [[f"{strength:g}", *map(percent, values)] for strength, values in zip(grid.index, grid.to_numpy())]
     columns = [table.Column(ATTACKS[attack].title, starred(target, sweep.source)) for target, attack in grid.columns]
-    tested = comparisons[comparisons["sign_attack"].isin([sign for sign, _ in pairs])]
+    tested = comparisons[comparisons["sign_attack"].isin([group[0] for group in groups])]
     bold = np.zeros((len(rows), 1 + len(columns)), bool)
     bold[1:, 1:] = better_of_pair(grid, tested)
     name, title = ("table3", "Table III") if iterative else ("table2", "Table II")
-    caption = attack_caption(sweep, frame, pairs, tested)
+    caption = attack_caption(sweep, frame, groups, tested)
     return Table(name + sweep.suffix, title, caption, frame, (table.Column("Strength"), *columns), rows, bold, sweep.name)
 
 
-def accuracy_grid(counts: pd.DataFrame, pairs, value: str) -> pd.DataFrame:
+def accuracy_grid(counts: pd.DataFrame, groups, value: str) -> pd.DataFrame:
     """Lay a sweep's counts out as in the paper.
 
     Args:
         counts: rows of `Run.counts` of one sweep.
-        pairs: the (sign, no-sign) pairs that make the columns.
+        groups: of attacks, one beside the other, that make the columns; see `nosign.attacks.catalogue.attack_groups`.
         value: name of the column to lay out.
 
     Returns:
@@ -71,7 +71,7 @@ def accuracy_grid(counts: pd.DataFrame, pairs, value: str) -> pd.DataFrame:
     """
     grid = counts.pivot(index="strength", columns=["target", "attack"], values=value)
     targets = ordered(counts["target"], BACKBONES)
-    return grid.reindex(columns=[(target, attack) for target in targets for pair in pairs for attack in pair])
+    return grid.reindex(columns=[(target, attack) for target in targets for group in groups for attack in group])
 
 
 def better_of_pair(grid: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
@@ -92,10 +92,10 @@ def better_of_pair(grid: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFram
     return marks
 
 
-def attack_caption(sweep: FinishedSweep, frame: pd.DataFrame, pairs, comparisons: pd.DataFrame) -> str:
+def attack_caption(sweep: FinishedSweep, frame: pd.DataFrame, groups, comparisons: pd.DataFrame) -> str:
     """Return the caption of Table II or III: attacks, films, steps T, condition, intervals, what star and bold mean."""
-    versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in pair) for pair in pairs)
-    iterative = ATTACKS[pairs[0][0]].iterative
+    versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in group) for group in groups)
+    iterative = ATTACKS[groups[0][0]].iterative
     steps = ("unknown" if sweep.steps is None else sweep.steps) if iterative else 1
     measured, better = "Accuracy (%)", "leaves fewer films right"
     if sweep.aim:

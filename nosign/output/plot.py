@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nosign.attacks.catalogue import ATTACKS, attack_pairs
+from nosign.attacks.catalogue import ATTACKS, attack_groups
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.files import atomic_path
@@ -41,8 +41,9 @@ STYLE = {
 }
 
 # Colours of Okabe and Ito (2008), distinct under every common colour blindness and in greyscale.
-DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00"}
-DIRECTION_MARKS = {"sign": "o", "no-sign": "s"}
+DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00", "steepest": "#009E73"}
+DIRECTION_MARKS = {"sign": "o", "no-sign": "s", "steepest": "*"}
+DIRECTION_SHIFTS = {"sign": -0.17, "no-sign": 0.17, "steepest": 0.0}  # across a line of marks, so that none hides another
 DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
 PALE = "#EAF3F9"
 ATTACK_MARKS = {
@@ -54,12 +55,16 @@ ATTACK_MARKS = {
     "pgdnm": ("D", ":"),
     "mifgsm": ("v", (0, (8, 2))),
     "mifgnm": ("P", (0, (3, 1, 1, 1, 1, 1))),
+    "bim-unclipped": ("p", (0, (5, 1))),
+    "binm-unclipped": ("X", (0, (4, 1, 1, 1))),
+    "apgd": ("*", (0, (12, 2))),
     "noise-sign": ("x", "-"),
     "noise": ("+", "--"),
     "shuffled": ("1", ":"),
 }
 BAND_ALPHA = 0.15
 LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
+MOST_BESIDE = 7  # names of attacks in a row of a legend
 # How levels are drawn: accuracy on clean films, and that of guessing.
 CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
 GREY = "#555555"
@@ -125,7 +130,7 @@ def draw_lines(lines: Lines, note: str) -> Figure | None:
     strips = [
         (kind, of_kind, boundaries_of(lines, kind))
         for kind, iterative in (("single-step", False), ("iterative", True))
-        if not (of_kind := lines.percent[lines.percent["attack"].isin(sum(attack_pairs(iterative), ()))]).empty
+        if not (of_kind := lines.percent[lines.percent["attack"].isin(sum(attack_groups(iterative), ()))]).empty
     ]
     if not strips:
         return None
@@ -171,7 +176,12 @@ def draw_strip(strip: SubFigure, lines: Lines, kind: str, of_kind: pd.DataFrame,
         axes.set_xlabel("strength")
     handles = {label: line for axes in grid[0] for line, label in zip(*axes.get_legend_handles_labels())}
     strip.legend(
-        handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles), frameon=False, handlelength=3.2
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=legend_columns(len(handles)),
+        frameon=False,
+        handlelength=3.2,
     )
 
 
@@ -189,7 +199,7 @@ def draw_boundary_marks(axes: Axes, marks: pd.DataFrame) -> None:
         marker = DIRECTION_MARKS[row.direction] if inside else "<" if row.strength < low else ">"
         axes.plot(
             min(max(row.strength, low), high),
-            criteria.index(row.criterion) + (0.17 if row.direction == "no-sign" else -0.17),  # so that neither hides the other
+            criteria.index(row.criterion) + DIRECTION_SHIFTS[row.direction],
             linestyle="none",
             marker=marker,
             markersize=3.8,
@@ -328,13 +338,18 @@ def finish_panel(axes: Axes, across: str = "both") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def legend_columns(entries: int) -> int:
+    """Return the columns of a legend above panels: one row, or two where the names would not fit beside each other."""
+    return entries if entries <= MOST_BESIDE else -(-entries // 2)
+
+
 def add_legend(figure: Figure, attacks, lines: bool = True) -> None:
     """Put one legend of some attacks above a figure's panels; with `lines`, or their markers only."""
     styles = [attack_style(name) | ({} if lines else {"linestyle": "none"}) for name in ordered(attacks, ATTACKS)]
     figure.legend(
         handles=[Line2D([], [], **style) for style in styles],
         loc="outside upper center",
-        ncols=len(styles),
+        ncols=legend_columns(len(styles)),
         frameon=False,
         handlelength=3 if lines else 1,
         columnspacing=1.2,

@@ -60,7 +60,10 @@ def interval(low, high):
 
 def condition_note(settings):
     """Return what a `Condition` means, in words."""
-    return PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm] + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
+    steps = "" if settings.step_factor == 1 else f"; each step {settings.step_factor:g} times strength / T"
+    starts = "" if settings.restarts == 1 else f"; the best of {settings.restarts} random starts"
+    ball = PROTOCOL_NOTES[settings.protocol] + NORM_NOTES[settings.norm]
+    return ball + steps + starts + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
 
 
 def estimate(value: float, low: float, high: float, digits: int) -> tuple[str, str]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nosign.attacks.catalogue import ATTACKS, Condition, check_norm
+from nosign.attacks.catalogue import ATTACKS, Condition, check_ball
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
 from nosign.manifest import MANIFEST, read_manifest
 from nosign.measures.storage import EIGHT_BITS
 from nosign.measures.visibility import CRITERIA
-from nosign.paper import EXAMPLES
+from nosign.paper import EXAMPLES, STEPS
 from nosign.rows import (
     BOUNDARY,
     CLEAN_ROWS,
@@ -31,7 +30,7 @@ from nosign.rows import (
     open_films,
     sweep_folder,
 )
-from nosign.sweep.options import ALL_SOURCES, GREY, STORING_STRENGTHS
+from nosign.sweep.options import ALL_SOURCES, ATTACKED_SPLITS, GREY, STORING_STRENGTHS
 
 # A gradient costs about two forward passes.
 GRADIENT_COST = 2
@@ -158,10 +157,12 @@ def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterati
 
 
 def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
-    """Return what clean.csv depends on: the command line's data and models, and how many films are attacked."""
+    """Return what clean.csv depends on: the command line's data and models, and which and how many films are attacked."""
     data, models = Path(arguments.data), Path(arguments.models)
     return {
         "films": films,
+        # Manifests name it where it is not the test films, which earlier ones are all about.
+        **({} if arguments.split == ATTACKED_SPLITS[0] else {"split": arguments.split}),
         **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
         "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets},
     }
@@ -184,17 +185,14 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
         "storages": arguments.storages,
         "control_films": arguments.control_films,
     }
-    conditions = [
-        Condition(arguments.protocol, arguments.norm, arguments.target, grey, arguments.loss) for grey in GREY[arguments.grey]
-    ]
-    check_norm(conditions[0])
+    conditions = conditions_of(arguments)
     return [
         Job(
             Path(arguments.out),
             source,
             condition,
             cells,
-            {**settings, "source": source, **dataclasses.asdict(condition)},
+            {**settings, "source": source, **condition.settings},
             tuple(arguments.attacks),
             save_films=arguments.save_films,
             storing=checked_storing(arguments.storing_strengths, cells),
@@ -204,6 +202,22 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
         for source in (arguments.targets if arguments.source == ALL_SOURCES else [arguments.source])
         for condition in conditions
     ]
+
+
+def conditions_of(arguments: argparse.Namespace) -> list[Condition]:
+    """Return the conditions that the command line asks for: coloured, grey or both; or raise `UserError`."""
+    steps = arguments.steps if arguments.protocol == "budget" and arguments.steps != STEPS else None
+    stated = Condition(
+        arguments.protocol,
+        arguments.norm,
+        arguments.target,
+        loss=arguments.loss,
+        step_factor=arguments.step_factor,
+        steps=steps,
+        restarts=arguments.restarts,
+    )
+    check_ball(stated, [ATTACKS[name] for name in arguments.attacks])
+    return [replace(stated, grey=grey) for grey in GREY[arguments.grey]]
 
 
 def checked_storing(strengths: Sequence[float], cells: Iterable[Cell]) -> tuple[float, ...]:
@@ -236,10 +250,11 @@ def rescoring_jobs(arguments: argparse.Namespace, identity: dict[str, Any], film
         made = (read_manifest(folder) or {}).get("settings")
         if made is None:
             raise UserError(f"{folder}: has no {MANIFEST} that says what its films are; run attack.py --save-films again")
-        if any(made[fact] != identity[fact] for fact in ("films", "index.csv", "images.npy")):
+        if any(made.get(fact) != identity.get(fact) for fact in ("films", "split", "index.csv", "images.npy")):
             raise UserError(
                 f"{folder}: its films were made from others than those of --data {arguments.data} "
-                f"(--films {made['films']}); name the data and --films of that run"
+                f"(--films {made['films']} --split {made.get('split', ATTACKED_SPLITS[0])}); name the data, --films and "
+                "--split of that run"
             )
         jobs.append(Job(out, source, condition, cells, {**made, **identity, "rescored": str(kept)}, kept=kept))
         for cell in cells:
@@ -247,14 +262,18 @@ def rescoring_jobs(arguments: argparse.Namespace, identity: dict[str, Any], film
     return jobs
 
 
-def attack_cost(cell: Cell, steps: int) -> int:
+def attack_cost(cell: Cell, steps: int, restarts: int = 1) -> int:
     """Return the work of attacking one film, in forward passes; the gradients at the films are known already."""
     attack = ATTACKS[cell.attack]
-    gradients = steps - (not attack.random_start) if attack.iterative else 0
-    return gradients * GRADIENT_COST
+    gradients, starts = steps - (not attack.random_start) if attack.iterative else 0, attack.starts(restarts)
+    gradients += attack.adaptive  # which looks at the last point as well
+    # Where there are several starts, the source model sees what each has led to.
+    return starts * gradients * GRADIENT_COST + (starts if starts > 1 else 0)
 
 
-def cell_cost(cell: Cell, steps: int, models: int, attacked: bool = True, storages: Sequence[str] = ()) -> int:
+def cell_cost(
+    cell: Cell, steps: int, models: int, attacked: bool = True, storages: Sequence[str] = (), restarts: int = 1
+) -> int:
     """Return a cell's work for one film in forward passes: gradients, and each model before and after storing.
 
     Args:
@@ -263,9 +282,10 @@ def cell_cost(cell: Cell, steps: int, models: int, attacked: bool = True, storag
         models: how many score the films.
         attacked: whether the films are attacked, rather than read.
         storages: ways of storing after which they are scored, beside 8 bits.
+        restarts: random starts of the attacks that have them.
     """
     scored = 2 + len(set(storages) - {EIGHT_BITS})
-    return attack_cost(cell, steps) * attacked + scored * models
+    return attack_cost(cell, steps, restarts) * attacked + scored * models
 
 
 def boundary_cost(models: int) -> int:

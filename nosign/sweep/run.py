@@ -78,7 +78,7 @@ def attack_all(arguments: argparse.Namespace) -> None:
         UserError: something that it names cannot be used, or would be mixed with results of another run.
     """
     started, out = time.time(), Path(arguments.out)
-    films = open_split(arguments.data, "test").head(arguments.films)
+    films = open_split(arguments.data, arguments.split).head(arguments.films)
     identity = identity_of(arguments, len(films))
     jobs = rescoring_jobs(arguments, identity, films) if arguments.rescore else attack_jobs(arguments, identity)
     progress = Progress()
@@ -90,7 +90,7 @@ def attack_all(arguments: argparse.Namespace) -> None:
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
     engine, device = loaded or load_engine(arguments, films, progress)
-    print(f"{len(films)} test films, {count} cells, {count - left} of them finished", flush=True)
+    print(f"{len(films)} {arguments.split} films, {count} cells, {count - left} of them finished", flush=True)
     clean = score_clean(engine, out, progress)
     if is_clean_stored_wanted(out, jobs):
         score_clean_stored(engine, out, clean, progress)
@@ -204,8 +204,8 @@ def turning_positions(films: FilmSet, name: str, control_films: int) -> np.ndarr
 
 def work_of(job: Job, engine: Engine, cells: list[Cell], boundaries: list[str], turning: Mapping[str, np.ndarray]) -> int:
     """Return the work of cells, boundaries and turning strengths in forward passes."""
-    models, attacked = len(engine.logits), job.kept is None
-    per_film = sum(cell_cost(cell, engine.steps, models, attacked, job.storages_of(cell)) for cell in cells)
+    models, attacked, starts = len(engine.logits), job.kept is None, job.condition.restarts
+    per_film = sum(cell_cost(cell, engine.steps, models, attacked, job.storages_of(cell), starts) for cell in cells)
     per_film += len(boundaries) * boundary_cost(models)
     return per_film * len(engine.films) + sum(map(len, turning.values())) * PASSES * models
 

@@ -12,6 +12,7 @@ import pandas as pd
 from nosign.attacks.catalogue import ATTACKS, Attack, Condition
 from nosign.attacks.controls import control_field
 from nosign.attacks.loop import Attacker, unit_noise
+from nosign.attacks.restarts import best_start
 from nosign.backend import to_numpy
 from nosign.measures.outcome import Outcome
 from nosign.rows import Cell
@@ -55,7 +56,7 @@ class Sweep:
     @property
     def geometry(self) -> dict[str, Any]:
         """The part of the condition that says what a step may look like."""
-        return {"protocol": self.condition.protocol, "norm": self.condition.norm, "grey": self.condition.grey}
+        return {name: getattr(self.condition, name) for name in ("protocol", "norm", "grey", "step_factor")}
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
         """Return the labels whose loss the attacks follow, float32 one-hot [n, classes]."""
@@ -83,7 +84,8 @@ class Sweep:
             What `nosign.rows.write_cell` writes: dict from a file's ending to its frame or arrays.
         """
         recorders = all_recorders(self, clean, attacked=kept is None, keep=keep, storages=storages)
-        cost = cell_cost(cell, self.engine.steps, len(self.engine.logits), kept is None, storages)
+        starts = self.condition.restarts
+        cost = cell_cost(cell, self.engine.steps, len(self.engine.logits), kept is None, storages, starts)
         for batch in self.engine.batches():
             steps: list[tuple] = []
             changed = self.attack(cell, batch, steps) if kept is None else batch.filled(kept[batch.own])
@@ -101,24 +103,45 @@ class Sweep:
             batch: `Batch`.
             steps: list that receives each step's effect (see `step_effect`) and the logits before it, or None.
         """
-        attack, noise, first = ATTACKS[cell.attack], None, None
+        attack = ATTACKS[cell.attack]
         if attack.random_start:
-            noise = unit_noise(self.engine.seed, self.engine.films.rows[batch.own], batch.films.shape[1:])
-            noise = batch.filled(noise)
-        else:
-            first = batch.filled(self.followed(attack, batch.own))
+            return self.from_random_starts(attack, batch, cell.strength, steps)
+        first = batch.filled(self.followed(attack, batch.own))
+        return self.perturb(attack, batch, cell.strength, steps, first_gradient=first)
+
+    def from_random_starts(self, attack: Attack, batch: Batch, strength: float, steps: list[tuple] | None = None) -> Any:
+        """Attack a batch from as many random starts as the condition asks for; each film keeps its best.
+
+        Args:
+            attack: an `Attack` with a random start.
+            batch, steps: as for `attack`.
+            strength: float >= 0.
+        """
+
+        def attempt(start: int) -> tuple[Any, list[tuple]]:
+            noise = unit_noise(self.engine.seed, self.engine.films.rows[batch.own], batch.films.shape[1:], start)
+            taken: list[tuple] = []
+            changed = self.perturb(attack, batch, strength, None if steps is None else taken, noise=batch.filled(noise))
+            return changed, taken
+
+        aims = self.labels(batch.positions), self.outcome.is_targeted
+        changed, taken = best_start(attempt, self.condition.restarts, self.engine.logits[self.source], *aims)
+        if steps is not None:
+            steps += taken
+        return changed
+
+    def perturb(self, attack: Attack, batch: Batch, strength: float, steps: list[tuple] | None = None, **options: Any) -> Any:
+        """Attack a batch under the sweep's condition; `steps` as for `attack`, options as for `Attacker.perturb`.
+
+        Steps of an adaptive attack are not watched: it goes back to earlier points, so they do not follow each other.
+        """
 
         def watch(before, after, gradient, logits):
             steps.append((self.engine.step_effect(before, after, gradient), logits))
 
-        return self.perturb(
-            attack, batch, cell.strength, noise=noise, first_gradient=first, watch=None if steps is None else watch
-        )
-
-    def perturb(self, attack: Attack, batch: Batch, strength: float, **options: Any) -> Any:
-        """Attack a batch under the sweep's condition; see `Attacker.perturb`."""
         labels = self.labels(batch.positions)
         settings = {"targeted": self.outcome.is_targeted, "steps": self.engine.steps, **self.geometry}
+        options["watch"] = None if steps is None or attack.adaptive else watch
         return self.attacker.perturb(attack, batch.films, labels, strength, **settings, **options)
 
     def followed(self, attack: Attack, positions: np.ndarray) -> np.ndarray:
@@ -148,6 +171,7 @@ class Sweep:
         """
         attack, films, positions = ATTACKS[cell.attack], self.engine.films, np.array([position])
         batch = Batch(positions, 1, films.pixels(positions))
-        noise = unit_noise(self.engine.seed, films.rows[positions], batch.films.shape[1:])
+        if attack.random_start:
+            return to_numpy(self.from_random_starts(attack, batch, cell.strength))[0]
         first = self.followed(attack, positions) if attack.control else None
-        return to_numpy(self.perturb(attack, batch, cell.strength, noise=noise, first_gradient=first))[0]
+        return to_numpy(self.perturb(attack, batch, cell.strength, first_gradient=first))[0]

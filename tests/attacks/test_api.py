@@ -15,7 +15,7 @@ from tiny import LinearSoftmax, reference_attack
 
 import nosign
 from nosign import attack, turning_strength
-from nosign.attacks.catalogue import ATTACKS, CONTROLS
+from nosign.attacks.catalogue import ATTACKS
 from nosign.errors import AttackWarning, UserError
 
 SHAPE = (6, 5, 1)
@@ -54,7 +54,7 @@ def keras_models(linear):
     }
 
 
-@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in CONTROLS])
+@pytest.mark.parametrize("name", [name for name, row in ATTACKS.items() if not (row.control or row.adaptive)])
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_every_attack_equals_the_slow_reference_in_any_batch(linear, name, batch):
     model, images, labels = linear
@@ -81,13 +81,28 @@ def test_strengths_an_image_norm_protocol_and_target_are_passed_on(linear):
         norm="l2",
         targeted=True,
         steps=4,
+        step_factor=2,
         batch=4,
     )
+    options = dict(protocol="budget", norm="l2", targeted=True, steps=4, step_factor=2, noise=0)
     expected = [
-        reference_attack(model, "binm", image, label, strength, protocol="budget", norm="l2", targeted=True, steps=4, noise=0)
+        reference_attack(model, "binm", image, label, strength, **options)
         for image, label, strength in zip(images, (labels + 1) % 3, strengths)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_more_random_starts_never_leave_an_image_farther_from_turning(linear):
+    model, images, labels = linear
+
+    def margins(restarts):
+        found = attack(keras_models(model)["logits"], images, labels, "pgdnm", 0.02, restarts=restarts, steps=2, batch=4)
+        logits = model.logits(found)
+        return logits[range(len(labels)), labels] - np.where(np.eye(3)[labels] > 0, -np.inf, logits).max(1)
+
+    once, often = margins(1), margins(4)
+    assert (once > 0).any() and (often[once > 0] <= once[once > 0] + 1e-5).all() and (often[once > 0] < once[once > 0]).any()
+    np.testing.assert_allclose(often[once < 0], once[once < 0], atol=1e-5)  # turned by the first start already
 
 
 def test_grey_is_passed_on():
@@ -122,7 +137,7 @@ def test_bounds_scale_an_attack_as_they_scale_its_images(bounds, protocol, norm)
     labels = unit.logits(images).argmax(-1)
     options = dict(protocol=protocol, norm=norm, steps=3, batch=4)
     models = unit.logits_model(), wide.logits_model()
-    for name in ATTACKS:
+    for name in (name for name, row in ATTACKS.items() if protocol == "budget" or not row.adaptive):
         expected = attack(models[0], images, labels, name, 0.05, **options)
         found = attack(models[1], low + images * (high - low), labels, name, 0.05, bounds=bounds, **options)
         assert found.min() >= low and found.max() <= high
@@ -167,7 +182,7 @@ def test_images_of_any_shape_are_attacked_as_the_films_that_hold_the_same_values
     images = np.random.default_rng(38).uniform(0.2, 0.8, (5, *shape)).astype(np.float32)
     labels = model.logits(images).argmax(-1)
     models = flat.logits_model(), model.logits_model()
-    for name in ATTACKS:
+    for name in (name for name, row in ATTACKS.items() if not row.adaptive):
         found = attack(models[1], images, labels, name, 0.05, steps=2)
         assert found.shape == images.shape and np.abs(found - images).reshape(5, -1).max(1).min() > 0.01
         if name != "shuffled":  # which keeps the channels of a volume together
@@ -323,7 +338,10 @@ WRONG = {
     "strengths": (dict(strength=[0.1, 0.2]), "one for each of 9"),
     "protocol": (dict(protocol="free"), "paper, budget"),
     "norm": (dict(norm="l1"), "linf, l2"),
+    "APGD": (dict(name="apgd"), "choose protocol 'budget', or leave apgd out"),
     "steps": (dict(steps=0, name="bim"), "whole number of at least 1"),
+    "restarts": (dict(restarts=0, name="pgd"), "restarts: expected a whole number of at least 1"),
+    "step factor": (dict(step_factor=-1, protocol="budget"), "step factor: expected a finite number above 0"),
     "labels": (dict(labels=[0, 1]), "9 whole numbers"),
     "class": (dict(labels=np.full(9, 3)), "classes from 0 to 2"),
     "soft labels": (dict(labels=np.full((9, 3), 1 / 3)), "soft labels"),

@@ -1,12 +1,14 @@
 """The attacks: directions, steps, balls and starts, against closed forms and a slow reference."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LinearSoftmax, reference_attack
 
-from nosign.attacks.catalogue import ATTACKS, CONTROLS, LOSSES, NORMS, PAIRS, PROTOCOLS, Condition
+from nosign.attacks.catalogue import ATTACKS, LOSSES, NORMS, PAIRS, PROTOCOLS, Condition
 from nosign.attacks.directions import accumulate, no_sign_direction, sign_direction, step_effect
 from nosign.attacks.loop import Attacker, unit_noise
 from nosign.backend import to_numpy
@@ -16,8 +18,8 @@ from nosign.paper import PAPER_ATTACKS
 
 SHAPE = (7, 5, 3)
 BOTH = [pytest.param(sign_direction, id="sign"), pytest.param(no_sign_direction, id="no-sign")]
-# Controls, which follow no gradient, have tests of their own.
-FOLLOWING = [name for name in ATTACKS if name not in CONTROLS]
+# Controls, which follow no gradient, and APGD, which is no row of the one loop, have tests of their own.
+FOLLOWING = [name for name, attack in ATTACKS.items() if not (attack.control or attack.adaptive)]
 EVERY_ATTACK = pytest.mark.parametrize("name", FOLLOWING)
 EVERY_PROTOCOL = pytest.mark.parametrize("protocol", PROTOCOLS)
 # The norm is that of the ball, which "paper" has none of.
@@ -74,20 +76,39 @@ def test_the_table_pairs_each_sign_attack_with_its_no_sign_twin():
     assert sorted(name for pair in PAIRS for name in pair) == sorted(FOLLOWING)
     for sign, no_sign in (map(ATTACKS.get, pair) for pair in PAIRS):
         assert (sign.direction, no_sign.direction) == ("sign", "no-sign")
-        assert (sign.iterative, sign.random_start, sign.momentum) == (no_sign.iterative, no_sign.random_start, no_sign.momentum)
+        assert replace(sign, name=no_sign.name, title=no_sign.title, direction="no-sign") == no_sign
 
 
-def test_the_papers_attacks_are_those_without_momentum():
-    assert set(PAPER_ATTACKS) == {attack.name for attack in map(ATTACKS.get, FOLLOWING) if not attack.momentum}
+def test_the_papers_attacks_are_those_without_a_memory():
+    attacks = map(ATTACKS.get, FOLLOWING)
+    assert set(PAPER_ATTACKS) == {attack.name for attack in attacks if not (attack.momentum or attack.unclipped)}
 
 
 @pytest.mark.parametrize("target", [None, *CLASSES])
 @EVERY_GEOMETRY
 @pytest.mark.parametrize("grey", [False, True])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss):
-    condition = Condition(protocol, norm, target, grey, loss)
+@pytest.mark.parametrize("step_factor", [1, 0.5, 1e-5, 1e10])
+@pytest.mark.parametrize("steps, restarts", [(None, 1), (1, 1), (50, 1), (None, 5), (50, 12)])
+def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss, step_factor, steps, restarts):
+    condition = Condition(protocol, norm, target, grey, loss, step_factor, steps, restarts)
     assert Condition.parse(str(condition)) == condition
+
+
+def test_factor_steps_and_restarts_name_their_condition_where_they_are_not_the_papers():
+    assert str(Condition("budget", step_factor=2)) == "budget-factor-2"
+    assert str(Condition("budget", steps=50)) == "budget-steps-50"
+    assert str(Condition("budget", restarts=5)) == "budget-restarts-5"
+    whole = Condition("budget", step_factor=0.5, steps=50, restarts=5, grey=True)
+    assert str(whole) == "budget-factor-0.5-steps-50-restarts-5-grey"
+    assert str(Condition("budget", "l2", "Normal", True, "softmax", 0.5)) == "budget-l2-factor-0.5-loss-softmax-grey-to-Normal"
+    assert str(Condition("budget", step_factor=1.0)) == "budget"
+
+
+def test_a_manifest_says_no_more_of_a_condition_of_old_than_it_did():
+    old = {"protocol": "budget", "norm": "l2", "target": "Normal", "grey": True, "loss": "softmax"}
+    assert Condition(**old).settings == old
+    assert Condition(**old, step_factor=0.5).settings == old | {"step_factor": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -103,6 +124,20 @@ def test_a_conditions_name_tells_all_of_it(protocol, norm, target, grey, loss):
         "budget-l2-l2",
         "paper-grey-l2",
         "xpaper",
+        "budget-factor",
+        "budget-factor-1",
+        "budget-factor-2.0",
+        "budget-factor--2",
+        "budget-factor-nan",
+        "budget-grey-factor-2",
+        "budget-steps",
+        "budget-steps-10",
+        "budget-steps-050",
+        "budget-steps-2.5",
+        "budget-steps-50-factor-2",
+        "budget-restarts-1",
+        "budget-restarts-0",
+        "budget-restarts-05",
     ],
 )
 def test_names_of_no_condition_are_not_taken_for_one(name):
@@ -188,6 +223,23 @@ def test_every_attack_follows_the_papers_equations(linear, attacker, name, proto
         for film, label, start in zip(films, labels, noise)
     ]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@EVERY_ATTACK
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("step_factor", [0.5, 4])
+def test_a_step_factor_lengthens_every_step_and_leaves_the_ball_as_it_is(linear, attacker, name, norm, step_factor):
+    model, films, labels = linear
+    noise = unit_noise(8, range(len(films)), SHAPE)
+    options = {"protocol": "budget", "norm": norm, "steps": 4, "step_factor": step_factor}
+    found = perturb(attacker, name, films, labels, 0.02, noise=noise, **options)
+    expected = [
+        reference_attack(model, name, film, label.argmax(), 0.02, noise=start, **options)
+        for film, label, start in zip(films, labels, noise)
+    ]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    reach = np.abs(found - films).max() if norm == "linf" else norms(found - films).max() / np.sqrt(films[0].size)
+    assert reach <= 0.02 + 1e-6
 
 
 @EVERY_ATTACK
@@ -346,13 +398,32 @@ def test_no_attack_reaches_a_boundary_outside_its_budget(boundary, name):
 
 
 @EVERY_PROTOCOL
-@pytest.mark.parametrize("iterative, single", [("bim", "fgsm"), ("binm", "fgnm")])
+@pytest.mark.parametrize(
+    "iterative, single", [("bim", "fgsm"), ("binm", "fgnm"), ("bim-unclipped", "fgsm"), ("binm-unclipped", "fgnm")]
+)
 def test_one_step_of_an_iterative_attack_is_the_single_step_attack(curved, iterative, single, protocol):
     attacker, _, films, labels = curved
     np.testing.assert_array_equal(
         perturb(attacker, iterative, films, labels, 0.004, steps=1, protocol=protocol),
         perturb(attacker, single, films, labels, 0.004, protocol=protocol),
     )
+
+
+@pytest.mark.parametrize("name, direction", [("bim", sign_direction), ("binm", no_sign_direction)])
+@pytest.mark.parametrize("unclipped", [False, True])
+def test_an_unclipped_attack_carries_on_what_projection_and_clipping_take_away(curved, name, direction, unclipped):
+    attacker, _, films, labels = curved
+    radius, steps, step_factor = 0.3, 5, 4
+    expected = onward = films
+    for _ in range(steps):
+        gradient = to_numpy(attacker.gradient_at(np.float32(expected), labels))
+        onward = onward + step_factor * radius / steps * to_numpy(direction(gradient))
+        expected = np.clip(np.clip(onward, films - radius, films + radius), 0, 1)
+        onward = onward if unclipped else expected
+    options = {"protocol": "budget", "steps": steps, "step_factor": step_factor}
+    found, other = (perturb(attacker, name + ending, films, labels, radius, **options) for ending in ("", "-unclipped"))
+    np.testing.assert_allclose(other if unclipped else found, expected, atol=1e-4)
+    assert np.abs(found - other).max() > 0.1
 
 
 def test_single_step_attacks_do_not_depend_on_the_number_of_steps(curved):
@@ -380,6 +451,9 @@ def test_random_starts_depend_on_the_seed_and_the_film_alone():
     assert noise.shape == (3, 16, 16, 3) and noise.dtype == np.float32
     np.testing.assert_array_equal(unit_noise(3, [2, 4], (16, 16, 3)), noise[[2, 0]])
     assert not np.array_equal(unit_noise(4, [4], (16, 16, 3)), noise[:1])
+    np.testing.assert_array_equal(unit_noise(3, [4, 9, 2], (16, 16, 3), 0), noise)
+    draws = np.concatenate([unit_noise(3, [4, 9, 2], (16, 16, 3), start) for start in range(3)]).reshape(9, -1)
+    assert np.abs(np.corrcoef(draws) - np.eye(9)).max() < 0.2
     # Uniform in [-1, 1): mean 0, variance 1/3.
     assert noise.min() >= -1 and noise.max() < 1
     assert abs(noise.mean()) < 0.06 and abs(noise.var() - 1 / 3) < 0.03
@@ -461,6 +535,8 @@ BAD = {
     "other film size": ({"films": np.full((4, 8, 8, 3), 0.5, np.float32)}, "(n, 7, 5, 3)"),
     "a film without batch": ({"films": GOOD["films"][0]}, "(n, 7, 5, 3)"),
     "unknown protocol": ({"protocol": "best"}, "paper, budget"),
+    "a step factor of nothing": ({"protocol": "budget", "step_factor": 0}, "step factor: expected a finite number above 0"),
+    "a step factor without a ball": ({"step_factor": 2}, "step factor: 2 is that of protocol 'budget'"),
     "no noise": ({"noise": None}, "noise"),
     "noise of other films": ({"noise": np.zeros((3, *SHAPE), np.float32)}, "noise"),
 }
@@ -505,11 +581,14 @@ def test_a_grey_attack_leaves_grey_films_grey_and_equals_the_slow_reference(line
 
 
 @pytest.mark.parametrize("name", ["fgsm", "fgnm"])
-@EVERY_GEOMETRY
+@pytest.mark.parametrize(
+    "protocol, norm, step_factor",
+    [("paper", "linf", 1), *(("budget", norm, factor) for norm in NORMS for factor in (0.5, 1, 3))],
+)
 @pytest.mark.parametrize("grey", [False, True])
-def test_a_single_step_attack_is_its_strength_times_its_unit_step(linear, attacker, name, protocol, norm, grey):
+def test_a_single_step_attack_is_its_strength_times_its_unit_step(linear, attacker, name, protocol, norm, step_factor, grey):
     _, films, labels = linear
-    geometry = {"protocol": protocol, "norm": norm, "grey": grey}
+    geometry = {"protocol": protocol, "norm": norm, "grey": grey, "step_factor": step_factor}
     unit = to_numpy(attacker.unit_step(ATTACKS[name], attacker.gradient_at(films, labels), **geometry))
     for strength in (0.001, 0.01):
         found = perturb(attacker, name, films, labels, strength, **geometry)

@@ -33,7 +33,8 @@ for name, attack in ATTACKS.items():
     if name in CONTROLS:
         continue
     noise = unit_noise(0, range(len(films)), films.shape[1:])
-    found[name] = attacker.perturb(attack, films, labels, 0.01, steps=2, noise=noise)
+    protocol = "budget" if attack.adaptive else "paper"
+    found[name] = attacker.perturb(attack, films, labels, 0.01, protocol=protocol, steps=2, noise=noise)
     found[f"{name} logits"] = compiled_logits(model)(found[name])
 np.savez(sys.argv[3], backend=device["backend"], **{name: to_numpy(array) for name, array in found.items()})
 """

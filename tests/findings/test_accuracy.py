@@ -59,6 +59,8 @@ def test_bold_marks_the_attack_that_the_tests_find_better_and_no_other(results):
 def test_table_three_states_the_steps_on_record(results):
     write_cell(results, "VGG16/paper/pgd/0.001", VGG16=[0, 0, 0, 0])
     assert sweep_in(results).steps is None
+    write_cell(results, "VGG16/budget-steps-50/bim/0.001", VGG16=[0, 0, 2, 0])
+    assert sweep_in(results, condition="budget-steps-50").steps == 50
     (results / "attacks/VGG16/paper/manifest.json").write_text('{"settings": {"steps": 7}}')
     table = attack_table(results, iterative=True)
     assert "PGD against PGDNM" in table.caption and "BIM" not in table.caption and "T = 7," in table.caption

@@ -171,9 +171,9 @@ def sweeps_of(cells, clean=TEN_FILMS):
     """Return the finished sweeps of some `cell`s, which stand in no file."""
     made = {}
     for source, condition, attack, strength, films in cells:
-        own = Patients(np.arange(len(clean)))
+        stated, own = Condition.parse(condition), Patients(np.arange(len(clean)))
         facts = (clean, np.full(len(clean), ""), own, own, {}, {}, {})
-        sweep = FinishedSweep(source, Condition.parse(condition), "test films", 10, *facts)
+        sweep = FinishedSweep(source, stated, "test films", stated.steps or 10, *facts)
         made.setdefault(sweep.name, sweep).cells[attack, strength] = films
     return tuple(made.values())
 

@@ -14,7 +14,7 @@ NAMES = ("VGG16", "InceptionV3", "DenseNet201")
 CONDITIONS = [
     Condition(),
     Condition("budget"),
-    Condition("budget", "l2"),
+    Condition("budget", "l2", step_factor=0.5),
     Condition(target="Normal"),
     Condition(grey=True),
     Condition("budget", grey=True),

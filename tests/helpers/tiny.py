@@ -99,6 +99,7 @@ def reference_attack(
     steps,
     noise,
     norm="linf",
+    step_factor=1,
     targeted=False,
     grey=False,
     path=None,
@@ -108,11 +109,12 @@ def reference_attack(
 
     Args:
         model: has `gradient(film, label)`.
-        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", or a control, "noise-sign", "noise" or
-            "shuffled".
+        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", "bim-unclipped", "binm-unclipped", or a
+            control, "noise-sign", "noise" or "shuffled".
         film: [height, width, channels] in [0, 1].
         label: the film's class, or the one that a targeted attack aims at.
         noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
+        step_factor: of "budget", how many times strength / steps a step is.
         norm: of the ball; that of "l2" reaches as far as a change by the strength in every component.
         grey: whether all channels change alike.
         path: list that receives (position, gradient there) for each step, or None.
@@ -122,12 +124,12 @@ def reference_attack(
         float64 film in [0, 1].
     """
     film = np.asarray(film, np.float64)
-    steps = steps if name in ("bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm") else 1
-    alpha, radius = (strength, 1.0) if protocol == "paper" else (strength / steps, strength)
+    steps = 1 if name in ("fgsm", "fgnm", "noise-sign", "noise", "shuffled") else steps
+    alpha, radius = (strength, 1.0) if protocol == "paper" else (step_factor * strength / steps, strength)
     x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
     if grey and name.startswith("pgd"):
         x = np.clip(film + strength * noise[..., :1], 0, 1)
-    velocity = 0
+    velocity, onward = 0, x
     for _ in range(steps):
         gradient = model.gradient(x, label) * (-1 if targeted else 1) if field is None else np.float64(field)
         if path is not None:
@@ -137,7 +139,7 @@ def reference_attack(
         if name.startswith("mi"):
             velocity = gradient = velocity + gradient / np.abs(gradient).sum()
         direction = np.sign(gradient)
-        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "noise", "shuffled"):
+        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "binm-unclipped", "noise", "shuffled"):
             direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
         if name == "noise" and protocol == "paper":
             # As long after clipping as it would be without.
@@ -146,12 +148,14 @@ def reference_attack(
                 0,
                 100 * strength,
             )
-        change = x + alpha * direction - film
+        onward = onward + alpha * direction
+        change = onward - film
         if norm == "linf":
             change = np.clip(change, -radius, radius)
         else:
             change = change * min(1, radius * np.sqrt(film.size) / max(np.linalg.norm(change), 1e-300))
         x = np.clip(film + change, 0, 1)
+        onward = onward if name.endswith("unclipped") else x
     return x
 
 

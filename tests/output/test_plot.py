@@ -18,6 +18,7 @@ from nosign.output import plot
 from nosign.output.plot import DIRECTION_COLOURS
 
 CLEAN = pd.Series([92.22, 90.11, 96.78], list(BACKBONES))
+TITLED = {attack.title: attack for attack in ATTACKS.values()}
 
 
 def draw_accuracy(cells, before=CLEAN, aim=None, boundaries=None):
@@ -41,9 +42,10 @@ def test_accuracy_lines_carry_the_cells_in_ascending_strength():
     places = itertools.product((True, False), BACKBONES)
     for axes, (single_step, target) in zip(figure.get_axes(), places, strict=True):
         drawn = lines(axes)
-        assert list(drawn) == (["FGSM", "FGNM"] if single_step else ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM"])
+        iterative = ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM", "BIM unclipped", "BINM unclipped", "APGD"]
+        assert list(drawn) == (["FGSM", "FGNM"] if single_step else iterative)
         for title, line in drawn.items():
-            chosen = (cells["attack"] == title.lower().replace("-", "")) & (cells["target"] == target)
+            chosen = (cells["attack"] == TITLED[title].name) & (cells["target"] == target)
             wanted = cells.loc[chosen, "accuracy_percent"].tolist()
             assert line.get_xdata().tolist() == [0.0005, 0.003] and line.get_ydata().tolist() == wanted[::-1]
 
@@ -89,10 +91,11 @@ def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
     for axes in draw_accuracy(some_counts()).get_axes():
         drawn = lines(axes)
         assert len({line.get_marker() for line in drawn.values()}) == len(drawn)
-        assert len({str(plot.ATTACK_MARKS[title.lower().replace("-", "")][1]) for title in drawn}) == len(drawn)
-        colours = {ATTACKS[title.lower().replace("-", "")].direction: line.get_color() for title, line in drawn.items()}
+        assert len({str(plot.ATTACK_MARKS[TITLED[title].name][1]) for title in drawn}) == len(drawn)
+        colours = {TITLED[title].direction: line.get_color() for title, line in drawn.items()}
         greys = [np.dot(matplotlib.colors.to_rgb(colour), [0.299, 0.587, 0.114]) for colour in colours.values()]
-        assert len(greys) == 2 and abs(greys[0] - greys[1]) > 0.25
+        assert set(colours) == {TITLED[title].direction for title in drawn} and abs(greys[0] - greys[1]) > 0.25
+        assert len(set(colours.values())) == len(colours)
 
 
 def test_reference_labels_keep_away_from_the_lines():

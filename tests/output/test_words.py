@@ -47,6 +47,8 @@ def test_a_quantity_has_its_unit_and_a_count_no_decimals(value, unit, text):
     [
         ("paper", "each step as long as the strength"),
         ("budget-l2", "every attack kept within the strength of the film (in L2: a change by it in every component)"),
+        ("budget-factor-2", "every attack kept within the strength of the film; each step 2 times strength / T"),
+        ("budget-restarts-5", "every attack kept within the strength of the film; the best of 5 random starts"),
         ("paper-grey", "each step as long as the strength; perturbations equal in all channels"),
     ],
 )

@@ -38,6 +38,7 @@ def test_every_number_of_the_steps_equals_a_slow_recomputation(models, films, sw
             steps=STEPS,
             noise=noise,
             norm=condition.norm,
+            step_factor=condition.step_factor,
             targeted=side < 0,
             grey=condition.grey,
             path=path,
