@@ -9,13 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
-from nosign.finished import FinishedSweep, Run
+from nosign.finished import FinishedSweep, Run, judged
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, attack_style, finish_panel
 from nosign.output.table import Table, bold_last, numbers, words
-from nosign.output.words import INTERVALS, estimate, joined, starred
+from nosign.output.words import INTERVALS, estimate, joined, p_value, plural, starred, tested
+from nosign.statistics.families import VERDICTS
+from nosign.statistics.intervals import ALPHA
+from nosign.statistics.paired import compare_hits
 
 HEADING = "How much change turns how many films"
+CONTROL_STRENGTHS = (0.003, 0.03)  # one inside and one at the end of the paper's range
 NORMS = {"l2": "L2", "linf": "L-inf"}
 
 
@@ -107,82 +111,92 @@ def controls_of(sweep: FinishedSweep) -> list[tuple[str, str, str]]:
 
 
 def compare_controls(sweep: FinishedSweep) -> pd.DataFrame:
-    """Compare what a control needs to turn a film with what its attack needs, on the films that both were tried on.
+    """Compare controls with the attacks of their size, on the films that both were tried on.
 
     Returns:
-        Frame, one row per control and target, no rows where nothing is on record:
+        Frame, one row per control, target and strength of `CONTROL_STRENGTHS`, no rows where nothing is on record:
             source, condition, attack, control, target, white_box
-            films, only_attack, only_control, neither     that could be turned, and those turned by one or none
-            ratio, ratio_low, ratio_high                  median over films of the control's L2 over the attack's, with its 95 %
-                                                          interval; films that one alone turns count as infinity or 0
-            verdict                                       what the interval allows to be said
+            ratio, ratio_low, ratio_high       median over films of the control's L2 at turning over the attack's, with its 95 %
+                                               interval; films that one alone turns count as infinity or 0
+            strength, films                    films tried
+            attack_percent, control_percent    share of them turned by at most the strength
+            only_attack, ...                   see `nosign.statistics.paired.compare_hits`; control minus attack
+            holm_p, comparisons, least_points  see `nosign.finished.judged`; the frame is one family
+            verdict                            "attack turns more", "control turns more" or "not told apart"
     """
     rows = []
     for attack, control, target in controls_of(sweep):
         frames = [sweep.turning[name, target] for name in (attack, control)]
         tried = (frames[0]["takes_part"] & frames[1]["takes_part"]).to_numpy()
-        turned = [frame["turned"].to_numpy() & tried for frame in frames]
-        ratio, low, high = sweep.patients.median(sweep.norm_ratio(attack, control, target, "l2"))
-        rows.append(
-            {
-                **sweep.keys,
-                "attack": attack,
-                "control": control,
-                "target": target,
-                "white_box": target == sweep.source,
-                "films": int(tried.sum()),
-                "only_attack": int((turned[0] & ~turned[1]).sum()),
-                "only_control": int((turned[1] & ~turned[0]).sum()),
-                "neither": int((tried & ~turned[0] & ~turned[1]).sum()),
-                "ratio": ratio,
-                "ratio_low": low,
-                "ratio_high": high,
-                "verdict": "attack needs less" if low > 1 else "control needs less" if high < 1 else "not told apart",
-            }
-        )
-    return pd.DataFrame(rows)
+        ratio = sweep.patients.median(sweep.norm_ratio(attack, control, target, "l2"))
+        for strength in CONTROL_STRENGTHS:
+            turned = [(frame["turned"] & (frame["strength"] <= strength)).to_numpy() for frame in frames]
+            rows.append(
+                {
+                    **sweep.keys,
+                    "attack": attack,
+                    "control": control,
+                    "target": target,
+                    "white_box": target == sweep.source,
+                    **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio)),
+                    "strength": strength,
+                    "films": int(tried.sum()),
+                    "attack_percent": sweep.patients.percent(turned[0], tried),
+                    "control_percent": sweep.patients.percent(turned[1], tried),
+                    **compare_hits(sweep.patients, turned[0], turned[1], ("attack", "control"), tried),
+                }
+            )
+    if not rows:
+        return pd.DataFrame()
+    frame = pd.DataFrame(rows)
+    frame = judged(frame, frame["difference_points"])
+    more = np.where(frame["difference_points"] > 0, "control turns more", "attack turns more")
+    return frame.assign(verdict=np.where(frame["holm_p"] < ALPHA, more, VERDICTS[0]))
 
 
 def controls_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
     """Build the table of controls against the attacks whose size they have."""
     rows = [
         [
-            *(ATTACKS[row.control].title, ATTACKS[row.attack].title, starred(row.target, sweep.source)),
-            *(str(count) for count in (row.films, row.only_attack, row.only_control, row.neither)),
-            *(*estimate(row.ratio, row.ratio_low, row.ratio_high, 2), row.verdict),
+            *(ATTACKS[row.control].title, ATTACKS[row.attack].title, starred(row.target, sweep.source), str(row.films)),
+            *estimate(row.ratio, row.ratio_low, row.ratio_high, 2),
+            *(f"{row.strength:g}", f"{row.attack_percent:.1f}", f"{row.control_percent:.1f}", p_value(row.holm_p), row.verdict),
         ]
         for row in compared.itertuples()
     ]
     columns = (
         *words("Control", "Attack", "Target"),
-        *numbers("Films", "attack only", "control only", "neither"),
+        *numbers("Films"),
         *numbers("median", "95 % interval", group="L2 at turning, control over attack"),
+        *numbers("Up to strength"),
+        *numbers("attack", "control", group="Turned (%)"),
+        *numbers("Holm p"),
         *words("Verdict"),
     )
     caption = (
-        "What a change without the gradient needs to turn a film, over what the attack of the same size needs, on the same "
-        f"films: medians with {INTERVALS}, films that one of the two alone turns counting as infinity or 0. Where the control "
-        f"needs no more, what is seen is not the attack's doing; {sweep.described} (*: white-box)."
+        "What a change without the gradient does, beside the attack of the same size, on the same films: L2 at which a film "
+        f"turns, median ratio with {INTERVALS} (films that one alone turns count as infinity or 0), and the films turned up to "
+        f"two strengths ({tested(compared['comparisons'].iloc[0])}). Where the control does as much, what is seen is not the "
+        f"attack's doing; {sweep.described} (*: white-box)."
     )
-    bold = bold_last(rows, compared["verdict"] != "not told apart")
+    bold = bold_last(rows, compared["verdict"] != VERDICTS[0])
     return Table("controls" + sweep.suffix, "Controls", caption, compared, columns, rows, bold, sweep.name)
 
 
 def control_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Sentence]:
-    """Say for each target how much more change the controls need than the attacks, or that they need no more."""
+    """Say for each target how much more change the controls need than the attacks, and whether these turn more films."""
     sentences = []
     for target, rows in compared.groupby("target", sort=False):
         ratios = [
             f"{ATTACKS[row.control].title} {row.ratio:.2g} times the L2 of {ATTACKS[row.attack].title}"
-            for row in rows.itertuples()
+            for row in rows.drop_duplicates("control").itertuples()
         ]
-        told = rows["verdict"] == "attack needs less"
-        verdict = (
-            "all need more: the effect is the attacks' own"
-            if told.all()
-            else f"{(~told).sum()} of {len(rows)} are not told to need more: there the effect is not the attacks' own"
+        told = (rows["verdict"] == "attack turns more").sum()
+        strengths = joined([f"{strength:g}" for strength in CONTROL_STRENGTHS])
+        text = (
+            f"To turn a film of {starred(target, sweep.source)}, controls need (medians): {joined(ratios)}; up to strengths "
+            f"{strengths} the attack turns more films in {told} of {plural(len(rows), 'comparison')}."
         )
-        text = f"To turn a film of {starred(target, sweep.source)}, controls need (medians): {joined(ratios)}; {verdict}."
         sentences.append(Sentence(text, sweep.name))
     return sentences
 
