@@ -14,22 +14,21 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.finished import IDENTITY, FinishedSweep, Run
-from nosign.output.finding import Drawing, Finding, Sentence
+from nosign.output.finding import Drawing, Finding
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import CLEAN, MISSING, joined, plural, starred
+from nosign.output.words import CLEAN, MISSING, starred
 from nosign.rows import ordered
 
 HEADING = "What is taken for what"
-ASKED_CLASS = "COVID-19"  # what does it turn into?
 
 
 def describe(run: Run) -> Finding:
-    """Return confusion matrices of each sweep, and what films of `ASKED_CLASS` are taken for."""
+    """Return confusion matrices of each sweep."""
     if not run.with_cells:
         return Finding("confusion", HEADING)
     confusion = count_confusion(run.with_cells)
-    tables, drawings, sentences = [], [], []
+    tables, drawings = [], []
     for sweep in run.with_cells:
         own = run.of(confusion, sweep)
         tables.append(confusion_table(sweep, own))
@@ -37,9 +36,8 @@ def describe(run: Run) -> Finding:
         alt = "Matrices of true class by predicted class, one row of them per target model, one column per attack."
         figure = draw_confusion(sweep, own)
         drawings.append(Drawing("confusion" + sweep.suffix, "Confusion matrices", caption, alt, figure, sweep.name))
-        sentences += turned_sentences(sweep, own)
     made = tuple(table for table in tables if table is not None)
-    return Finding("confusion", HEADING, made, tuple(drawings), tuple(sentences))
+    return Finding("confusion", HEADING, made, tuple(drawings))
 
 
 def count_confusion(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
@@ -73,29 +71,6 @@ def at_largest_strength(confusion: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `count_confusion` of each attack's largest strength, the clean films' rows among them."""
     largest = confusion.groupby(["source", "condition", "attack"])["strength"].transform("max")
     return confusion[confusion["strength"] == largest]
-
-
-def turned_sentences(sweep: FinishedSweep, confusion: pd.DataFrame) -> list[Sentence]:
-    """Say for each attack, white-box at its largest strength, what the films of `ASKED_CLASS` are taken for.
-
-    Args:
-        confusion: the sweep's rows of `count_confusion`.
-    """
-    own = at_largest_strength(confusion[confusion["white_box"] & (confusion["true_class"] == ASKED_CLASS)])
-    sentences, before = [], None
-    for (attack, strength), part in own.groupby(["attack", "strength"], sort=False):
-        seen = part.set_index("predicted_class")["films"]
-        if attack == CLEAN:
-            before = seen[ASKED_CLASS]
-            continue
-        others = joined([f"{number} for {name}" for name, number in seen.drop(ASKED_CLASS).items()])
-        text = (
-            f"{ATTACKS[attack].title} at {strength:g}, white-box, condition '{sweep.condition}': of "
-            f"{plural(seen.sum(), f'{ASKED_CLASS} film')} {sweep.source} recognises {before} before the attack and "
-            f"{seen[ASKED_CLASS]} after it, and takes {others}."
-        )
-        sentences.append(Sentence(text, sweep.name))
-    return sentences
 
 
 def confusion_table(sweep: FinishedSweep, confusion: pd.DataFrame) -> Table | None:
