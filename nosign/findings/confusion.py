@@ -21,6 +21,7 @@ from nosign.output.words import CLEAN, MISSING, starred
 from nosign.rows import ordered
 
 HEADING = "What is taken for what"
+MOST_COLUMNS = 8  # of matrices beside each other; more would be too small to read
 
 
 def describe(run: Run) -> Finding:
@@ -102,6 +103,8 @@ def confusion_table(sweep: FinishedSweep, confusion: pd.DataFrame) -> Table | No
 def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     """Draw confusion matrices: a row a target model, a column for the clean films and for each attack at its largest strength.
 
+    More than `MOST_COLUMNS` go on below, for all target models.
+
     Args:
         confusion: the sweep's rows of `count_confusion`.
     """
@@ -109,19 +112,24 @@ def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     targets = ordered(largest["target"], BACKBONES)
     columns = largest[["attack", "strength"]].drop_duplicates().itertuples(index=False)
     columns = sorted(columns, key=lambda column: [CLEAN, *ATTACKS].index(column.attack))
-    side = (WIDTH - 1.05) / max(len(columns), 7)  # inches
+    blocks = [columns[first : first + MOST_COLUMNS] for first in range(0, len(columns), MOST_COLUMNS)]
+    widest = len(blocks[0])
+    side = (WIDTH - 1.05) / max(widest, 7)  # inches
     row = max(side, 0.78)  # a model's name beside it needs as much
-    figure = Figure(figsize=(WIDTH, 0.8 + len(targets) * (row + 0.06)), layout="constrained")
+    lines = [(target, block) for block in blocks for target in targets]
+    figure = Figure(figsize=(WIDTH, 0.3 + len(blocks) * 0.5 + len(lines) * (row + 0.06)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-    for line, (target, panels) in enumerate(zip(targets, figure.subplots(len(targets), len(columns), squeeze=False))):
-        for axes, (attack, strength) in zip(panels, columns):
+    for (target, block), panels in zip(lines, figure.subplots(len(lines), widest, squeeze=False)):
+        for axes, (attack, strength) in zip(panels, block):
             part = largest[(largest["target"] == target) & (largest["attack"] == attack)]
             draw_matrix(axes, part)
-            if line == 0:
+            if target == targets[0]:
                 name = "clean\n" if attack == CLEAN else f"{ATTACKS[attack].title}\n{strength:g}"
                 axes.set_title(name.replace(" ", "\n"))
-            if line == len(targets) - 1:
+            if target == targets[-1]:
                 axes.set_xticks(range(len(CLASSES)), [name[0] for name in CLASSES])
+        for axes in panels[len(block) :]:
+            axes.set_visible(False)
         panels[0].set_yticks(range(len(CLASSES)), CLASSES)
         panels[0].set_ylabel(starred(target, sweep.source))
     letters = ", ".join(f"{name[0]}: {name}" for name in CLASSES)
