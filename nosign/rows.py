@@ -475,6 +475,11 @@ def recorded_steps(results, source, condition):
     return manifest.get("settings", {}).get("steps")
 
 
+def recorded_health(results: str | Path, source: str, condition: str) -> dict[str, Any]:
+    """Return the health report in the sweep's manifest; empty if it is not there."""
+    return (read_manifest(sweep_folder(results, source, condition)) or {}).get("health") or {}
+
+
 def new_films(path, films):
     """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))

@@ -10,6 +10,7 @@ from nosign.paper import STEPS
 
 # What attacks climb: cross-entropy, exactly; or one of two common mistakes, which lose the gradient of confident films.
 LOSSES = ("cross-entropy", "softmax", "probabilities")
+KERAS_EPSILON = 1e-7  # to which Keras's cross-entropy on probabilities clips them
 SIGNS, GAUSSIAN, SHUFFLED = "random signs", "Gaussian noise", "shuffled gradient"
 PROTOCOLS = ("paper", "budget")
 LATER = ("step_factor", "steps", "restarts")  # settings of a condition that earlier manifests do not have

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
+from nosign.attacks.catalogue import KERAS_EPSILON
 from nosign.backend import gradient_of_total
 
 # In place of the true class's logit; -inf would make NaN where one other class is left.
 MASKED = -1e30
-KERAS_EPSILON = 1e-7  # to which Keras's cross-entropy on probabilities clips them
 
 
 def compiled_gradient(model: Callable, loss: str = "cross-entropy") -> Callable:

@@ -14,22 +14,22 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.finished import IDENTITY, FinishedSweep, Run
-from nosign.output.finding import Drawing, Finding, Sentence
+from nosign.output.finding import Drawing, Finding
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import CLEAN, MISSING, joined, plural, starred
+from nosign.output.words import CLEAN, MISSING, starred
 from nosign.rows import ordered
 
 HEADING = "What is taken for what"
-ASKED_CLASS = "COVID-19"  # what does it turn into?
+MOST_COLUMNS = 8  # of matrices beside each other; more would be too small to read
 
 
 def describe(run: Run) -> Finding:
-    """Return confusion matrices of each sweep, and what films of `ASKED_CLASS` are taken for."""
+    """Return confusion matrices of each sweep."""
     if not run.with_cells:
         return Finding("confusion", HEADING)
     confusion = count_confusion(run.with_cells)
-    tables, drawings, sentences = [], [], []
+    tables, drawings = [], []
     for sweep in run.with_cells:
         own = run.of(confusion, sweep)
         tables.append(confusion_table(sweep, own))
@@ -37,9 +37,8 @@ def describe(run: Run) -> Finding:
         alt = "Matrices of true class by predicted class, one row of them per target model, one column per attack."
         figure = draw_confusion(sweep, own)
         drawings.append(Drawing("confusion" + sweep.suffix, "Confusion matrices", caption, alt, figure, sweep.name))
-        sentences += turned_sentences(sweep, own)
     made = tuple(table for table in tables if table is not None)
-    return Finding("confusion", HEADING, made, tuple(drawings), tuple(sentences))
+    return Finding("confusion", HEADING, made, tuple(drawings))
 
 
 def count_confusion(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
@@ -75,29 +74,6 @@ def at_largest_strength(confusion: pd.DataFrame) -> pd.DataFrame:
     return confusion[confusion["strength"] == largest]
 
 
-def turned_sentences(sweep: FinishedSweep, confusion: pd.DataFrame) -> list[Sentence]:
-    """Say for each attack, white-box at its largest strength, what the films of `ASKED_CLASS` are taken for.
-
-    Args:
-        confusion: the sweep's rows of `count_confusion`.
-    """
-    own = at_largest_strength(confusion[confusion["white_box"] & (confusion["true_class"] == ASKED_CLASS)])
-    sentences, before = [], None
-    for (attack, strength), part in own.groupby(["attack", "strength"], sort=False):
-        seen = part.set_index("predicted_class")["films"]
-        if attack == CLEAN:
-            before = seen[ASKED_CLASS]
-            continue
-        others = joined([f"{number} for {name}" for name, number in seen.drop(ASKED_CLASS).items()])
-        text = (
-            f"{ATTACKS[attack].title} at {strength:g}, white-box, condition '{sweep.condition}': of "
-            f"{plural(seen.sum(), f'{ASKED_CLASS} film')} {sweep.source} recognises {before} before the attack and "
-            f"{seen[ASKED_CLASS]} after it, and takes {others}."
-        )
-        sentences.append(Sentence(text, sweep.name))
-    return sentences
-
-
 def confusion_table(sweep: FinishedSweep, confusion: pd.DataFrame) -> Table | None:
     """Build the table of a sweep's confusion matrices; white-box at the largest strengths is laid out.
 
@@ -127,6 +103,8 @@ def confusion_table(sweep: FinishedSweep, confusion: pd.DataFrame) -> Table | No
 def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     """Draw confusion matrices: a row a target model, a column for the clean films and for each attack at its largest strength.
 
+    More than `MOST_COLUMNS` go on below, for all target models.
+
     Args:
         confusion: the sweep's rows of `count_confusion`.
     """
@@ -134,19 +112,24 @@ def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     targets = ordered(largest["target"], BACKBONES)
     columns = largest[["attack", "strength"]].drop_duplicates().itertuples(index=False)
     columns = sorted(columns, key=lambda column: [CLEAN, *ATTACKS].index(column.attack))
-    side = (WIDTH - 1.05) / max(len(columns), 7)  # inches
+    blocks = [columns[first : first + MOST_COLUMNS] for first in range(0, len(columns), MOST_COLUMNS)]
+    widest = len(blocks[0])
+    side = (WIDTH - 1.05) / max(widest, 7)  # inches
     row = max(side, 0.78)  # a model's name beside it needs as much
-    figure = Figure(figsize=(WIDTH, 0.8 + len(targets) * (row + 0.06)), layout="constrained")
+    lines = [(target, block) for block in blocks for target in targets]
+    figure = Figure(figsize=(WIDTH, 0.3 + len(blocks) * 0.5 + len(lines) * (row + 0.06)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-    for line, (target, panels) in enumerate(zip(targets, figure.subplots(len(targets), len(columns), squeeze=False))):
-        for axes, (attack, strength) in zip(panels, columns):
+    for (target, block), panels in zip(lines, figure.subplots(len(lines), widest, squeeze=False)):
+        for axes, (attack, strength) in zip(panels, block):
             part = largest[(largest["target"] == target) & (largest["attack"] == attack)]
             draw_matrix(axes, part)
-            if line == 0:
+            if target == targets[0]:
                 name = "clean\n" if attack == CLEAN else f"{ATTACKS[attack].title}\n{strength:g}"
                 axes.set_title(name.replace(" ", "\n"))
-            if line == len(targets) - 1:
+            if target == targets[-1]:
                 axes.set_xticks(range(len(CLASSES)), [name[0] for name in CLASSES])
+        for axes in panels[len(block) :]:
+            axes.set_visible(False)
         panels[0].set_yticks(range(len(CLASSES)), CLASSES)
         panels[0].set_ylabel(starred(target, sweep.source))
     letters = ", ".join(f"{name[0]}: {name}" for name in CLASSES)

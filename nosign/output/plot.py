@@ -45,6 +45,8 @@ DIRECTION_COLOURS = {"sign": "#0072B2", "no-sign": "#E69F00", "steepest": "#009E
 DIRECTION_MARKS = {"sign": "o", "no-sign": "s", "steepest": "*"}
 DIRECTION_SHIFTS = {"sign": -0.17, "no-sign": 0.17, "steepest": 0.0}  # across a line of marks, so that none hides another
 DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
+# Of classes, from the same palette: none is a direction's.
+CLASS_COLOURS = dict(zip(CLASSES, ("#D55E00", "#009E73", "#CC79A7")))
 PALE = "#EAF3F9"
 ATTACK_MARKS = {
     "fgsm": ("o", "-"),

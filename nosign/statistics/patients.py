@@ -121,7 +121,7 @@ class Patients:
 
         Args:
             values: number [films], 0 for films that do not count.
-            among: bool [films], the films that count.
+            among: bool [films], the films that count; or int [films], of how many values each film's is the sum.
             least: the smallest possible mean; the largest is 1.
 
         Returns:

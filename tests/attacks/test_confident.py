@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nosign.attacks.catalogue import LOSSES
+from nosign.findings.floor import has_gradient
 
 MARGINS = (0, 1, 5, 10, 15, 16, 17, 18, 20, 40, 80, 86, 87, 90, 104, 200, 500, 1000)
 PIXELS = (6, 5, 3)
@@ -114,6 +115,19 @@ def test_clipped_probabilities_leave_films_beyond_a_margin_of_16_without_a_gradi
     moved = np.abs(gradients["probabilities 2 False"]).reshape(len(MARGINS), -1).max(1) > 0
     # log(1e7 - 1) = 16.1 is the margin of a probability of 1 - 1e-7.
     assert moved[: MARGINS.index(15) + 1].all() and not moved[MARGINS.index(17) :].any()
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("loss", LOSSES[1:])
+def test_films_without_a_gradient_can_be_told_from_their_logits(found, loss, classes):
+    given, gradients = found
+    moved = np.abs(gradients[f"{loss} {classes} False"]).reshape(len(MARGINS), -1).max(1) > 0
+    logits = given[f"films {classes}"].reshape(len(MARGINS), -1) @ given[f"kernel {classes}"]
+    predicted = has_gradient(logits, given[f"labels {classes}"].argmax(-1), loss)
+    # Near the clip the order of a sum decides, over all classes, and where float32 underflows the layers before the logits.
+    low, high = {"probabilities": (24 * np.log(2) - np.log(classes), 24 * np.log(2) + 2), "softmax": (86, 104)}[loss]
+    clear = [margin < low or margin > high for margin in MARGINS]
+    assert (predicted == moved)[clear].all(), dict(zip(MARGINS, zip(predicted, moved)))
 
 
 def test_a_film_whose_logits_are_not_finite_has_no_gradient_and_its_neighbours_keep_theirs():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawn import check_words
-from finished import LABELS, cell, run_in, sweep_in, sweeps_of
+from finished import cell, run_in, sweep_in, sweeps_of
 
 from nosign.attacks.catalogue import ATTACKS, Condition
 from nosign.classifiers.catalogue import BACKBONES
@@ -27,29 +27,6 @@ def test_confusion_counts_every_pair_of_classes_before_and_under_each_attack():
     assert matrix == {"clean": [[2, 1, 0], [0, 3, 0], [0, 0, 4]], "fgsm": [[1, 2, 0], [0, 2, 1], [3, 0, 1]]}
     assert set(counts.groupby(["attack", "target"])["films"].sum()) == {10}
     assert set(counts["true_class"].head(3)) == {"COVID-19"} and counts["white_box"].sum() == 18
-
-
-def test_each_attack_is_asked_at_its_largest_strength_what_covid_turns_into():
-    sweep = [
-        cell("fgsm", 0.001, VGG16=LABELS),
-        cell("fgsm", 0.03, VGG16=np.array([0, 1, 2, 0, 0, 0, 0, 0, 0, 0])),
-        cell("fgnm", 0.002, VGG16=np.array([2, 2, 2, 0, 0, 0, 0, 0, 0, 0])),
-        cell("fgnm", 0.002, "budget", VGG16=LABELS),
-    ]
-    whole = sweeps_of(sweep)
-    counts = confusion.count_confusion(whole)
-    sentences = [
-        sentence.text
-        for one in whole
-        for sentence in confusion.turned_sentences(one, counts[counts["condition"] == str(one.condition)])
-    ]
-    assert sentences[:2] == [
-        "FGSM at 0.03, white-box, condition 'paper': of 3 COVID-19 films VGG16 recognises 2 before the attack and 1 after it, "
-        "and takes 1 for Normal and 1 for Pneumonia.",
-        "FGNM at 0.002, white-box, condition 'paper': of 3 COVID-19 films VGG16 recognises 2 before the attack and 0 after "
-        "it, and takes 0 for Normal and 3 for Pneumonia.",
-    ]
-    assert len(sentences) == 3 and "FGNM at 0.002, white-box, condition 'budget'" in sentences[2]
 
 
 def test_confusion_shows_the_white_box_matrices_at_the_largest_strengths(results):
