@@ -20,6 +20,7 @@ from nosign.output.table import Table, numbers, words
 from nosign.output.words import CLEAN, MISSING, joined, plural, starred
 from nosign.rows import ordered
 
+MOST_COLUMNS = 12  # beside each other in the figure
 HEADING = "What is taken for what"
 ASKED_CLASS = "COVID-19"  # what does it turn into?
 
@@ -127,6 +128,8 @@ def confusion_table(sweep: FinishedSweep, confusion: pd.DataFrame) -> Table | No
 def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     """Draw confusion matrices: a row a target model, a column for the clean films and for each attack at its largest strength.
 
+    More columns than `MOST_COLUMNS` go on below, in as many rows again.
+
     Args:
         confusion: the sweep's rows of `count_confusion`.
     """
@@ -134,21 +137,17 @@ def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     targets = ordered(largest["target"], BACKBONES)
     columns = largest[["attack", "strength"]].drop_duplicates().itertuples(index=False)
     columns = sorted(columns, key=lambda column: [CLEAN, *ATTACKS].index(column.attack))
-    side = (WIDTH - 1.05) / max(len(columns), 7)  # inches
+    parts = -(-len(columns) // MOST_COLUMNS)
+    across = -(-len(columns) // parts)
+    side = (WIDTH - 1.05) / max(across, 7)  # inches
     row = max(side, 0.78)  # a model's name beside it needs as much
-    figure = Figure(figsize=(WIDTH, 0.8 + len(targets) * (row + 0.06)), layout="constrained")
+    titles = 0.45 * (parts - 1)
+    figure = Figure(figsize=(WIDTH, 0.8 + titles + parts * len(targets) * (row + 0.06)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-    for line, (target, panels) in enumerate(zip(targets, figure.subplots(len(targets), len(columns), squeeze=False))):
-        for axes, (attack, strength) in zip(panels, columns):
-            part = largest[(largest["target"] == target) & (largest["attack"] == attack)]
-            draw_matrix(axes, part)
-            if line == 0:
-                name = "clean\n" if attack == CLEAN else f"{ATTACKS[attack].title}\n{strength:g}"
-                axes.set_title(name.replace(" ", "\n"))
-            if line == len(targets) - 1:
-                axes.set_xticks(range(len(CLASSES)), [name[0] for name in CLASSES])
-        panels[0].set_yticks(range(len(CLASSES)), CLASSES)
-        panels[0].set_ylabel(starred(target, sweep.source))
+    grid = figure.subplots(parts * len(targets), across, squeeze=False)
+    for part in range(parts):
+        lines = grid[part * len(targets) : (part + 1) * len(targets)]
+        draw_matrices(lines, columns[part * across : (part + 1) * across], largest, targets, sweep.source)
     letters = ", ".join(f"{name[0]}: {name}" for name in CLASSES)
     figure.supxlabel(
         f"taken for ({letters}), % of the films of each true class; below each attack its strength\n"
@@ -156,6 +155,29 @@ def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
         fontsize=SMALL_POINTS,
     )
     return figure
+
+
+def draw_matrices(lines: np.ndarray, columns: list, largest: pd.DataFrame, targets: list, source: str) -> None:
+    """Draw some columns of `draw_confusion` on axes [targets, at least as many as columns].
+
+    Args:
+        columns: list of (attack, strength).
+        largest: what `at_largest_strength` returned.
+        targets: names of the models, one for each row.
+        source: the white-box model.
+    """
+    for target, panels in zip(targets, lines):
+        for axes, (attack, strength) in zip(panels, columns):
+            draw_matrix(axes, largest[(largest["target"] == target) & (largest["attack"] == attack)])
+            if target == targets[0]:
+                name = "clean\n" if attack == CLEAN else f"{ATTACKS[attack].title}\n{strength:g}"
+                axes.set_title(name.replace(" ", "\n"))
+            if target == targets[-1]:
+                axes.set_xticks(range(len(CLASSES)), [name[0] for name in CLASSES])
+        for axes in panels[len(columns) :]:
+            axes.set_axis_off()
+        panels[0].set_yticks(range(len(CLASSES)), CLASSES)
+        panels[0].set_ylabel(starred(target, source))
 
 
 def draw_matrix(axes: Axes, part: pd.DataFrame) -> None:
