@@ -6,10 +6,14 @@ import pytest
 from nosign.attacks.restarts import best_start, standing
 from nosign.errors import UserError
 
-LABELS = np.eye(3, dtype=np.float32)[[0, 0, 0, 0]]
+LABELS = np.eye(3, dtype=np.float32)[[0, 0, 0, 0, 0]]
 # Rows are films. Log-odds against class 0 rise with the other logits.
 FAR, NEAR, WRONG, FARTHER_WRONG = [3, 0, 0], [3, 2, 2.5], [3, 4, 0], [3, 9, 9]
-STARTS = np.float32([[FAR, WRONG, FAR, [np.nan, 5, 5]], [NEAR, FARTHER_WRONG, NEAR, FAR], [FAR, WRONG, WRONG, FAR]])
+# Two classes together may have larger log-odds than one that is seen.
+TOGETHER, JUST_WRONG = [3, 2.9, 2.9], [3, 3.1, -9]
+STARTS = np.float32(
+    [[FAR, WRONG, FAR, [np.nan, 5, 5], TOGETHER], [NEAR, FARTHER_WRONG, NEAR, FAR, JUST_WRONG], [FAR, WRONG, WRONG, FAR, FAR]]
+)
 
 
 def kept(starts, targeted=False):
@@ -21,13 +25,13 @@ def kept(starts, targeted=False):
 
 
 def test_a_film_keeps_the_first_start_that_turns_it_else_the_one_that_climbs_farthest():
-    assert kept(STARTS) == [1, 0, 2, 1]
+    assert kept(STARTS) == [1, 0, 2, 1, 1]
 
 
 def test_with_a_target_the_label_is_what_the_attack_wants():
     # Film 1 is never taken for class 0: it keeps the start that leaves class 0 least far behind.
-    assert kept(STARTS, True) == [0, 0, 0, 1]
-    assert kept(STARTS[1:], True) == [0, 1, 0, 0]
+    assert kept(STARTS, True) == [0, 0, 0, 1, 0]
+    assert kept(STARTS[1:], True) == [0, 1, 0, 0, 1]
 
 
 def test_a_single_start_is_taken_as_it_is_without_a_look_at_its_logits():
@@ -36,7 +40,7 @@ def test_a_single_start_is_taken_as_it_is_without_a_look_at_its_logits():
 
 def test_log_odds_and_outcome_of_logits_that_are_not_finite_are_worth_nothing():
     reached, climbed = standing(STARTS[0], LABELS)
-    assert reached.tolist() == [False, True, False, False] and climbed[3] == -np.inf
+    assert reached.tolist() == [False, True, False, False, False] and climbed[3] == -np.inf
     np.testing.assert_allclose(climbed[:2], [np.log(2) - 3, np.log(np.exp(4) + 1) - 3], atol=1e-6)
     np.testing.assert_allclose(standing(STARTS[0], LABELS, True)[1][:2], -climbed[:2])
 

@@ -92,6 +92,16 @@ def test_confusion_has_a_row_a_target_and_a_column_for_clean_and_each_attack_at_
     assert "60 test films; gradients from VGG16" in figure.get_supxlabel()
 
 
+def test_more_attacks_than_fit_beside_each_other_go_on_below():
+    attacks = list(ATTACKS)[:13]
+    axes = confusion.draw_confusion(some_sweep(), some_confusion(attacks)).get_axes()
+    titles = [panel.get_title().replace("\n", " ") for panel in axes]
+    assert len(axes) == 2 * 3 * 7
+    assert titles[:7] == ["clean ", *(f"{ATTACKS[name].title} 0.03" for name in attacks[:6])]
+    assert titles[21:28] == [f"{ATTACKS[name].title} 0.03" for name in attacks[6:]]
+    assert not any(titles[7:21]) and [panel.get_ylabel() for panel in axes[::7]] == ["VGG16*", "InceptionV3", "DenseNet201"] * 2
+
+
 def test_a_target_that_a_sweep_lacks_leaves_its_place_empty():
     counts = some_confusion(["fgsm"])
     counts = counts[(counts["attack"] == "clean") | (counts["target"] != "DenseNet201")]
