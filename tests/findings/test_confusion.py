@@ -96,10 +96,12 @@ def test_more_attacks_than_fit_beside_each_other_go_on_below():
     attacks = list(ATTACKS)[:13]
     axes = confusion.draw_confusion(some_sweep(), some_confusion(attacks)).get_axes()
     titles = [panel.get_title().replace("\n", " ") for panel in axes]
-    assert len(axes) == 2 * 3 * 7
-    assert titles[:7] == ["clean ", *(f"{ATTACKS[name].title} 0.03" for name in attacks[:6])]
-    assert titles[21:28] == [f"{ATTACKS[name].title} 0.03" for name in attacks[6:]]
-    assert not any(titles[7:21]) and [panel.get_ylabel() for panel in axes[::7]] == ["VGG16*", "InceptionV3", "DenseNet201"] * 2
+    names = [ATTACKS[name].title for name in attacks]
+    assert len(axes) == 2 * 3 * 8
+    assert titles[:8] == ["clean ", *(f"{name} 0.03" for name in names[:7])] and titles[24:30] == [
+        f"{name} 0.03" for name in names[7:]
+    ]
+    assert not any(titles[8:24]) and [panel.get_ylabel() for panel in axes[::8]] == ["VGG16*", "InceptionV3", "DenseNet201"] * 2
 
 
 def test_a_target_that_a_sweep_lacks_leaves_its_place_empty():
