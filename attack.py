@@ -3,9 +3,9 @@
     python attack.py --data data --models model --out results
 
 Writes clean.csv; below attacks/<SOURCE>/<condition>/<attack>/ one CSV per cell (attack and strength) with what belongs to it,
-and turning.csv, the smallest strength that turns each film; examples/*.npz for the figures; manifest.json. A run that was
-stopped goes on from its last finished cell. With --rescore it attacks nothing: it scores films that --save-films kept, by
-whatever models are given.
+and turning.csv, the smallest strength that turns each film, with --stored-turning turning.8bit.csv, the same of films in 8
+bits; examples/*.npz for the figures; manifest.json. A run that was stopped goes on from its last finished cell. With --rescore
+it attacks nothing: it scores films that --save-films kept, by whatever models are given.
 """
 
 import argparse
@@ -55,6 +55,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=CONTROL_FILMS,
         metavar="FILMS",
         help=f"films of each class on which the turning strengths of {', '.join(CONTROLS)} are found",
+    )
+    parser.add_argument(
+        "--stored-turning",
+        action="store_true",
+        help="also find the turning strengths, on the source model, of films that are rounded to 8 bits",
     )
     parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="steps of an iterative attack")
     parser.add_argument(

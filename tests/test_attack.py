@@ -393,6 +393,24 @@ def test_turning_strengths_of_controls_are_found_on_the_first_films_of_each_clas
     assert run(attack.main, words(workplace, tmp_path, *few)) == 0 and contents(tmp_path) == before
 
 
+def test_stored_turning_strengths_are_found_when_asked_for_also_later(workplace, undisturbed, copy, capsys):
+    few = words(workplace, copy, "--attacks", "fgsm", "fgnm", "--stored-turning")
+    assert run(attack.main, few) == 0
+    added = {f"{SWEEP}/{name}/turning.8bit.csv" for name in ("fgsm", "fgnm")}
+    assert set(contents(copy)) - set(contents(undisturbed)) == added
+    assert contents(copy).items() >= contents(undisturbed).items()
+    for name in added:
+        frame = pd.read_csv(copy / name)
+        assert set(frame["target"]) == {"VGG16"} and len(frame) == FILMS
+        turned = frame[frame["status"] == "turned"]
+        assert len(turned) and np.allclose(turned["linf"] * 255, (turned["linf"] * 255).round(), atol=1e-3)
+    (copy / SWEEP / "fgnm/turning.8bit.csv").unlink()
+    before = contents(copy)
+    assert run(attack.main, few) == 0 and contents(copy).keys() - before.keys() == {f"{SWEEP}/fgnm/turning.8bit.csv"}
+    capsys.readouterr()
+    assert run(attack.main, few) == 0 and "nothing to do" in capsys.readouterr().out
+
+
 def test_runs_with_seeds_differ_in_their_random_starts_alone(workplace, undisturbed, tmp_path):
     pairs = [(0, 0), (0, 5), (5, 0), (5, 5)]
     for d in (0, 5):

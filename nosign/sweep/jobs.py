@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nosign.attacks.catalogue import ATTACKS, Condition, check_norm
+from nosign.attacks.turning import PASSES
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
@@ -23,6 +24,7 @@ from nosign.rows import (
     CLEAN_STORED,
     FILMS,
     STORED,
+    STORED_TURNING,
     TURNING,
     Cell,
     cell_path,
@@ -38,6 +40,26 @@ GRADIENT_COST = 2
 
 
 @dataclass(frozen=True)
+class Search:
+    """A search for the smallest strength of an attack that turns each film.
+
+    Attributes:
+        attack: name of a single-step attack.
+        stored: whether each film that is tried is rounded to 8 bits first, and shown to the source model alone.
+        films_per_class: how many films of each class, the first ones, take part; None for all.
+    """
+
+    attack: str
+    stored: bool = False
+    films_per_class: int | None = None
+
+    @property
+    def title(self) -> str:
+        """What is searched for, in words."""
+        return f"turning strengths of {ATTACKS[self.attack].title}{', stored' * self.stored}"
+
+
+@dataclass(frozen=True)
 class Job:
     """The cells of one source model under one condition.
 
@@ -47,7 +69,7 @@ class Job:
         condition: `Condition`.
         cells: list of `Cell`.
         settings: what the cells depend on, JSON-ready.
-        attacks: names of attacks; they may have no cells, as turning strengths need none.
+        searches: the searches for turning strengths; they need no cells.
         kept: results folder whose adversarial films are scored instead of attacking anew, or None.
         save_films: whether the adversarial films are kept.
         storing: strengths at which it is measured what storing leaves of the attacks.
@@ -59,7 +81,7 @@ class Job:
     condition: Condition
     cells: list[Cell]
     settings: dict[str, Any]
-    attacks: tuple[str, ...] = ()
+    searches: tuple[Search, ...] = ()
     kept: Path | None = None
     save_films: bool = False
     storing: tuple[float, ...] = ()
@@ -82,9 +104,9 @@ class Job:
         """Return the path of a single-step attack's visibility boundaries."""
         return self.folder / attack / BOUNDARY
 
-    def turning_path(self, attack: str) -> Path:
-        """Return the path of a single-step attack's turning strengths."""
-        return self.folder / attack / TURNING
+    def turning_path(self, search: Search) -> Path:
+        """Return the path of the turning strengths that a search finds."""
+        return self.folder / search.attack / (STORED_TURNING if search.stored else TURNING)
 
     def is_stored(self, cell: Cell) -> bool:
         """Tell whether it is measured what storing leaves of a cell's attack."""
@@ -116,13 +138,9 @@ class Job:
             and not self.boundary_path(name).is_file()
         ]
 
-    def without_turning(self) -> list[str]:
-        """Return the single-step attacks whose turning strengths are still to be found."""
-        return [
-            name
-            for name in self.attacks
-            if self.kept is None and not ATTACKS[name].iterative and not self.turning_path(name).is_file()
-        ]
+    def without_turning(self) -> list[Search]:
+        """Return the searches that are still to be made."""
+        return [search for search in self.searches if not self.turning_path(search).is_file()]
 
     def without_example(self) -> list[str]:
         """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
@@ -155,6 +173,17 @@ def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterati
         for strength in (iterative_strengths if ATTACKS[name].iterative else single_step_strengths)
     ]
     return list(dict.fromkeys(cells))
+
+
+def planned_searches(arguments: argparse.Namespace) -> tuple[Search, ...]:
+    """Return the searches for turning strengths that the command line asks for: controls on a few films of each class."""
+    single_step = [
+        Search(name, films_per_class=arguments.control_films if ATTACKS[name].control else None)
+        for name in dict.fromkeys(arguments.attacks)
+        if not ATTACKS[name].iterative
+    ]
+    stored = [dataclasses.replace(search, stored=True) for search in single_step] if arguments.stored_turning else []
+    return (*single_step, *stored)
 
 
 def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
@@ -195,7 +224,7 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
             condition,
             cells,
             {**settings, "source": source, **dataclasses.asdict(condition)},
-            tuple(arguments.attacks),
+            planned_searches(arguments),
             save_films=arguments.save_films,
             storing=checked_storing(arguments.storing_strengths, cells),
             storages=tuple(arguments.storages),
@@ -266,6 +295,11 @@ def cell_cost(cell: Cell, steps: int, models: int, attacked: bool = True, storag
     """
     scored = 2 + len(set(storages) - {EIGHT_BITS})
     return attack_cost(cell, steps) * attacked + scored * models
+
+
+def search_cost(search: Search, models: int) -> int:
+    """Return the work for one film of a search for turning strengths, in forward passes; gradients are known already."""
+    return PASSES * (1 if search.stored else models)
 
 
 def boundary_cost(models: int) -> int:
