@@ -24,7 +24,7 @@ MAY_KNOW = {
     "sweep": {"sweep", "attacks", "classifiers", "backend", "measures", "rows", "files", "manifest"},
     "statistics": {"statistics"},
     "output": {"output", "measures", "rows", "files", "manifest", "processes"},
-    "finished": {"rows", "measures", "statistics", "output", "script"},
+    "finished": {"rows", "attacks.turning", "measures", "statistics", "output", "script"},
     "findings": {"finished", "rows", "measures", "statistics", "output", "attacks.turning"},
     "publish": {"findings", "finished", "rows", "output", "files", "manifest"},
 }

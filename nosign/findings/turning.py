@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from nosign.attacks.catalogue import ATTACKS, PAIRS
-from nosign.attacks.turning import LEFT_CENSORED, TURNED, WRONG_BEFORE
-from nosign.finished import FinishedSweep, Run
+from nosign.finished import FinishedSweep, Run, compare_turning, turning_of_pair
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, starred
-from nosign.rows import read_turning
-from nosign.statistics.intervals import bootstrap_median
 
 HEADING = "What it takes to turn a film"
 SINGLE_STEP = tuple(pair for pair in PAIRS if not ATTACKS[pair[0]].iterative)
@@ -42,41 +38,18 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
                                                               10,000 draws of patients
             cosine                                            median of that between gradient and sign: the prediction
     """
-    found = []
-    for pair in SINGLE_STEP:
-        paths = [next((path for (name, _), path in sweep.paths.items() if name == attack), None) for attack in pair]
-        frames = [read_turning(path, sweep.clean) for path in paths if path is not None]
-        frames = [frame for frame in frames if frame is not None]
-        if len(frames) < len(pair):
-            continue
-        for target in dict.fromkeys(frames[0]["target"]):
-            rows = [frame[frame["target"] == target].set_index("film") for frame in frames]
-            films = rows[0].index.intersection(rows[1].index)
-            if len(films):
-                found.append({**sweep.keys, **compare(sweep, pair, target, [frame.loc[films] for frame in rows])})
+    found = [
+        {**sweep.keys, **compare(sweep, pair, target, frames)}
+        for pair in SINGLE_STEP
+        for target, frames in turning_of_pair(sweep, pair).items()
+    ]
     return pd.DataFrame(found)
 
 
-def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str, rows: list[pd.DataFrame]) -> dict:
+def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str, frames: list[pd.DataFrame]) -> dict:
     """Return a row of `turning_ratios` from the turning strengths of both attacks on the same films."""
-    rows = [frame[(rows[0]["status"] != WRONG_BEFORE).to_numpy()] for frame in rows]
-    turned = [frame["status"].isin([TURNED, LEFT_CENSORED]).to_numpy() for frame in rows]
-    counts = {
-        "films": len(rows[0]),
-        "both": int((turned[0] & turned[1]).sum()),
-        "only_sign": int((turned[0] & ~turned[1]).sum()),
-        "only_no_sign": int((~turned[0] & turned[1]).sum()),
-        "neither": int((~turned[0] & ~turned[1]).sum()),
-    }
-    chosen = turned[0] | turned[1]
-    patients = pd.Series(sweep.groups, sweep.clean["film"]).loc[rows[0].index[chosen]]
-    ratios = {}
-    for norm in ("l2", "linf"):
-        sign, no_sign = (np.where(mark, frame[norm], np.inf)[chosen] for mark, frame in zip(turned, rows))
-        names = (f"{norm}_ratio", f"{norm}_ratio_low", f"{norm}_ratio_high")
-        ratios |= dict(zip(names, bootstrap_median(no_sign / sign, patients)))
     keys = {"sign_attack": pair[0], "no_sign_attack": pair[1], "target": target, "white_box": target == sweep.source}
-    return {**keys, **counts, **ratios, "cosine": rows[0]["cosine"][chosen].median()}
+    return {**keys, **compare_turning(sweep, frames, ("l2", "linf"))}
 
 
 def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
