@@ -32,6 +32,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="model whose gradients are followed; all: each target in turn",
     )
     parser.add_argument("--targets", **names(BACKBONES))
+    parser.add_argument(
+        "--twin", metavar="DIR", help="another folder of models: its network of the source's name is one more target"
+    )
     parser.add_argument("--attacks", **{**names(ATTACKS), "default": list(PAPER_ATTACKS)})
     parser.add_argument(
         "--single-step-strengths",

@@ -26,6 +26,7 @@ from nosign.rows import (
     STORED,
     STORED_TURNING,
     TURNING,
+    TWIN,
     Cell,
     cell_path,
     example_path,
@@ -186,14 +187,33 @@ def planned_searches(arguments: argparse.Namespace) -> tuple[Search, ...]:
     return (*single_step, *stored)
 
 
+def sources_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the models whose gradients the command line follows."""
+    return arguments.targets if arguments.source == ALL_SOURCES else [arguments.source]
+
+
+def model_paths(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Return where each target lies, by name: the models, and with --twin another network of each source's kind."""
+    paths = {name: Path(arguments.models) / f"{name}.keras" for name in arguments.targets}
+    twins = {name + TWIN: Path(arguments.twin) / f"{name}.keras" for name in sources_of(arguments)} if arguments.twin else {}
+    return paths | twins
+
+
 def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
-    """Return what clean.csv depends on: the command line's data and models, and how many films are attacked."""
-    data, models = Path(arguments.data), Path(arguments.models)
-    return {
-        "films": films,
-        **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
-        "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets},
-    }
+    """Return what clean.csv depends on: the command line's data and models, and how many films are attacked.
+
+    Raises:
+        UserError: a model is missing, or a twin is the network itself.
+    """
+    data, paths = Path(arguments.data), model_paths(arguments)
+    weights = {name: sha256_of_model(path) for name, path in paths.items()}
+    for name in weights:
+        if name.endswith(TWIN) and weights[name] == weights.get(name.removesuffix(TWIN)):
+            raise UserError(
+                f"--twin {arguments.twin}: {paths[name]} is the network that is attacked, weight by weight; name the folder of "
+                "another training run"
+            )
+    return {"films": films, **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")}, "models": weights}
 
 
 def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list[Job]:
@@ -230,7 +250,7 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
             storages=tuple(arguments.storages),
         )
         # Conditions of one source follow each other: they share its gradients.
-        for source in (arguments.targets if arguments.source == ALL_SOURCES else [arguments.source])
+        for source in sources_of(arguments)
         for condition in conditions
     ]
 

@@ -39,6 +39,7 @@ from nosign.sweep.jobs import (
     identity_of,
     is_all_finished,
     is_clean_stored_wanted,
+    model_paths,
     rescoring_jobs,
     search_cost,
 )
@@ -113,9 +114,7 @@ def load_engine(arguments: argparse.Namespace, films: FilmSet, progress: Progres
     device = select_device()
     print(describe_device(device), flush=True)
     some = films.pixels(slice(0, PROBES))
-    models = {
-        name: find_logits(build.load(Path(arguments.models) / f"{name}.keras", films.size), some) for name in arguments.targets
-    }
+    models = {name: find_logits(build.load(path, films.size), some) for name, path in model_paths(arguments).items()}
     settings = {"steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch, "folder": arguments.out}
     return Engine(films, models, advance=progress, **settings), device
 

@@ -1,6 +1,7 @@
 """The shape that every finding has, on a results folder with all that stage 3 leaves."""
 
 import finished
+import law
 import pytest
 from drawn import check_words
 from finished import everything_in, run_in
@@ -102,3 +103,17 @@ def test_a_finding_without_cells_of_its_kind_is_empty_and_false(tmp_path, attack
     found = [module.describe(run_in(tmp_path)) for module in FINDINGS]
     assert {finding.name for finding in found if finding} == expected
     assert all(finding.heading and not parts_of(finding) for finding in found if not finding)
+
+
+def test_a_twin_of_the_source_stands_in_every_table_and_figure_that_has_targets(tmp_path, monkeypatch):
+    monkeypatch.setitem(law.MODELS, "VGG16-twin", 1.5)
+    finished.write_results(
+        tmp_path, films=12, conditions=("paper", "paper-grey"), single_step=(0.003, 0.03), iterative=(0.003,)
+    )
+    made, drawn, sentences = everything_in(tmp_path)
+    others = {name for name, one in made.items() if "InceptionV3" in one.frame.to_csv()}
+    assert {"table2", "comparison", "turning", "grey", "confusion"} <= others
+    assert {name for name, one in made.items() if "VGG16-twin" in one.frame.to_csv()} == others - {"table1", "paper"}
+    assert any("VGG16-twin with gradients from VGG16" in sentence for sentence in sentences)
+    for figure in drawn.values():
+        check_words(figure)
