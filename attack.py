@@ -64,6 +64,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="also find the turning strengths, on the source model, of films that are rounded to 8 bits",
     )
+    parser.add_argument(
+        "--iterative-turning",
+        type=whole_number(0),
+        default=0,
+        metavar="FILMS",
+        help="films of each class on which turning strengths of iterative attacks are found by bisection, on the source "
+        "model; each takes a dozen attacks",
+    )
     parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="steps of an iterative attack")
     parser.add_argument(
         "--protocol",

@@ -705,8 +705,11 @@ def read_turning(path, clean, *, stored=False):
     frame = read_rows(path, TURNING_COLUMNS, ADVICE)
     numbers = frame[list(TURNING_NUMBERS)].apply(pd.to_numeric, errors="coerce")
     part = frame["status"] != WRONG_BEFORE
-    if not frame["status"].isin(STATUSES).all() or numbers.loc[part, ["film", "label", "strength", "l2", "linf"]].isna().any(
-        axis=None
+    untried = frame["grid"].isna()  # iterative attacks, which are not tried at all strengths
+    if (
+        not frame["status"].isin(STATUSES).all()
+        or numbers.loc[part, ["film", "label", "strength", "l2", "linf"]].isna().any(axis=None)
+        or not (numbers["right_again"].isna() == untried)[part].all()
     ):
         raise UserError(f"{path}: a field is empty or not what it should be; {ADVICE}")
     known = clean.set_index("film")["label"]

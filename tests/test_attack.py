@@ -412,6 +412,28 @@ def test_stored_turning_strengths_are_found_when_asked_for_also_later(workplace,
     assert run(attack.main, few) == 0 and "nothing to do" in capsys.readouterr().out
 
 
+def test_turning_strengths_of_iterative_attacks_are_found_on_as_many_films_as_are_asked_for(
+    workplace, undisturbed, copy, capsys
+):
+    few = words(workplace, copy, "--attacks", "binm", "pgd", "--iterative-turning", "1")
+    assert run(attack.main, few) == 0
+    added = [f"{SWEEP}/{name}/turning.csv" for name in ("binm", "pgd")]
+    assert set(contents(copy)) - set(contents(undisturbed)) == set(added)
+    clean = rows.read_clean(copy)
+    for name in added:
+        frame = rows.read_turning(copy / name, clean)
+        assert sorted(frame["film"]) == sorted(clean.groupby("label")["film"].first())
+        assert set(frame["target"]) == {"VGG16"} and "turned" in set(frame["status"])
+    capsys.readouterr()
+    assert run(attack.main, few) == 0 and "nothing to do" in capsys.readouterr().out
+    more = words(workplace, copy, "--attacks", "binm", "pgd", "--iterative-turning", "2")
+    line = refusal(capsys, more)
+    assert "binm/turning.csv: turning strengths of 3 films, where --iterative-turning 2 asks for 6" in line
+    (copy / added[0]).unlink()
+    (copy / added[1]).unlink()
+    assert run(attack.main, more) == 0 and len(pd.read_csv(copy / added[0])) == 6
+
+
 def test_a_twin_of_the_source_is_one_more_target_and_belongs_to_the_results(workplace, tmp_path, capsys):
     other = linear("VGG16", seed=5)
     build.save(other.classifier(), tmp_path / "second/VGG16.keras")

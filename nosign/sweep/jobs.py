@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nosign.attacks.catalogue import ATTACKS, Condition, check_norm
-from nosign.attacks.turning import PASSES
-from nosign.dataset import FilmSet
+from nosign.attacks.turning import BISECTIONS, HALVINGS, PASSES
+from nosign.dataset import CLASSES, FilmSet
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
 from nosign.manifest import MANIFEST, read_manifest
@@ -45,7 +47,7 @@ class Search:
     """A search for the smallest strength of an attack that turns each film.
 
     Attributes:
-        attack: name of a single-step attack.
+        attack: name of an attack.
         stored: whether each film that is tried is rounded to 8 bits first, and shown to the source model alone.
         films_per_class: how many films of each class, the first ones, take part; None for all.
     """
@@ -53,6 +55,21 @@ class Search:
     attack: str
     stored: bool = False
     films_per_class: int | None = None
+
+    @property
+    def iterative(self) -> bool:
+        """Whether every strength that is tried is an attack of many steps."""
+        return ATTACKS[self.attack].iterative
+
+    @property
+    def source_only(self) -> bool:
+        """Whether the source model alone is to turn, not each target."""
+        return self.stored or self.iterative
+
+    def positions(self, labels: np.ndarray) -> np.ndarray:
+        """Return which films take part, int [n], given the labels of all."""
+        of_classes = [np.flatnonzero(labels == label)[: self.films_per_class] for label in range(len(CLASSES))]
+        return np.sort(np.concatenate(of_classes))
 
     @property
     def title(self) -> str:
@@ -177,14 +194,22 @@ def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterati
 
 
 def planned_searches(arguments: argparse.Namespace) -> tuple[Search, ...]:
-    """Return the searches for turning strengths that the command line asks for: controls on a few films of each class."""
+    """Return the searches for turning strengths that the command line asks for.
+
+    Controls and iterative attacks are searched on a few films of each class, iterative ones on none unless they are asked for.
+    """
     single_step = [
         Search(name, films_per_class=arguments.control_films if ATTACKS[name].control else None)
         for name in dict.fromkeys(arguments.attacks)
         if not ATTACKS[name].iterative
     ]
     stored = [dataclasses.replace(search, stored=True) for search in single_step] if arguments.stored_turning else []
-    return (*single_step, *stored)
+    iterative = [
+        Search(name, films_per_class=arguments.iterative_turning)
+        for name in dict.fromkeys(arguments.attacks)
+        if ATTACKS[name].iterative and arguments.iterative_turning
+    ]
+    return (*single_step, *stored, *iterative)
 
 
 def sources_of(arguments: argparse.Namespace) -> list[str]:
@@ -296,9 +321,9 @@ def rescoring_jobs(arguments: argparse.Namespace, identity: dict[str, Any], film
     return jobs
 
 
-def attack_cost(cell: Cell, steps: int) -> int:
+def attack_cost(name: str, steps: int) -> int:
     """Return the work of attacking one film, in forward passes; the gradients at the films are known already."""
-    attack = ATTACKS[cell.attack]
+    attack = ATTACKS[name]
     gradients = steps - (not attack.random_start) if attack.iterative else 0
     return gradients * GRADIENT_COST
 
@@ -314,12 +339,15 @@ def cell_cost(cell: Cell, steps: int, models: int, attacked: bool = True, storag
         storages: ways of storing after which they are scored, beside 8 bits.
     """
     scored = 2 + len(set(storages) - {EIGHT_BITS})
-    return attack_cost(cell, steps) * attacked + scored * models
+    return attack_cost(cell.attack, steps) * attacked + scored * models
 
 
-def search_cost(search: Search, models: int) -> int:
+def search_cost(search: Search, steps: int, models: int) -> int:
     """Return the work for one film of a search for turning strengths, in forward passes; gradients are known already."""
-    return PASSES * (1 if search.stored else models)
+    if search.iterative:
+        tried = BISECTIONS + HALVINGS
+        return (tried + 1) * attack_cost(search.attack, steps) + tried  # one more, whose change is measured
+    return PASSES * (1 if search.source_only else models)
 
 
 def boundary_cost(models: int) -> int:

@@ -18,7 +18,7 @@ from nosign import rows
 from nosign.attacks.catalogue import ATTACKS
 from nosign.backend import describe_device, select_device
 from nosign.classifiers import build
-from nosign.dataset import CLASSES, FilmSet, open_split
+from nosign.dataset import FilmSet, open_split
 from nosign.errors import UserError
 from nosign.files import atomic_path
 from nosign.manifest import read_manifest
@@ -43,7 +43,7 @@ from nosign.sweep.jobs import (
     rescoring_jobs,
     search_cost,
 )
-from nosign.sweep.results import prepare_output, write_manifests
+from nosign.sweep.results import check_searches, prepare_output, write_manifests
 from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
 from nosign.sweep.turning import find_turning
@@ -88,6 +88,8 @@ def attack_all(arguments: argparse.Namespace) -> None:
     # A model that cannot be used must not cost the results that it was to replace.
     loaded = load_engine(arguments, films, progress) if arguments.overwrite else None
     prepare_output(out, identity, jobs, arguments, started)
+    for job in jobs:
+        check_searches(job, films)
     count, left = sum(len(job.cells) for job in jobs), sum(len(job.unfinished()) for job in jobs)
     if is_all_finished(out, jobs):
         print(f"{out}: all {count} cells are finished; nothing to do")
@@ -160,7 +162,7 @@ def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -
         source model does not score them.
     """
     sweep, cells, boundaries = Sweep(engine, job.source, job.condition), job.unfinished(), job.without_boundary()
-    searches = {search: positions_of(search, engine.films) for search in job.without_turning()}
+    searches = {search: search.positions(engine.films.labels) for search in job.without_turning()}
     health = (read_manifest(job.folder) or {}).get("health") or {}
     new_health = job.kept is None and (not health or follows_gradients(cells, boundaries, searches))
     work = work_of(job, engine, cells, boundaries, searches)
@@ -193,18 +195,12 @@ def follows_gradients(cells: list[Cell], boundaries: list[str], searches: Iterab
     return any(attack.needs_gradient and not attack.random_start for attack in attacks)
 
 
-def positions_of(search: Search, films: FilmSet) -> np.ndarray:
-    """Return which films take part in a search, int [n]: all, or the first so many of each class."""
-    of_classes = [np.flatnonzero(films.labels == label)[: search.films_per_class] for label in range(len(CLASSES))]
-    return np.sort(np.concatenate(of_classes))
-
-
 def work_of(job: Job, engine: Engine, cells: list[Cell], boundaries: list[str], searches: Mapping[Search, np.ndarray]) -> int:
     """Return the work of cells, boundaries and searches in forward passes."""
     models, attacked = len(engine.logits), job.kept is None
     per_film = sum(cell_cost(cell, engine.steps, models, attacked, job.storages_of(cell)) for cell in cells)
     per_film += len(boundaries) * boundary_cost(models)
-    searched = sum(len(positions) * search_cost(search, models) for search, positions in searches.items())
+    searched = sum(len(positions) * search_cost(search, engine.steps, models) for search, positions in searches.items())
     return per_film * len(engine.films) + searched
 
 

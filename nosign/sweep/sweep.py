@@ -101,21 +101,22 @@ class Sweep:
             batch: `Batch`.
             steps: list that receives each step's effect (see `step_effect`) and the logits before it, or None.
         """
-        attack, noise, first = ATTACKS[cell.attack], None, None
-        if attack.random_start:
-            noise = unit_noise(self.engine.seed, self.engine.films.rows[batch.own], batch.films.shape[1:])
-            noise = batch.filled(noise)
-        else:
-            first = batch.filled(self.followed(attack, batch.own))
+        attack = ATTACKS[cell.attack]
 
         def watch(before, after, gradient, logits):
             steps.append((self.engine.step_effect(before, after, gradient), logits))
 
-        return self.perturb(
-            attack, batch, cell.strength, noise=noise, first_gradient=first, watch=None if steps is None else watch
-        )
+        start = self.start(attack, batch)
+        return self.perturb(attack, batch, cell.strength, **start, watch=None if steps is None else watch)
 
-    def perturb(self, attack: Attack, batch: Batch, strength: float, **options: Any) -> Any:
+    def start(self, attack: Attack, batch: Batch) -> dict[str, np.ndarray]:
+        """Return where an attack on a batch begins, options of `perturb`: its noise, or what its first step follows."""
+        if attack.random_start:
+            noise = unit_noise(self.engine.seed, self.engine.films.rows[batch.own], batch.films.shape[1:])
+            return {"noise": batch.filled(noise)}
+        return {"first_gradient": batch.filled(self.followed(attack, batch.own))}
+
+    def perturb(self, attack: Attack, batch: Batch, strength: float | np.ndarray, **options: Any) -> Any:
         """Attack a batch under the sweep's condition; see `Attacker.perturb`."""
         labels = self.labels(batch.positions)
         settings = {"targeted": self.outcome.is_targeted, "steps": self.engine.steps, **self.geometry}

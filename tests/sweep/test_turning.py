@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from sweeps import NAMES, TRAINING_FILMS
-from tiny import reference_ssim
+from sweeps import NAMES, SEED, SIZE, STEPS, TRAINING_FILMS
+from tiny import reference_attack, reference_ssim
 
 from nosign.attacks import turning
+from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
 from nosign.rows import TURNING_COLUMNS, Cell
 from nosign.sweep.jobs import Search
@@ -81,3 +82,40 @@ def test_stored_turning_strengths_turn_the_rounded_film_of_the_source_and_measur
         assert row["l2"] == pytest.approx(np.linalg.norm(at - film), rel=1e-4)
         assert row["linf"] == pytest.approx(np.abs(at - film).max(), rel=1e-4)
         assert row["ssim"] == pytest.approx(reference_ssim(film, at), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["bim", "binm", "pgd", "mifgnm"])
+def test_bisected_strengths_turn_each_film_by_a_whole_attack_and_a_little_less_does_not(
+    models, films, sweep, clean, done, name
+):
+    chosen = np.array([0, 2, 3, 5, 6, 9])
+    frame = find_turning(sweep, Search(name, films_per_class=2), clean, chosen)
+    gradients = STEPS - (not ATTACKS[name].random_start)
+    assert list(frame) == TURNING_COLUMNS and sum(done) == len(chosen) * (12 * 2 * gradients + 11)
+    assert list(frame["film"]) == list(films.rows[chosen]) and set(frame["target"]) == {"VGG16"}
+    assert (frame["grid"] == "").all() and frame["right_again"].isna().all()
+    condition, aim = sweep.condition, None if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
+    settings = {name: getattr(condition, name) for name in ("protocol", "norm", "grey")} | {"targeted": aim is not None}
+    turned = 0
+    for row, position in zip(frame.to_dict("records"), chosen):
+        film, label = films.pixels([position])[0], films.labels[position]
+        own = label if aim is None else aim
+        noise = np.random.default_rng([SEED, row["film"]]).random((SIZE, SIZE, 3), dtype=np.float32) * 2.0 - 1.0
+
+        def changed(strength, film=film, own=own, noise=noise):
+            return reference_attack(models["VGG16"], name, film, own, strength, steps=STEPS, noise=noise, **settings)
+
+        def is_turned(film, label=label):
+            return sweep.outcome.is_reached(models["VGG16"].logits(film[None]).argmax(-1), np.array([label]))[0]
+
+        assert (row["status"] == turning.WRONG_BEFORE) == (is_turned(film) or aim == label)
+        if row["status"] != turning.TURNED:
+            continue
+        turned += 1
+        at = changed(row["strength"])
+        a_hair, less = 1.0001, 2 ** (-1 / 128)  # the models here compute in float64
+        assert is_turned(changed(row["strength"] * a_hair)) and not is_turned(changed(row["strength"] * less / a_hair))
+        assert row["l2"] == pytest.approx(np.linalg.norm(at - film), rel=1e-3)
+        assert row["linf"] == pytest.approx(np.abs(at - film).max(), rel=1e-3)
+    assert turned >= 2
+    assert frame["cosine"].isna().all() if name == "pgd" else frame["cosine"].between(0.3, 1).all()
