@@ -3,9 +3,9 @@
     python attack.py --data data --models model --out results
 
 Writes clean.csv; below attacks/<SOURCE>/<condition>/<attack>/ one CSV per cell (attack and strength) with what belongs to it,
-and turning.csv, the smallest strength that turns each film; examples/*.npz for the figures; manifest.json. A run that was
-stopped goes on from its last finished cell. With --rescore it attacks nothing: it scores films that --save-films kept, by
-whatever models are given.
+and turning.csv, the smallest strength that turns each film, with --stored-turning turning.8bit.csv, the same of films in 8
+bits; examples/*.npz for the figures; manifest.json. A run that was stopped goes on from its last finished cell. With --rescore
+it attacks nothing: it scores films that --save-films kept, by whatever models are given.
 """
 
 import argparse
@@ -32,6 +32,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="model whose gradients are followed; all: each target in turn",
     )
     parser.add_argument("--targets", **names(BACKBONES))
+    parser.add_argument(
+        "--twin", metavar="DIR", help="another folder of models: its network of the source's name is one more target"
+    )
     parser.add_argument("--attacks", **{**names(ATTACKS), "default": list(PAPER_ATTACKS)})
     parser.add_argument(
         "--single-step-strengths",
@@ -55,6 +58,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=CONTROL_FILMS,
         metavar="FILMS",
         help=f"films of each class on which the turning strengths of {', '.join(CONTROLS)} are found",
+    )
+    parser.add_argument(
+        "--stored-turning",
+        action="store_true",
+        help="also find the turning strengths, on the source model, of films that are rounded to 8 bits",
+    )
+    parser.add_argument(
+        "--iterative-turning",
+        type=whole_number(0),
+        default=0,
+        metavar="FILMS",
+        help="films of each class on which turning strengths of iterative attacks are found by bisection, on the source "
+        "model; each takes a dozen attacks",
     )
     parser.add_argument("--steps", type=whole_number(1), default=STEPS, help="steps of an iterative attack")
     parser.add_argument(

@@ -205,7 +205,7 @@ def sweep_parts(sweep, folder, steps):
         (SWEEP_BATCHES, 0, lambda: FirstGradients(engine, sweep.source, sweep.condition)),
     ]
     for cell in plan(PAPER_ATTACKS, (0.003, 0.03), (STRENGTH,)):
-        gradients = attack_cost(cell, steps) // GRADIENT_COST
+        gradients = attack_cost(cell.attack, steps) // GRADIENT_COST
         parts.append((SWEEP_BATCHES * gradients, 2 * SWEEP_BATCHES, partial(finish, cell)))
     return parts
 

@@ -101,7 +101,7 @@ def sha256_of_model(path: str | Path) -> str:
         with zipfile.ZipFile(path) as archive:
             return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such model file; run train_finetune.py first or name the folder with --models") from None
+        raise UserError(f"{path}: no such model file; run train_finetune.py first, or name the folder that holds it") from None
     except (zipfile.BadZipFile, KeyError):
         raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
 

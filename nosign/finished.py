@@ -34,6 +34,8 @@ ACCURACY_8BIT = ("ci_low_8bit_percent", "ci_high_8bit_percent")
 REACHED = ("ci_low_reached_percent", "ci_high_reached_percent")
 # Holm's correction runs over one question: single-step or iterative attacks white-box, or transfer.
 FAMILY = ["source", "condition", "question"]
+# Films that could be turned, by which attacks of a pair they were, and those that some larger strength leaves right again.
+TURNING_COUNTS = ("films", "both", "only_sign", "only_no_sign", "neither", "right_again")
 COUNT_COLUMNS = (
     *("source", "condition", "attack", "strength", "target", "white_box"),
     *("correct", "films", "accuracy_percent", *ACCURACY),
@@ -126,7 +128,33 @@ class FinishedSweep:
         """Each attack's turning strengths for each target; see `film_turning`."""
         return film_turning(self)
 
-    def norm_ratio(self, first: str, second: str, target: str, norm: str) -> np.ndarray:
+    @cached_property
+    def stored_turning(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The same of films that are rounded to 8 bits."""
+        return film_turning(self, stored=True)
+
+    def count_turned(
+        self, pair: tuple[str, str], target: str, among: np.ndarray | None = None, *, stored: bool = False
+    ) -> dict[str, int]:
+        """Count by which attacks of a pair films are turned for a target.
+
+        Args:
+            among: bool [films], the films to count; all if None.
+            stored: count films that are rounded to 8 bits.
+
+        Returns:
+            Dict of `TURNING_COUNTS`.
+        """
+        turning = self.stored_turning if stored else self.turning
+        sign, no_sign = (turning[attack, target] for attack in pair)
+        counted = (sign["takes_part"] & no_sign["takes_part"]).to_numpy() & (True if among is None else among)
+        by_sign, by_no_sign = (frame["turned"].to_numpy() & counted for frame in (sign, no_sign))
+        again = ((sign["right_again"] > 0) | (no_sign["right_again"] > 0)).to_numpy() & counted
+        neither = counted & ~by_sign & ~by_no_sign
+        masks = (counted, by_sign & by_no_sign, by_sign & ~by_no_sign, by_no_sign & ~by_sign, neither, again)
+        return {name: int(mask.sum()) for name, mask in zip(TURNING_COUNTS, masks)}
+
+    def norm_ratio(self, first: str, second: str, target: str, norm: str, *, stored: bool = False) -> np.ndarray:
         """Return each film's norm at turning under a second attack over that under a first, float64 [films].
 
         0 where only the second turns it, infinite where only the first does; NaN where neither does, or where the film takes no
@@ -135,8 +163,10 @@ class FinishedSweep:
         Args:
             first, second: attacks whose turning strengths for the target are on record.
             norm: "l2" or "linf".
+            stored: of films that are rounded to 8 bits.
         """
-        below, above = (self.turning[attack, target][norm].to_numpy() for attack in (first, second))
+        turning = self.stored_turning if stored else self.turning
+        below, above = (turning[attack, target][norm].to_numpy() for attack in (first, second))
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(np.isinf(below) & np.isinf(above), np.nan, above / below)
 
@@ -148,6 +178,12 @@ class FinishedSweep:
             collections = sorted(set(self.collections[own])) if own.any() else []
             for collection in collections if len(collections) > 1 else ():
                 yield f"{name}, {collection}", own & (self.collections == collection)
+
+    @cached_property
+    def stored(self) -> dict[tuple[str, float], dict[str, pd.DataFrame]]:
+        """Predictions after storing: dict from those cells that have them to what `nosign.rows.read_by_word` returned."""
+        paths = {cell: path.with_suffix(rows.STORED) for cell, path in self.paths.items()}
+        return {cell: rows.read_by_word(path, "storage", (), self.clean) for cell, path in paths.items() if path.exists()}
 
     @property
     def described(self) -> str:
@@ -510,8 +546,8 @@ def kind(attack: str) -> str:
     return "iterative" if ATTACKS[attack].iterative else "single-step"
 
 
-def film_turning(sweep: FinishedSweep) -> dict[tuple[str, str], pd.DataFrame]:
-    """Return what turns each film, as far as it is on record.
+def film_turning(sweep: FinishedSweep, *, stored: bool = False) -> dict[tuple[str, str], pd.DataFrame]:
+    """Return what turns each film, as far as it is on record; `stored`: each film that is rounded to 8 bits.
 
     Returns:
         Dict from (attack, target) to a frame, one row per film in the order of `FinishedSweep.clean`:
@@ -525,7 +561,7 @@ def film_turning(sweep: FinishedSweep) -> dict[tuple[str, str], pd.DataFrame]:
     """
     frames = {}
     for attack, path in sweep.turning_paths.items():
-        turning = rows.read_turning(path, sweep.clean)
+        turning = rows.read_turning(path, sweep.clean, stored=stored)
         for target, films in turning.groupby("target", sort=False) if turning is not None else ():
             films = films.set_index("film").reindex(sweep.clean["film"]).reset_index()
             takes_part = films["status"].notna() & (films["status"] != WRONG_BEFORE)

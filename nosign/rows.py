@@ -33,7 +33,9 @@ ROWS, FILMS, STEPS, STORED, VIEWER = ".csv", ".npy", ".steps.csv", ".stored.csv"
 CLEAN_ROWS = "clean.csv"  # predictions on the films before any attack, beside attacks/
 CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the control for STORED
 BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
-TURNING = "turning.csv"  # the smallest strength of a single-step attack that turns each film, once an attack
+TURNING = "turning.csv"  # the smallest strength of an attack that turns each film, once an attack
+STORED_TURNING = "turning.8bit.csv"  # the same where each film that is tried is rounded to 8 bits first
+TWIN = "-twin"  # ending of a source model's name: another network of its kind, which is attacked as a target
 ROUNDED = "_8bit"  # ending of the columns that describe films rounded to 8 bits
 # Columns that say which film a row describes, everywhere; and what is known of it, in `CLEAN_ROWS`.
 FILM, LABEL = "film", "label"
@@ -95,8 +97,7 @@ def files_of(path):
     """
     beside = [
         *(path.with_suffix(ending) for ending in (STEPS, STORED, VIEWER)),
-        path.with_name(BOUNDARY),
-        path.with_name(TURNING),
+        *(path.with_name(name) for name in (BOUNDARY, TURNING, STORED_TURNING)),
     ]
     return [path, *(other for other in beside if other.is_file())]
 
@@ -122,7 +123,7 @@ def find_files(results, ending):
     """
     folder, found = Path(results) / "attacks", {}
     for path in sorted(folder.glob(f"*/*/*/*{ending}")):
-        if ending == ROWS and path.name.endswith((STEPS, STORED, BOUNDARY, TURNING)):
+        if ending == ROWS and path.name.endswith((STEPS, STORED, BOUNDARY, TURNING, STORED_TURNING)):
             continue
         stated = stated_attack(path, folder, f"STRENGTH{ending}")
         if stated is None:
@@ -730,12 +731,13 @@ STATUSES = (TURNED, LEFT_CENSORED, RIGHT_CENSORED, WRONG_BEFORE)
 TURNING_NUMBERS = ("film", "label", "strength", "l2", "linf", "ssim", "cosine", "right_again")
 
 
-def read_turning(path, clean):
-    """Read the turning strengths of a single-step attack.
+def read_turning(path, clean, *, stored=False):
+    """Read the turning strengths of an attack.
 
     Args:
         path: the file of one of the attack's cells, or the attack's folder joined with any name; they stand beside it.
         clean: what `read_clean` returned.
+        stored: whether those of films that are rounded to 8 bits are meant.
 
     Returns:
         Frame with the columns of `TURNING_COLUMNS`, one row per film and target; None if nothing is on record.
@@ -743,14 +745,17 @@ def read_turning(path, clean):
     Raises:
         UserError: the file is malformed, or of films or models that `clean` does not have.
     """
-    path = path.with_name(TURNING)
+    path = path.with_name(STORED_TURNING if stored else TURNING)
     if not path.exists():
         return None
     frame = read_rows(path, TURNING_COLUMNS, ADVICE)
     numbers = frame[list(TURNING_NUMBERS)].apply(pd.to_numeric, errors="coerce")
     part = frame["status"] != WRONG_BEFORE
-    if not frame["status"].isin(STATUSES).all() or numbers.loc[part, ["film", "label", "strength", "l2", "linf"]].isna().any(
-        axis=None
+    untried = frame["grid"].isna()  # iterative attacks, which are not tried at all strengths
+    if (
+        not frame["status"].isin(STATUSES).all()
+        or numbers.loc[part, ["film", "label", "strength", "l2", "linf"]].isna().any(axis=None)
+        or not (numbers["right_again"].isna() == untried)[part].all()
     ):
         raise UserError(f"{path}: a field is empty or not what it should be; {ADVICE}")
     known = clean.set_index("film")["label"]

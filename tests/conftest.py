@@ -19,6 +19,7 @@ SLOW_FILES = (
     "test_attack",
     "sweep/test_sweep",
     "sweep/test_recorders",
+    "sweep/test_turning",
     "sweep/test_single_step",
     "sweep/test_engine",
     "sweep/test_figure_examples",

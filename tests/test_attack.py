@@ -18,6 +18,7 @@ import attack
 from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, LOSSES
 from nosign.classifiers import build
+from nosign.files import sha256_of_model
 from nosign.measures.storage import STORAGES
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 from nosign.rows import logit_columns, with_classes
@@ -426,6 +427,88 @@ def test_turning_strengths_of_controls_are_found_on_the_first_films_of_each_clas
     # Finished: the same command again does nothing.
     before = contents(tmp_path)
     assert run(attack.main, words(workplace, tmp_path, *few)) == 0 and contents(tmp_path) == before
+
+
+def test_stored_turning_strengths_are_found_when_asked_for_also_later(workplace, undisturbed, copy, capsys):
+    few = words(workplace, copy, "--attacks", "fgsm", "fgnm", "--stored-turning")
+    assert run(attack.main, few) == 0
+    added = {f"{SWEEP}/{name}/turning.8bit.csv" for name in ("fgsm", "fgnm")}
+    assert set(contents(copy)) - set(contents(undisturbed)) == added
+    assert contents(copy).items() >= contents(undisturbed).items()
+    for name in added:
+        frame = pd.read_csv(copy / name)
+        assert set(frame["target"]) == {"VGG16"} and len(frame) == FILMS
+        turned = frame[frame["status"] == "turned"]
+        assert len(turned) and np.allclose(turned["linf"] * 255, (turned["linf"] * 255).round(), atol=1e-3)
+    (copy / SWEEP / "fgnm/turning.8bit.csv").unlink()
+    before = contents(copy)
+    assert run(attack.main, few) == 0 and contents(copy).keys() - before.keys() == {f"{SWEEP}/fgnm/turning.8bit.csv"}
+    capsys.readouterr()
+    assert run(attack.main, few) == 0 and "nothing to do" in capsys.readouterr().out
+
+
+def test_turning_strengths_of_iterative_attacks_are_found_on_as_many_films_as_are_asked_for(
+    workplace, undisturbed, copy, capsys
+):
+    few = words(workplace, copy, "--attacks", "binm", "pgd", "--iterative-turning", "1")
+    assert run(attack.main, few) == 0
+    added = [f"{SWEEP}/{name}/turning.csv" for name in ("binm", "pgd")]
+    assert set(contents(copy)) - set(contents(undisturbed)) == set(added)
+    clean = rows.read_clean(copy)
+    for name in added:
+        frame = rows.read_turning(copy / name, clean)
+        assert sorted(frame["film"]) == sorted(clean.groupby("label")["film"].first())
+        assert set(frame["target"]) == {"VGG16"} and "turned" in set(frame["status"])
+    capsys.readouterr()
+    assert run(attack.main, few) == 0 and "nothing to do" in capsys.readouterr().out
+    more = words(workplace, copy, "--attacks", "binm", "pgd", "--iterative-turning", "2")
+    line = refusal(capsys, more)
+    assert "binm/turning.csv: turning strengths of 3 films, where --iterative-turning 2 asks for 6" in line
+    (copy / added[0]).unlink()
+    (copy / added[1]).unlink()
+    assert run(attack.main, more) == 0 and len(pd.read_csv(copy / added[0])) == 6
+
+
+def test_a_twin_of_the_source_is_one_more_target_and_belongs_to_the_results(workplace, tmp_path, capsys):
+    other = linear("VGG16", seed=5)
+    build.save(other.classifier(), tmp_path / "second/VGG16.keras")
+    few = words(workplace, tmp_path / "out", "--attacks", "fgnm", "--targets", "VGG16", "InceptionV3", "--save-films")
+    assert run(attack.main, [*few, "--twin", str(tmp_path / "second")]) == 0
+    films, frame = np.load(tmp_path / "out" / SWEEP / "fgnm/0.02.npy"), read_rows(tmp_path / "out" / SWEEP / "fgnm/0.02.csv")
+    np.testing.assert_array_equal(frame["VGG16-twin"], other.logits(films).argmax(-1))
+    np.testing.assert_array_equal(frame["VGG16"], linear("VGG16").logits(films).argmax(-1))
+    clean = rows.read_clean(tmp_path / "out")
+    assert list(clean) == ["film", "label", "VGG16", "InceptionV3", "VGG16-twin"]
+    turning = rows.read_turning(tmp_path / "out" / SWEEP / "fgnm/turning.csv", clean)
+    assert set(turning["target"]) == {"VGG16", "InceptionV3", "VGG16-twin"}
+    shown = rows.read_viewer_films("fgnm", 0.02, tmp_path / "out" / SWEEP / "fgnm/0.02.viewer.npz")
+    assert shown.models == ["VGG16", "InceptionV3", "VGG16-twin"]
+    settings = json.loads((tmp_path / "out" / SWEEP / "manifest.json").read_text())["settings"]
+    assert settings["models"]["VGG16-twin"] == sha256_of_model(tmp_path / "second/VGG16.keras")
+    capsys.readouterr()
+    assert run(attack.main, [*few, "--twin", str(tmp_path / "second")]) == 0 and "nothing to do" in capsys.readouterr().out
+    assert "models {" in refusal(capsys, few)
+
+
+def test_a_twin_that_is_the_network_itself_or_is_not_there_is_refused(workplace, tmp_path, capsys):
+    out, itself = tmp_path / "out", str(workplace / "model")
+    assert "is the network that is attacked" in refusal(capsys, words(workplace, out, "--twin", itself))
+    # Saved at another time, by weights the same.
+    build.save(build.load(workplace / "model/VGG16.keras"), tmp_path / "again/VGG16.keras")
+    assert "is the network that is attacked" in refusal(capsys, words(workplace, out, "--twin", str(tmp_path / "again")))
+    assert "nowhere/VGG16.keras: no such" in refusal(capsys, words(workplace, out, "--twin", str(tmp_path / "nowhere")))
+    assert not out.exists()
+
+
+def test_a_twin_serves_every_run_with_seeds(workplace, tmp_path):
+    build.save(linear("VGG16", seed=5).classifier(), tmp_path / "second/VGG16.keras")
+    shutil.copytree(workplace / "data", tmp_path / "data/seed-0")
+    for m in (0, 1):
+        shutil.copytree(workplace / "model", tmp_path / f"model/seed-0-{m}")
+    chosen = ["--attacks", "fgnm", "--targets", "VGG16", "--model-seeds", "0", "1", "--twin", str(tmp_path / "second")]
+    assert run(attack.main, words(tmp_path, tmp_path / "results", *chosen)) == 0
+    for m in (0, 1):
+        assert rows.read_clean_logits(tmp_path / f"results/seed-0-{m}")[1] == ["VGG16", "VGG16-twin"]
 
 
 def test_runs_with_seeds_differ_in_their_random_starts_alone(workplace, undisturbed, tmp_path):

@@ -22,7 +22,18 @@ from nosign.script import run
 ROOT = Path(data_figure.__file__).parent
 TABLES = [
     f"tables/{name}.{ending}"
-    for name in ("table2", "table3", "comparison", "boundary", "effort", "confusion", "paper", "table1", "clean")
+    for name in (
+        "table2",
+        "table3",
+        "comparison",
+        "storing-comparison",
+        "boundary",
+        "effort",
+        "confusion",
+        "paper",
+        "table1",
+        "clean",
+    )
     for ending in ("csv", "md", "tex")
 ]
 FIGURES = [

@@ -180,6 +180,25 @@ def test_a_damaged_boundary_file_is_named_with_its_fault(tmp_path, change, compl
     assert "run attack.py again" in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_turning_strengths_that_were_bisected_have_no_grid(tmp_path):
+    path = finished.write_turning(tmp_path, "bim", ["turned"] * 3 + ["wrong before"], 1.0, 1.0)
+    finished.write(path, pd.read_csv(path).assign(right_again=np.nan, grid=""))
+    frame = rows.read_turning(path, rows.read_clean(tmp_path))
+    assert frame["strength"].tolist() == [0.01] * 4 and frame[["right_again", "grid"]].isna().all(axis=None)
+    assert "turning" not in finished.everything_in(tmp_path)[0]
+
+
+def test_turning_strengths_of_stored_films_are_read_from_their_own_file_and_are_no_cell(tmp_path):
+    path = finished.write_turning(tmp_path, "fgsm", ["turned"] * 4, 1.0, 1.0)
+    before = run_in(tmp_path).counts
+    clean = rows.read_clean(tmp_path)
+    assert rows.read_turning(path, clean, stored=True) is None
+    finished.write_turning(tmp_path, "fgsm", ["turned"] * 4, 2.0, 1.0, name=rows.STORED_TURNING)
+    assert set(rows.read_turning(path, clean, stored=True)["l2"]) == {2} and set(rows.read_turning(path, clean)["l2"]) == {1}
+    pd.testing.assert_frame_equal(run_in(tmp_path).counts, before)
+    assert path.with_name(rows.STORED_TURNING) in rows.files_of(path.with_name("0.01.csv"))
+
+
 @pytest.mark.parametrize(
     "old, new, complaint",
     [
@@ -188,6 +207,8 @@ def test_a_damaged_boundary_file_is_named_with_its_fault(tmp_path, change, compl
         ("\n7,0", "\n7,1", "its films are not those of clean.csv"),
         ("VGG16", "ResNet", "of which clean.csv holds no predictions"),
         ("cosine", "angle", "lacks the column cosine"),
+        ("0.7,0\n", "0.7,\n", "a field is empty or not what it should be"),
+        ("turned,rt", "turned,", "a field is empty or not what it should be"),
     ],
 )
 def test_a_damaged_file_of_turning_strengths_is_named_with_its_fault(tmp_path, old, new, complaint):

@@ -203,7 +203,7 @@ def load(path, size=None):
     import keras
 
     if not Path(path).is_file():
-        raise UserError(f"{path}: no such model file; run train_finetune.py first or name the folder with --models")
+        raise UserError(f"{path}: no such model file; run train_finetune.py first, or name the folder that holds it")
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:

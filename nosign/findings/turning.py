@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter
 from scipy.stats import rankdata
 
 from nosign.attacks.catalogue import ATTACKS, PAIRS
-from nosign.finished import FinishedSweep, Run
+from nosign.finished import TURNING_COUNTS, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, short_number
 from nosign.output.table import Table, numbers, words
@@ -23,7 +23,6 @@ HEADING = "What it takes to turn a film"
 # Theory's level holds if the median film needs what it predicts, within a tenth; its order if ranks go together so well.
 LEVEL, ORDER = 1.1, 0.5
 LEAST_FILMS = 10  # of a class and collection, for a row of its own
-COUNTS = ("films", "both", "only_sign", "only_no_sign", "neither", "right_again")
 
 
 def describe(run: Run) -> Finding:
@@ -58,8 +57,7 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
         Frame, one row per pair and target, no rows where nothing is on record. Each estimate has its 95 % interval in two
         more columns, `_low` and `_high`:
             source, condition, sign_attack, no_sign_attack, target, white_box
-            films ...                `COUNTS`: films that could be turned, by which they were, and those that one of the two
-                                     leaves right again at a larger strength
+            films ...                `TURNING_COUNTS`
             l2_ratio, linf_ratio     medians of `FinishedSweep.norm_ratio`
             cosine                   median of that between gradient and sign: the first-order prediction of l2_ratio
             level                    median of l2_ratio / cosine; 1 if theory holds
@@ -90,7 +88,7 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
         "no_sign_attack": pair[1],
         "target": target,
         "white_box": target == sweep.source,
-        **count_turned(sweep, pair, target, np.ones(len(l2), bool)),
+        **sweep.count_turned(pair, target),
         **{name + end: value for name, triple in estimates.items() for end, value in zip(("", "_low", "_high"), triple)},
     }
 
@@ -100,26 +98,9 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return rankdata(values, nan_policy="omit")
 
 
-def count_turned(sweep: FinishedSweep, pair: tuple[str, str], target: str, among: np.ndarray) -> dict[str, int]:
-    """Return `COUNTS` of some films, bool [films]."""
-    sign, no_sign = (sweep.turning[attack, target] for attack in pair)
-    among = among & (sign["takes_part"] & no_sign["takes_part"]).to_numpy()
-    turned = [frame["turned"].to_numpy() & among for frame in (sign, no_sign)]
-    again = ((sign["right_again"] > 0) | (no_sign["right_again"] > 0)).to_numpy() & among
-    masks = (
-        among,
-        turned[0] & turned[1],
-        turned[0] & ~turned[1],
-        turned[1] & ~turned[0],
-        among & ~turned[0] & ~turned[1],
-        again,
-    )
-    return {name: int(mask.sum()) for name, mask in zip(COUNTS, masks)}
-
-
 def count_texts(row) -> list[str]:
-    """Return the texts of `COUNTS` of a row."""
-    return [str(getattr(row, name)) for name in COUNTS]
+    """Return the texts of `TURNING_COUNTS` of a row."""
+    return [str(getattr(row, name)) for name in TURNING_COUNTS]
 
 
 COUNT_COLUMNS = (
@@ -207,14 +188,14 @@ def ratios_by_class(sweep: FinishedSweep) -> pd.DataFrame:
     """Return the rows of `classes_table`.
 
     Returns:
-        Frame: source, condition, sign_attack, no_sign_attack, target; of: class, or class and collection; `COUNTS`; l2_ratio
-        with its interval in `_low` and `_high`.
+        Frame: source, condition, sign_attack, no_sign_attack, target; of: class, or class and collection; `TURNING_COUNTS`;
+        l2_ratio with its interval in `_low` and `_high`.
     """
     rows = []
     for pair, target in pairs_on_record(sweep):
         values = sweep.norm_ratio(*pair, target, "l2")
         for name, among in sweep.classes_and_collections():
-            counts = count_turned(sweep, pair, target, among)
+            counts = sweep.count_turned(pair, target, among)
             if counts["films"] >= LEAST_FILMS:
                 keys = {**sweep.keys, "sign_attack": pair[0], "no_sign_attack": pair[1], "target": target, "of": name}
                 median = sweep.patients.median(np.where(among, values, np.nan))

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nosign.attacks.catalogue import ATTACKS, Condition, check_ball
-from nosign.dataset import FilmSet
+from nosign.attacks.turning import BISECTIONS, HALVINGS, PASSES
+from nosign.dataset import CLASSES, FilmSet
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
 from nosign.manifest import MANIFEST, read_manifest
@@ -22,7 +25,9 @@ from nosign.rows import (
     CLEAN_STORED,
     FILMS,
     STORED,
+    STORED_TURNING,
     TURNING,
+    TWIN,
     Cell,
     cell_path,
     example_path,
@@ -37,6 +42,41 @@ GRADIENT_COST = 2
 
 
 @dataclass(frozen=True)
+class Search:
+    """A search for the smallest strength of an attack that turns each film.
+
+    Attributes:
+        attack: name of an attack.
+        stored: whether each film that is tried is rounded to 8 bits first, and shown to the source model alone.
+        films_per_class: how many films of each class, the first ones, take part; None for all.
+    """
+
+    attack: str
+    stored: bool = False
+    films_per_class: int | None = None
+
+    @property
+    def iterative(self) -> bool:
+        """Whether every strength that is tried is an attack of many steps."""
+        return ATTACKS[self.attack].iterative
+
+    @property
+    def source_only(self) -> bool:
+        """Whether the source model alone is to turn, not each target."""
+        return self.stored or self.iterative
+
+    def positions(self, labels: np.ndarray) -> np.ndarray:
+        """Return which films take part, int [n], given the labels of all."""
+        of_classes = [np.flatnonzero(labels == label)[: self.films_per_class] for label in range(len(CLASSES))]
+        return np.sort(np.concatenate(of_classes))
+
+    @property
+    def title(self) -> str:
+        """What is searched for, in words."""
+        return f"turning strengths of {ATTACKS[self.attack].title}{', stored' * self.stored}"
+
+
+@dataclass(frozen=True)
 class Job:
     """The cells of one source model under one condition.
 
@@ -46,7 +86,7 @@ class Job:
         condition: `Condition`.
         cells: list of `Cell`.
         settings: what the cells depend on, JSON-ready.
-        attacks: names of attacks; they may have no cells, as turning strengths need none.
+        searches: the searches for turning strengths; they need no cells.
         kept: results folder whose adversarial films are scored instead of attacking anew, or None.
         save_films: whether the adversarial films are kept.
         storing: strengths at which it is measured what storing leaves of the attacks.
@@ -58,7 +98,7 @@ class Job:
     condition: Condition
     cells: list[Cell]
     settings: dict[str, Any]
-    attacks: tuple[str, ...] = ()
+    searches: tuple[Search, ...] = ()
     kept: Path | None = None
     save_films: bool = False
     storing: tuple[float, ...] = ()
@@ -81,9 +121,9 @@ class Job:
         """Return the path of a single-step attack's visibility boundaries."""
         return self.folder / attack / BOUNDARY
 
-    def turning_path(self, attack: str) -> Path:
-        """Return the path of a single-step attack's turning strengths."""
-        return self.folder / attack / TURNING
+    def turning_path(self, search: Search) -> Path:
+        """Return the path of the turning strengths that a search finds."""
+        return self.folder / search.attack / (STORED_TURNING if search.stored else TURNING)
 
     def is_stored(self, cell: Cell) -> bool:
         """Tell whether it is measured what storing leaves of a cell's attack."""
@@ -115,13 +155,9 @@ class Job:
             and not self.boundary_path(name).is_file()
         ]
 
-    def without_turning(self) -> list[str]:
-        """Return the single-step attacks whose turning strengths are still to be found."""
-        return [
-            name
-            for name in self.attacks
-            if self.kept is None and not ATTACKS[name].iterative and not self.turning_path(name).is_file()
-        ]
+    def without_turning(self) -> list[Search]:
+        """Return the searches that are still to be made."""
+        return [search for search in self.searches if not self.turning_path(search).is_file()]
 
     def without_example(self) -> list[str]:
         """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
@@ -156,15 +192,57 @@ def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterati
     return list(dict.fromkeys(cells))
 
 
+def planned_searches(arguments: argparse.Namespace) -> tuple[Search, ...]:
+    """Return the searches for turning strengths that the command line asks for.
+
+    Controls and iterative attacks are searched on a few films of each class, iterative ones on none unless they are asked for.
+    """
+    single_step = [
+        Search(name, films_per_class=arguments.control_films if ATTACKS[name].control else None)
+        for name in dict.fromkeys(arguments.attacks)
+        if not ATTACKS[name].iterative
+    ]
+    stored = [replace(search, stored=True) for search in single_step] if arguments.stored_turning else []
+    iterative = [
+        Search(name, films_per_class=arguments.iterative_turning)
+        for name in dict.fromkeys(arguments.attacks)
+        if ATTACKS[name].iterative and arguments.iterative_turning
+    ]
+    return (*single_step, *stored, *iterative)
+
+
+def sources_of(arguments: argparse.Namespace) -> list[str]:
+    """Return the models whose gradients the command line follows."""
+    return arguments.targets if arguments.source == ALL_SOURCES else [arguments.source]
+
+
+def model_paths(arguments: argparse.Namespace) -> dict[str, Path]:
+    """Return where each target lies, by name: the models, and with --twin another network of each source's kind."""
+    paths = {name: Path(arguments.models) / f"{name}.keras" for name in arguments.targets}
+    twins = {name + TWIN: Path(arguments.twin) / f"{name}.keras" for name in sources_of(arguments)} if arguments.twin else {}
+    return paths | twins
+
+
 def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
-    """Return what clean.csv depends on: the command line's data and models, and which and how many films are attacked."""
-    data, models = Path(arguments.data), Path(arguments.models)
+    """Return what clean.csv depends on: the command line's data and models, and which and how many films are attacked.
+
+    Raises:
+        UserError: a model is missing, or a twin is the network itself.
+    """
+    data, paths = Path(arguments.data), model_paths(arguments)
+    weights = {name: sha256_of_model(path) for name, path in paths.items()}
+    for name in weights:
+        if name.endswith(TWIN) and weights[name] == weights.get(name.removesuffix(TWIN)):
+            raise UserError(
+                f"--twin {arguments.twin}: {paths[name]} is the network that is attacked, weight by weight; name the folder of "
+                "another training run"
+            )
     return {
         "films": films,
         # Manifests name it where it is not the test films, which earlier ones are all about.
         **({} if arguments.split == ATTACKED_SPLITS[0] else {"split": arguments.split}),
         **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
-        "models": {name: sha256_of_model(models / f"{name}.keras") for name in arguments.targets},
+        "models": weights,
     }
 
 
@@ -193,13 +271,13 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
             condition,
             cells,
             {**settings, "source": source, **condition.settings},
-            tuple(arguments.attacks),
+            planned_searches(arguments),
             save_films=arguments.save_films,
             storing=checked_storing(arguments.storing_strengths, cells),
             storages=tuple(arguments.storages),
         )
         # Conditions of one source follow each other: they share its gradients.
-        for source in (arguments.targets if arguments.source == ALL_SOURCES else [arguments.source])
+        for source in sources_of(arguments)
         for condition in conditions
     ]
 
@@ -262,9 +340,9 @@ def rescoring_jobs(arguments: argparse.Namespace, identity: dict[str, Any], film
     return jobs
 
 
-def attack_cost(cell: Cell, steps: int, restarts: int = 1) -> int:
+def attack_cost(name: str, steps: int, restarts: int = 1) -> int:
     """Return the work of attacking one film, in forward passes; the gradients at the films are known already."""
-    attack = ATTACKS[cell.attack]
+    attack = ATTACKS[name]
     gradients, starts = steps - (not attack.random_start) if attack.iterative else 0, attack.starts(restarts)
     gradients += attack.adaptive  # which looks at the last point as well
     # Where there are several starts, the source model sees what each has led to.
@@ -285,7 +363,15 @@ def cell_cost(
         restarts: random starts of the attacks that have them.
     """
     scored = 2 + len(set(storages) - {EIGHT_BITS})
-    return attack_cost(cell, steps, restarts) * attacked + scored * models
+    return attack_cost(cell.attack, steps, restarts) * attacked + scored * models
+
+
+def search_cost(search: Search, steps: int, models: int) -> int:
+    """Return the work for one film of a search for turning strengths, in forward passes; gradients are known already."""
+    if search.iterative:
+        tried = BISECTIONS + HALVINGS
+        return (tried + 1) * attack_cost(search.attack, steps) + tried  # one more, whose change is measured
+    return PASSES * (1 if search.source_only else models)
 
 
 def boundary_cost(models: int) -> int:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
-from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FILMS
+from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FILM, FILMS, read_rows
 from nosign.sweep.jobs import Job
 
 ADVICE = "choose another --out, or give --overwrite to remove them"
@@ -41,6 +42,25 @@ def prepare_output(
     for job in jobs:
         if not (is_same(out, identity) and is_same(job.folder, job.settings)):
             write_manifests(out, identity, job, arguments, started, finished=False)
+
+
+def check_searches(job: Job, films: FilmSet) -> None:
+    """Refuse turning strengths of iterative attacks that were found on other films than are asked for.
+
+    How many films they are found on is no setting of the sweep, as they may be asked for when the rest has long been finished.
+
+    Raises:
+        UserError: names the file.
+    """
+    for search in job.searches:
+        path = job.turning_path(search)
+        if search.iterative and path.is_file():
+            wanted, found = films.rows[search.positions(films.labels)], read_rows(path, (FILM,), "remove it")[FILM]
+            if set(found) != set(wanted):
+                raise UserError(
+                    f"{path}: turning strengths of {found.nunique()} films, where --iterative-turning "
+                    f"{search.films_per_class} asks for {len(wanted)}; remove it, or ask for as many as before"
+                )
 
 
 def is_same(folder: Path, settings: dict[str, Any]) -> bool:

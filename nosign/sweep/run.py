@@ -6,7 +6,7 @@ import argparse
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ import pandas as pd
 
 from nosign import rows
 from nosign.attacks.catalogue import ATTACKS
-from nosign.attacks.turning import PASSES
 from nosign.backend import describe_device, select_device
 from nosign.classifiers import build
-from nosign.dataset import CLASSES, FilmSet, open_split
+from nosign.dataset import FilmSet, open_split
 from nosign.errors import UserError
 from nosign.files import atomic_path
 from nosign.manifest import read_manifest
@@ -33,17 +32,21 @@ from nosign.sweep.health import count_right, films_right, health_report
 from nosign.sweep.jobs import (
     GRADIENT_COST,
     Job,
+    Search,
     attack_jobs,
     boundary_cost,
     cell_cost,
     identity_of,
     is_all_finished,
     is_clean_stored_wanted,
+    model_paths,
     rescoring_jobs,
+    search_cost,
 )
-from nosign.sweep.results import prepare_output, write_manifests
-from nosign.sweep.single_step import find_boundaries, find_turning
+from nosign.sweep.results import check_searches, prepare_output, write_manifests
+from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
+from nosign.sweep.turning import find_turning
 
 
 class Progress:
@@ -85,6 +88,8 @@ def attack_all(arguments: argparse.Namespace) -> None:
     # A model that cannot be used must not cost the results that it was to replace.
     loaded = load_engine(arguments, films, progress) if arguments.overwrite else None
     prepare_output(out, identity, jobs, arguments, started)
+    for job in jobs:
+        check_searches(job, films)
     count, left = sum(len(job.cells) for job in jobs), sum(len(job.unfinished()) for job in jobs)
     if is_all_finished(out, jobs):
         print(f"{out}: all {count} cells are finished; nothing to do")
@@ -96,7 +101,7 @@ def attack_all(arguments: argparse.Namespace) -> None:
         score_clean_stored(engine, out, clean, progress)
     for job in jobs:
         job_started = time.time()
-        health, right = run_job(engine, job, clean, arguments.control_films, progress)
+        health, right = run_job(engine, job, clean, progress)
         facts = {"begun": started, "device": device, "health": health, "finished": True}
         write_manifests(out, identity, job, arguments, job_started, **facts)
         print_summary(job, clean, right, health, time.time() - job_started)
@@ -111,9 +116,7 @@ def load_engine(arguments: argparse.Namespace, films: FilmSet, progress: Progres
     device = select_device()
     print(describe_device(device), flush=True)
     some = films.pixels(slice(0, PROBES))
-    models = {
-        name: find_logits(build.load(Path(arguments.models) / f"{name}.keras", films.size), some) for name in arguments.targets
-    }
+    models = {name: find_logits(build.load(path, films.size), some) for name, path in model_paths(arguments).items()}
     settings = {"steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch, "folder": arguments.out}
     return Engine(films, models, advance=progress, **settings), device
 
@@ -145,16 +148,13 @@ def score_clean_stored(engine: Engine, out: Path, clean: pd.DataFrame, progress:
         rows.write_rows(out / CLEAN_STORED, clean_stored_rows(engine, clean))
 
 
-def run_job(
-    engine: Engine, job: Job, clean: pd.DataFrame, control_films: int, progress: Progress
-) -> tuple[dict[str, Any] | None, dict[Cell, int]]:
+def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -> tuple[dict[str, Any] | None, dict[Cell, int]]:
     """Do what is left of a job.
 
     Args:
         engine: `Engine`.
         job: `Job`.
         clean: what `nosign.rows.read_clean_logits` returned.
-        control_films: films of each class on which a control's turning strengths are found.
         progress: `Progress`.
 
     Returns:
@@ -162,19 +162,19 @@ def run_job(
         source model does not score them.
     """
     sweep, cells, boundaries = Sweep(engine, job.source, job.condition), job.unfinished(), job.without_boundary()
-    turning = {name: turning_positions(engine.films, name, control_films) for name in job.without_turning()}
+    searches = {search: search.positions(engine.films.labels) for search in job.without_turning()}
     health = (read_manifest(job.folder) or {}).get("health") or {}
-    new_health = job.kept is None and (not health or follows_gradients(cells, boundaries, turning))
-    work = work_of(job, engine, cells, boundaries, turning)
+    new_health = job.kept is None and (not health or follows_gradients(cells, boundaries, searches))
+    work = work_of(job, engine, cells, boundaries, searches)
     if new_health and not engine.keeps(key_of(job.source, job.condition)):
         work += len(engine.films) * GRADIENT_COST
     with progress.over(work, job.source):
         if new_health:
             progress.say(f"gradients of {job.source}")
             health = sweep.health
-        for name, positions in turning.items():
-            progress.say(f"{job.source}: turning strengths of {ATTACKS[name].title}")
-            rows.write_rows(job.turning_path(name), find_turning(sweep, name, clean, positions))
+        for search, positions in searches.items():
+            progress.say(f"{job.source}: {search.title}")
+            rows.write_rows(job.turning_path(search), find_turning(sweep, search, clean, positions))
         for cell in cells:
             progress.say(f"{job.source}: {ATTACKS[cell.attack].title} {cell.strength:g}")
             run_cell(sweep, job, cell, clean)
@@ -188,26 +188,20 @@ def run_job(
     return (health_report(health, job, clean, right) if job.kept is None else None), right
 
 
-def follows_gradients(cells: list[Cell], boundaries: list[str], turning: Mapping[str, np.ndarray]) -> bool:
+def follows_gradients(cells: list[Cell], boundaries: list[str], searches: Iterable[Search]) -> bool:
     """Tell whether some of the work starts from the source model's gradients at the films."""
-    attacks = [ATTACKS[name] for name in (*boundaries, *turning, *(cell.attack for cell in cells))]
+    names = [*boundaries, *(search.attack for search in searches), *(cell.attack for cell in cells)]
+    attacks = [ATTACKS[name] for name in names]
     return any(attack.needs_gradient and not attack.random_start for attack in attacks)
 
 
-def turning_positions(films: FilmSet, name: str, control_films: int) -> np.ndarray:
-    """Return which films an attack's turning strengths are found on: all, or for a control the first so many of each class."""
-    if not ATTACKS[name].control:
-        return np.arange(len(films))
-    of_classes = [np.flatnonzero(films.labels == label)[:control_films] for label in range(len(CLASSES))]
-    return np.sort(np.concatenate(of_classes))
-
-
-def work_of(job: Job, engine: Engine, cells: list[Cell], boundaries: list[str], turning: Mapping[str, np.ndarray]) -> int:
-    """Return the work of cells, boundaries and turning strengths in forward passes."""
+def work_of(job: Job, engine: Engine, cells: list[Cell], boundaries: list[str], searches: Mapping[Search, np.ndarray]) -> int:
+    """Return the work of cells, boundaries and searches in forward passes."""
     models, attacked, starts = len(engine.logits), job.kept is None, job.condition.restarts
     per_film = sum(cell_cost(cell, engine.steps, models, attacked, job.storages_of(cell), starts) for cell in cells)
     per_film += len(boundaries) * boundary_cost(models)
-    return per_film * len(engine.films) + sum(map(len, turning.values())) * PASSES * models
+    searched = sum(len(positions) * search_cost(search, engine.steps, models) for search, positions in searches.items())
+    return per_film * len(engine.films) + searched
 
 
 def run_cell(sweep: Sweep, job: Job, cell: Cell, clean: pd.DataFrame) -> None:

@@ -106,8 +106,7 @@ class Sweep:
         attack = ATTACKS[cell.attack]
         if attack.random_start:
             return self.from_random_starts(attack, batch, cell.strength, steps)
-        first = batch.filled(self.followed(attack, batch.own))
-        return self.perturb(attack, batch, cell.strength, steps, first_gradient=first)
+        return self.perturb(attack, batch, cell.strength, steps, **self.start(attack, batch))
 
     def from_random_starts(self, attack: Attack, batch: Batch, strength: float, steps: list[tuple] | None = None) -> Any:
         """Attack a batch from as many random starts as the condition asks for; each film keeps its best.
@@ -119,9 +118,9 @@ class Sweep:
         """
 
         def attempt(start: int) -> tuple[Any, list[tuple]]:
-            noise = unit_noise(self.engine.seed, self.engine.films.rows[batch.own], batch.films.shape[1:], start)
             taken: list[tuple] = []
-            changed = self.perturb(attack, batch, strength, None if steps is None else taken, noise=batch.filled(noise))
+            options = self.start(attack, batch, start)
+            changed = self.perturb(attack, batch, strength, None if steps is None else taken, **options)
             return changed, taken
 
         aims = self.labels(batch.positions), self.outcome.is_targeted
@@ -130,7 +129,20 @@ class Sweep:
             steps += taken
         return changed
 
-    def perturb(self, attack: Attack, batch: Batch, strength: float, steps: list[tuple] | None = None, **options: Any) -> Any:
+    def start(self, attack: Attack, batch: Batch, number: int = 0) -> dict[str, Any]:
+        """Return where an attack on a batch begins, options of `perturb`: its noise, or what its first step follows.
+
+        Args:
+            number: which of several random starts.
+        """
+        if attack.random_start:
+            noise = unit_noise(self.engine.seed, self.engine.films.rows[batch.own], batch.films.shape[1:], number)
+            return {"noise": batch.filled(noise)}
+        return {"first_gradient": batch.filled(self.followed(attack, batch.own))}
+
+    def perturb(
+        self, attack: Attack, batch: Batch, strength: float | np.ndarray, steps: list[tuple] | None = None, **options: Any
+    ) -> Any:
         """Attack a batch under the sweep's condition; `steps` as for `attack`, options as for `Attacker.perturb`.
 
         Steps of an adaptive attack are not watched: it goes back to earlier points, so they do not follow each other.

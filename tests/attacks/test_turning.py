@@ -5,7 +5,18 @@ import pytest
 from tiny import LinearSoftmax
 
 from nosign import turning_strength
-from nosign.attacks.turning import GRID, HALVINGS, LEFT_CENSORED, PASSES, RIGHT_CENSORED, TURNED, WRONG_BEFORE, search
+from nosign.attacks.turning import (
+    BISECTIONS,
+    GRID,
+    HALVINGS,
+    LEFT_CENSORED,
+    PASSES,
+    RIGHT_CENSORED,
+    TURNED,
+    WRONG_BEFORE,
+    bisect,
+    search,
+)
 from nosign.errors import UserError
 
 SHAPE = (5, 4, 3)
@@ -62,6 +73,30 @@ def test_a_search_calls_as_often_as_announced():
     calls = []
     search(lambda strengths: calls.append(strengths) or strengths > 0.01, [True, True])
     assert len(calls) == PASSES and all(strengths.shape == (2,) for strengths in calls)
+
+
+def test_bisection_finds_what_the_search_finds_of_films_that_stay_turned_in_eleven_calls():
+    edges, calls = np.array([1e-5, GRID[0], 0.0001, 0.00123, 0.0042, 0.03, 0.11, 0.2499, GRID[-1], 0.3, 0.01]), []
+    takes_part = np.arange(len(edges)) < len(edges) - 1
+
+    def turned_at(strengths):
+        calls.append(strengths)
+        return strengths > edges
+
+    found = bisect(turned_at, takes_part)
+    assert len(calls) == BISECTIONS + HALVINGS == 11
+    wanted = search(lambda strengths: strengths > edges, takes_part)
+    np.testing.assert_array_equal(found.strength, wanted.strength)
+    np.testing.assert_array_equal(found.status, wanted.status)
+    assert list(found.status[[0, 1, -2, -1]]) == [LEFT_CENSORED, TURNED, RIGHT_CENSORED, WRONG_BEFORE]
+    assert found.turned is None and found.right_again is None
+
+
+def test_bisection_ends_at_an_edge_but_not_always_the_first_of_a_film_that_is_right_again():
+    # It tries 2^-8, which leaves the film, and never looks below.
+    found = bisect(islands(0.0005, 0.0015, 0.07), [True])
+    assert 0.07 < found.strength[0] <= 0.07 * 2 ** (1 / 128)
+    assert search(islands(0.0005, 0.0015, 0.07), [True]).strength[0] < 0.00051
 
 
 @pytest.fixture(scope="module")

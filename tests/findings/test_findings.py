@@ -1,6 +1,7 @@
 """The shape that every finding has, on a results folder with all that stage 3 leaves."""
 
 import finished
+import law
 import pytest
 from drawn import check_words
 from finished import everything_in, run_in
@@ -111,3 +112,17 @@ def test_turning_strengths_without_any_cell_are_results(tmp_path):
     made, drawn, _ = everything_in(tmp_path)
     assert {"turning", "half", "clean"} <= set(made) and {"turning", "security"} <= set(drawn)
     assert not {"table2", "effort", "confusion", "figure4"} & (set(made) | set(drawn))
+
+
+def test_a_twin_of_the_source_stands_in_every_table_and_figure_that_has_targets(tmp_path, monkeypatch):
+    monkeypatch.setitem(law.MODELS, "VGG16-twin", 1.5)
+    finished.write_results(
+        tmp_path, films=12, conditions=("paper", "paper-grey"), single_step=(0.003, 0.03), iterative=(0.003,)
+    )
+    made, drawn, sentences = everything_in(tmp_path)
+    others = {name for name, one in made.items() if "InceptionV3" in one.frame.to_csv()}
+    assert {"table2", "comparison", "turning", "grey", "confusion"} <= others
+    assert {name for name, one in made.items() if "VGG16-twin" in one.frame.to_csv()} == others - {"table1", "paper"}
+    assert any("VGG16-twin with gradients from VGG16" in sentence for sentence in sentences)
+    for figure in drawn.values():
+        check_words(figure)

@@ -12,7 +12,7 @@ from nosign.classifiers.catalogue import BACKBONES
 from nosign.findings import FINDINGS
 from nosign.finished import FinishedSweep, Run, read_run
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
-from nosign.rows import MEASURES, ROUNDED, STORED, TURNING, Example
+from nosign.rows import MEASURES, ROUNDED, STORED, STORED_TURNING, TURNING, Example
 from nosign.statistics.patients import Patients
 
 FILMS = pd.DataFrame({"film": [7, 8, 9, 12], "label": [0, 0, 1, 2]})
@@ -94,10 +94,10 @@ def write_stored(path, seen):
     write(path.with_suffix(STORED), pd.concat(frames))
 
 
-def write_turning(results, attack, status, l2, linf):
+def write_turning(results, attack, status, l2, linf, name=TURNING):
     """Write one attack's turning strengths of VGG16 on the four films, the first two of one patient; return their path."""
     write_clean(results, VGG16=0, patient=[5, 5, "", ""])
-    path = write_cell(results, f"VGG16/paper/{attack}/0.01", VGG16=1).with_name(TURNING)
+    path = write_cell(results, f"VGG16/paper/{attack}/0.01", VGG16=1).with_name(name)
     sizes = {"strength": 0.01, "l2": l2, "linf": linf, "ssim": 0.9, "cosine": [0.7, 0.8, 0.6, 0.9], "right_again": 0}
     write(path, FILMS.assign(target="VGG16", status=status, grid="rt", **sizes))
     return path
@@ -223,4 +223,5 @@ def write_results(
                 write(folder / "boundary.csv", films.boundary(attack, hardness))
                 if "-to-" not in condition:
                     write(folder / TURNING, films.turning(attack, hardness))
+                    write(folder / STORED_TURNING, films.turning(attack, 1.1 * hardness).query("target == 'VGG16'"))
     return films

@@ -1,16 +1,12 @@
-"""Boundaries and turning strengths against models whose answers are known."""
+"""Boundaries against models whose answers are known."""
 
-import numpy as np
 import pytest
-from sweeps import FILMS, NAMES, TRAINING_FILMS
-from tiny import reference_ssim
+from sweeps import FILMS, NAMES
 
-from nosign.attacks import turning
-from nosign.dataset import CLASSES
 from nosign.measures import size, visibility
 from nosign.measures.visibility import SSIM_INVISIBLE
-from nosign.rows import TURNING_COLUMNS, Cell
-from nosign.sweep.single_step import find_boundaries, find_turning
+from nosign.rows import Cell
+from nosign.sweep.single_step import find_boundaries
 
 
 @pytest.mark.parametrize("name", ["fgsm", "fgnm"])
@@ -28,49 +24,3 @@ def test_boundaries_are_where_an_attack_becomes_visible_and_carry_the_prediction
         else:
             ratio = visibility.visibility(changed - film, visibility.thresholds(film))
             assert ratio[list(visibility.CRITERIA).index(row["criterion"])] == pytest.approx(1, abs=3e-3)
-
-
-@pytest.mark.parametrize("name", ["fgsm", "fgnm", "noise", "shuffled"])
-def test_turning_strengths_turn_each_film_and_a_little_less_does_not(models, films, sweep, clean, done, name):
-    chosen = np.array([0, 2, 3, 5, 6, 8, 9])
-    frame = find_turning(sweep, name, clean, chosen)
-    assert list(frame) == TURNING_COLUMNS and sum(done) == len(chosen) * len(NAMES) * turning.PASSES
-    aim = None if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
-    assert list(frame["target"]) == [model for model in NAMES for _ in chosen]
-    for row in frame.to_dict("records"):
-        position = int(row["film"]) - TRAINING_FILMS
-        film, label, model = films.pixels([position])[0], films.labels[position], models[row["target"]]
-
-        def changed(strength, position=position):
-            return sweep.attack_film(Cell(name, strength), position)
-
-        def beyond(film, label=label, model=model):
-            """How far a film lies beyond the boundary where it turns, in logits."""
-            logits = model.logits(film[None])[0]
-            own = label if aim is None else aim
-            margin = logits[own] - np.delete(logits, own).max()
-            return -margin if aim is None else margin
-
-        def turned(film):
-            return beyond(film) > 0
-
-        grid = [bool(turned(changed(strength))) for strength in turning.GRID]
-        if turned(film) or aim == label:
-            assert row["status"] == turning.WRONG_BEFORE and np.isnan(row["strength"]) and np.isnan(row["l2"])
-            assert row["grid"] == ""
-            continue
-        assert row["grid"] == "".join("t" if value else "r" for value in grid)
-        assert row["right_again"] == (sum(not value for value in grid[grid.index(True) :]) if True in grid else 0)
-        assert row["status"] == (turning.TURNED if grid[-1] or True in grid else turning.RIGHT_CENSORED)
-        at = changed(row["strength"])
-        if row["status"] == turning.TURNED:
-            rounding = 1e-5  # of logits: the models here compute in float64
-            assert beyond(at) > -rounding and beyond(changed(row["strength"] * 2 ** (-1 / 128))) < rounding
-        assert row["l2"] == pytest.approx(np.linalg.norm(at - film), rel=1e-4)
-        assert row["linf"] == pytest.approx(np.abs(at - film).max(), rel=1e-4)
-        assert row["ssim"] == pytest.approx(reference_ssim(film, at), abs=1e-5)
-        if name in ("fgsm", "fgnm"):
-            gradient = models["VGG16"].gradient(film, label if aim is None else aim)
-            gradient = np.broadcast_to(gradient.mean(-1, keepdims=True), film.shape) if sweep.condition.grey else gradient
-            cosine = np.abs(gradient).sum() / np.linalg.norm(gradient) / np.sqrt(gradient.size)
-            assert row["cosine"] == pytest.approx(cosine, abs=1e-5)
