@@ -38,6 +38,10 @@ def test_an_attack_without_bounds_brings_films_of_other_classes_to_the_aim(films
     seen = models["VGG16"].logits(films.pixels()).argmax(-1)
     others = (films.labels != CLASSES.index("Normal")) & (seen != CLASSES.index("Normal"))
     assert left(sweep_of(films, models["VGG16"], Condition(target="Normal"))) == (others.sum(), 0)
+    # So far on the side of class 0 that no film in [0, 1] leaves it.
+    out_of_reach = LinearSoftmax((SIZE, SIZE, 3), kernel=models["VGG16"].kernel, bias=np.array([1e6, -1e6, -1e6]))
+    attacked = (films.labels != CLASSES.index("Normal")).sum()
+    assert left(sweep_of(films, out_of_reach, Condition(target="Normal"))) == (attacked, attacked)
 
 
 def test_the_attack_is_pgd_by_steps_of_a_twentieth_that_stops_at_the_first_turn(films):
