@@ -22,6 +22,7 @@ SLOW_FILES = (
     "sweep/test_turning",
     "sweep/test_single_step",
     "sweep/test_engine",
+    "sweep/test_unbounded",
     "sweep/test_figure_examples",
     "test_data_figure",
     "attacks/test_backends",

@@ -23,6 +23,7 @@ from nosign.measures.storage import STORAGES
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 from nosign.rows import logit_columns, with_classes
 from nosign.script import run
+from nosign.sweep.gradients import GRADIENT_FACTS
 
 SIZE, FILMS, TRAINING_FILMS = 12, 10, 2
 MODELS = {"VGG16": 0, "InceptionV3": 1, "DenseNet201": 2}
@@ -589,7 +590,8 @@ def test_the_health_report_is_in_the_manifest_and_warns(workplace, tmp_path, cap
     assert [found[loss]["films_with_zero_gradient"] for loss in LOSSES] == [0, FILMS, FILMS]
     unmoved = [(pd.read_csv(tmp_path / f"out/{SWEEP}-loss-{loss}/fgsm/0.02.csv")["linf"] == 0).all() for loss in LOSSES[1:]]
     assert unmoved == [True, True]  # which is how the floor's films are told
-    assert found["cross-entropy"]["unbounded_accuracy"] == (labels == 0).mean() > 0
+    for health in found.values():
+        assert health["films_unturned_without_bounds"] == health["films_attacked_without_bounds"] == (labels == 0).sum() > 0
     health = found["softmax"]
     assert health["films_wrong_before_the_attack"] == (labels != 0).sum() > 0
     assert health["films_with_nan_or_infinite_gradient"] == 0 and health["accuracy_rises_with_strength"] == []
@@ -600,21 +602,41 @@ def test_the_health_report_is_in_the_manifest_and_warns(workplace, tmp_path, cap
 
 def test_a_healthy_run_has_no_warnings(undisturbed):
     health = json.loads((undisturbed / SWEEP / "manifest.json").read_text())["health"]
-    assert health["warnings"] == [] and health["unbounded_accuracy"] == 0
+    assert health["warnings"] == [] and health["films_unturned_without_bounds"] == 0 < health["films_attacked_without_bounds"]
     assert health["films_wrong_before_the_attack"] == 0
 
 
-def test_accuracy_that_rises_with_strength_is_reported(workplace, copy):
+def test_the_health_report_covers_cells_of_earlier_commands_and_keeps_what_they_found_of_gradients(workplace, copy):
     path, labels = copy / SWEEP / "fgsm/0.02.csv", pd.read_csv(copy / "clean.csv")["label"].to_numpy()
     for changed, seen in ((path, labels), (copy / SWEEP / "fgsm/0.0005.csv", (labels + 1) % 3)):
         frame = pd.read_csv(changed)
         frame[logit_columns("VGG16")] = np.eye(3, dtype=np.float32)[seen]
         rows.write_rows(changed, frame)
+    manifest = json.loads((copy / SWEEP / "manifest.json").read_text())
+    manifest["health"] |= dict.fromkeys(GRADIENT_FACTS, 7)
+    (copy / SWEEP / "manifest.json").write_text(json.dumps(manifest))
+    (copy / SWEEP / "pgdnm/0.002.csv").unlink()
+    assert run(attack.main, words(workplace, copy, "--attacks", "pgdnm")) == 0
+    health = json.loads((copy / SWEEP / "manifest.json").read_text())["health"]
+    assert {health[fact] for fact in GRADIENT_FACTS} == {7}
+    assert {"attack": "fgsm", "from": 0.0005, "to": 0.02, "films": FILMS} in health["accuracy_rises_with_strength"]
+    assert any(line.startswith(f"FGSM: {FILMS} more films right at 0.02") for line in health["warnings"])
+
+
+def test_gradients_are_looked_at_again_where_a_manifest_lacks_what_is_counted_of_them(workplace, copy):
+    manifest = json.loads((copy / SWEEP / "manifest.json").read_text())
+    manifest["health"] = {"films_with_zero_gradient": 7, "unbounded_accuracy": 0.5}
+    (copy / SWEEP / "manifest.json").write_text(json.dumps(manifest))
     (copy / SWEEP / "pgdnm/0.002.csv").unlink()
     assert run(attack.main, words(workplace, copy)) == 0
     health = json.loads((copy / SWEEP / "manifest.json").read_text())["health"]
-    assert {"attack": "fgsm", "from": 0.0005, "to": 0.02, "films": FILMS} in health["accuracy_rises_with_strength"]
-    assert any(line.startswith(f"FGSM: {FILMS} more films right at 0.02") for line in health["warnings"])
+    assert health["films_with_zero_gradient"] == 0 and "unbounded_accuracy" not in health
+
+
+def test_a_file_that_names_no_cell_is_refused_before_the_work(workplace, copy, capsys):
+    (copy / SWEEP / "pgdnm/0.002.csv").rename(copy / SWEEP / "pgdnm/much.csv")
+    assert "should be a strength" in refusal(capsys, words(workplace, copy))
+    assert not (copy / SWEEP / "pgdnm/0.002.csv").exists()
 
 
 def test_missing_things_are_named(workplace, tmp_path, capsys):

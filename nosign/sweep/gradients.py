@@ -6,15 +6,18 @@ from functools import cached_property
 
 import numpy as np
 
-from nosign.attacks.catalogue import ATTACKS, Condition
+from nosign.attacks.catalogue import Condition
 from nosign.backend import to_numpy
 from nosign.dataset import CLASSES
 from nosign.measures.outcome import Outcome
 from nosign.sweep.engine import Engine
 from nosign.sweep.jobs import GRADIENT_COST
+from nosign.sweep.unbounded import UNBOUNDED_FILMS, random_starts, spread_out, unturned
 
-# So many films, or a batch more, show whether an attack without bounds reaches chance.
-UNBOUNDED_FILMS = 20
+# What is counted for the health report, in films.
+ZERO_GRADIENT, BROKEN_GRADIENT = "films_with_zero_gradient", "films_with_nan_or_infinite_gradient"
+ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS = "films_attacked_without_bounds", "films_unturned_without_bounds"
+GRADIENT_FACTS = (ZERO_GRADIENT, BROKEN_GRADIENT, ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS)
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:
@@ -45,7 +48,7 @@ class FirstGradients:
         self.engine, self.source, self.outcome = engine, source, Outcome.of(condition)
         self.attacker, self.cache = engine.attacker(source, condition.loss), engine.new_cache()
         self.logits = np.empty((len(engine.films), len(CLASSES)), np.float32)
-        self.counts = {"films_with_zero_gradient": 0, "films_with_nan_or_infinite_gradient": 0}
+        self.counts = {ZERO_GRADIENT: 0, BROKEN_GRADIENT: 0}
         for batch in engine.batches():
             labels = attacked_labels(engine.films.labels[batch.positions], self.outcome)
             found = self.attacker.gradient_and_logits(batch.films, labels, self.outcome.is_targeted)
@@ -53,8 +56,8 @@ class FirstGradients:
             self.cache.write(batch.positions[0], gradients)
             self.logits[batch.own] = logits
             largest = np.abs(gradients).max(axis=(1, 2, 3))
-            self.counts["films_with_zero_gradient"] += int((largest == 0).sum())
-            self.counts["films_with_nan_or_infinite_gradient"] += int((~np.isfinite(largest)).sum())
+            self.counts[ZERO_GRADIENT] += int((largest == 0).sum())
+            self.counts[BROKEN_GRADIENT] += int((~np.isfinite(largest)).sum())
             engine.advance(batch.count * GRADIENT_COST)
 
     def at(self, positions: np.ndarray) -> np.ndarray:
@@ -62,23 +65,11 @@ class FirstGradients:
         return np.concatenate([self.cache.read(position, 1) for position in positions])
 
     @cached_property
-    def unbounded_accuracy(self) -> float:
-        """The model's accuracy on the first films after an attack without bounds.
-
-        Three sign steps of 0.5 reach every film in [0, 1]: where more than chance is left right, gradients mislead.
-        """
-        right: list[bool] = []
-        for batch in self.engine.batches():
-            own = self.engine.films.labels[batch.positions]
-            labels, targeted = attacked_labels(own, self.outcome), self.outcome.is_targeted
-            changed = self.attacker.perturb(ATTACKS["bim"], batch.films, labels, 0.5, targeted=targeted, steps=3)
-            seen = to_numpy(self.engine.logits[self.source](changed)).argmax(-1)
-            right += list(Outcome().hits(seen, own)[: batch.count])
-            if len(right) >= UNBOUNDED_FILMS:
-                break
-        return float(np.mean(right))
-
-    @property
-    def health(self) -> dict[str, float]:
-        """The counts and the accuracy after an attack without bounds."""
-        return {**self.counts, "unbounded_accuracy": self.unbounded_accuracy}
+    def health(self) -> dict[str, int]:
+        """What the gradients say of the model, films by `GRADIENT_FACTS`."""
+        films, outcome = self.engine.films, self.outcome
+        can_turn = np.flatnonzero(outcome.can_turn(self.logits.argmax(-1), films.labels))
+        chosen = spread_out(can_turn, UNBOUNDED_FILMS)
+        labels, starts = attacked_labels(films.labels[chosen], outcome), random_starts(films, chosen, self.engine.seed)
+        left = unturned(self.attacker, starts, labels, targeted=outcome.is_targeted, batch=self.engine.batch)
+        return {**self.counts, ATTACKED_WITHOUT_BOUNDS: len(chosen), LEFT_WITHOUT_BOUNDS: int(left.sum())}

@@ -24,6 +24,7 @@ from nosign.rows import (
     CLEAN_ROWS,
     CLEAN_STORED,
     FILMS,
+    ROWS,
     STORED,
     STORED_TURNING,
     TURNING,
@@ -31,6 +32,7 @@ from nosign.rows import (
     Cell,
     cell_path,
     example_path,
+    find_files,
     find_saved_films,
     open_films,
     sweep_folder,
@@ -142,6 +144,14 @@ class Job:
             return all(path.is_file() for path in wanted)
 
         return [cell for cell in self.cells if not is_finished(cell)]
+
+    def finished(self) -> dict[Cell, Path]:
+        """Return the finished cells of the folder, those of earlier commands too: attack by attack, strengths ascending."""
+        return {
+            Cell(attack, strength): path
+            for source, condition, attack, strength, path in find_files(self.results, ROWS)
+            if (source, condition) == (self.source, self.condition)
+        }
 
     def without_boundary(self) -> list[str]:
         """Return the single-step attacks whose visibility boundary is still to be found."""

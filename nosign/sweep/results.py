@@ -11,7 +11,7 @@ from typing import Any
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
-from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FILM, FILMS, read_rows
+from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FILM, FILMS, ROWS, find_files, read_rows
 from nosign.sweep.jobs import Job
 
 ADVICE = "choose another --out, or give --overwrite to remove them"
@@ -39,6 +39,7 @@ def prepare_output(
         for place, wanted in ((out, identity), (job.folder, job.settings)):
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
+    find_files(out, ROWS)  # the health report reads them all: a path that names no cell is refused before the work
     for job in jobs:
         if not (is_same(out, identity) and is_same(job.folder, job.settings)):
             write_manifests(out, identity, job, arguments, started, finished=False)

@@ -27,8 +27,8 @@ from nosign.rows import CLEAN_ROWS, CLEAN_STORED, Cell, example_path, logit_colu
 from nosign.sweep.clean import clean_rows, clean_stored_rows
 from nosign.sweep.engine import Engine
 from nosign.sweep.examples import find_example
-from nosign.sweep.gradients import key_of
-from nosign.sweep.health import count_right, films_right, health_report
+from nosign.sweep.gradients import GRADIENT_FACTS, key_of
+from nosign.sweep.health import Evidence, health_report, read_evidence
 from nosign.sweep.jobs import (
     GRADIENT_COST,
     Job,
@@ -101,10 +101,12 @@ def attack_all(arguments: argparse.Namespace) -> None:
         score_clean_stored(engine, out, clean, progress)
     for job in jobs:
         job_started = time.time()
-        health, right = run_job(engine, job, clean, progress)
+        gradient_facts = run_job(engine, job, clean, progress)
+        evidence = read_evidence(job, clean) if job.source in clean else None
+        health = health_report(gradient_facts, evidence) if evidence and not job.kept else None
         facts = {"begun": started, "device": device, "health": health, "finished": True}
         write_manifests(out, identity, job, arguments, job_started, **facts)
-        print_summary(job, clean, right, health, time.time() - job_started)
+        print_summary(job, evidence, health, time.time() - job_started)
     command = shlex.join(["python", "data_figure.py", "--results", arguments.out, "--models", arguments.models])
     print(f"wrote {out} in {time.time() - started:.0f} s; next: {command}")
 
@@ -148,7 +150,7 @@ def score_clean_stored(engine: Engine, out: Path, clean: pd.DataFrame, progress:
         rows.write_rows(out / CLEAN_STORED, clean_stored_rows(engine, clean))
 
 
-def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -> tuple[dict[str, Any] | None, dict[Cell, int]]:
+def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -> dict[str, int]:
     """Do what is left of a job.
 
     Args:
@@ -158,19 +160,19 @@ def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -
         progress: `Progress`.
 
     Returns:
-        Health report, None where no film is attacked; and films that the source model gets right by cell, none where the
-        source model does not score them.
+        What `FirstGradients.health` returned, now or in an earlier run; empty where no film is attacked.
     """
     sweep, cells, boundaries = Sweep(engine, job.source, job.condition), job.unfinished(), job.without_boundary()
     searches = {search: search.positions(engine.films.labels) for search in job.without_turning()}
     health = (read_manifest(job.folder) or {}).get("health") or {}
-    new_health = job.kept is None and (not health or follows_gradients(cells, boundaries, searches))
+    new_health = job.kept is None and not health.keys() >= set(GRADIENT_FACTS)
+    needs_gradients = new_health or follows_gradients(cells, boundaries, searches)
     work = work_of(job, engine, cells, boundaries, searches)
-    if new_health and not engine.keeps(key_of(job.source, job.condition)):
+    if needs_gradients and not engine.keeps(key_of(job.source, job.condition)):
         work += len(engine.films) * GRADIENT_COST
     with progress.over(work, job.source):
         if new_health:
-            progress.say(f"gradients of {job.source}")
+            progress.say(f"{job.source}: gradients, and an attack without bounds")
             health = sweep.health
         for search, positions in searches.items():
             progress.say(f"{job.source}: {search.title}")
@@ -184,8 +186,7 @@ def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -
         for name in job.without_example():
             progress.say(f"example of {ATTACKS[name].title}")
             rows.write_arrays(example_path(job.results, name), find_example(sweep, name, clean))
-    right = films_right(job, clean) if job.source in clean else {}
-    return (health_report(health, job, clean, right) if job.kept is None else None), right
+    return health
 
 
 def follows_gradients(cells: list[Cell], boundaries: list[str], searches: Iterable[Search]) -> bool:
@@ -218,21 +219,21 @@ def run_cell(sweep: Sweep, job: Job, cell: Cell, clean: pd.DataFrame) -> None:
     rows.write_cell(job.path(cell), records)
 
 
-def print_summary(
-    job: Job, clean: pd.DataFrame, right: Mapping[Cell, int], health: Mapping[str, Any] | None, seconds: float
-) -> None:
+def print_summary(job: Job, evidence: Evidence | None, health: Mapping[str, Any] | None, seconds: float) -> None:
     """Print the source model's accuracy at the largest strength of each attack, and what is wrong with its gradients."""
-    films = len(clean)
-    if job.source in clean:
-        before = count_right(clean, job.source)
-        print(
-            f"\n{job.source}, white-box, {job.condition}: {before} of {films} clean films right ({100 * before / films:.2f} %)"
-        )
-        strongest = {cell.attack: cell for cell in right}  # strengths ascend
-        width = max((len(ATTACKS[name].title) for name in strongest), default=0)
+    if evidence:
+        films = len(evidence.clean)
+
+        def accuracy(right: int) -> str:
+            return f"({100 * right / films:.2f} %)"
+
+        before = evidence.films_right()
+        print(f"\n{job.source}, white-box, {job.condition}: {before} of {films} clean films right {accuracy(before)}")
+        strongest = {cell.attack: cell for cell in evidence.cells if cell in job.cells}  # strengths ascend
+        width = max([8, *(len(ATTACKS[name].title) for name in strongest)])
         for name, cell in strongest.items():
-            accuracy = f"{right[cell]} right ({100 * right[cell] / films:.2f} %)"
-            print(f"  {ATTACKS[name].title:<{max(width, 8)}} at {cell.strength:<7g} {accuracy}")
+            right = evidence.films_right(cell)
+            print(f"  {ATTACKS[name].title:<{width}} at {cell.strength:<7g} {right} right {accuracy(right)}")
     for line in (health or {}).get("warnings", ()):
         print(f"  warning: {line}")
     print(f"wrote {job.folder} in {seconds:.0f} s", flush=True)

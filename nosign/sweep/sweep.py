@@ -49,7 +49,7 @@ class Sweep:
         return self.engine.once(key, lambda: FirstGradients(self.engine, self.source, self.condition))
 
     @property
-    def health(self) -> dict[str, float]:
+    def health(self) -> dict[str, int]:
         """What these gradients say of the model; see `nosign.sweep.health`."""
         return self.gradients.health
 
