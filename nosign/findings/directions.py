@@ -26,7 +26,7 @@ def describe(run: Run) -> Finding:
     sentences = []
     for row in summarise(run.comparisons).to_dict("records") if tables else ():
         sweep = SweepName(row["source"], row["condition"])
-        sentences += [Sentence(short_sentence(row), sweep, answer=True), Sentence(row["sentence"], sweep)]
+        sentences += [Sentence(short_sentence(row), sweep, answer=row["white_box"]), Sentence(row["sentence"], sweep)]
     return Finding("directions", HEADING, tables, (), tuple(sentences))
 
 

@@ -25,7 +25,7 @@ from nosign.output.words import MISSING, joined, plural
 from nosign.paper import PAPER_BEST, PAPER_CONDITION, PAPER_TEST_FILMS
 from nosign.rows import logits_in, read_clean_logits, recorded_health
 
-HEADING = "Where attacks stop that follow a mistaken loss"
+HEADING = "The floor of a mistaken loss"
 DEFAULT, *MISTAKES = LOSSES
 MEANS = {"softmax": "the softmax taken for logits", "probabilities": "cross-entropy on clipped probabilities"}
 PREDICTED = ("source", "loss", "films", "predicted", "predicted_right")

@@ -18,7 +18,7 @@ from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import ALPHA
 from nosign.statistics.paired import compare_hits
 
-HEADING = "How much change turns how many films"
+HEADING = "Change and films turned"
 CONTROL_STRENGTHS = (0.003, 0.03)  # one inside and one at the end of the paper's range
 NORMS = {"l2": "L2", "linf": "L-inf"}
 
@@ -184,20 +184,24 @@ def controls_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
 
 
 def control_sentences(sweep: FinishedSweep, compared: pd.DataFrame) -> list[Sentence]:
-    """Say for each target how much more change the controls need than the attacks, and whether these turn more films."""
+    """Say for each target whether the attacks turn more films than their controls, and what these need to turn the median one.
+
+    What transfers is no answer without it.
+    """
     sentences = []
+    strengths = joined([f"{strength:g}" for strength in CONTROL_STRENGTHS])
     for target, rows in compared.groupby("target", sort=False):
-        ratios = [
-            f"{ATTACKS[row.control].title} {row.ratio:.2g} times the L2 of {ATTACKS[row.attack].title}"
-            for row in rows.drop_duplicates("control").itertuples()
-        ]
+        by_control = rows.drop_duplicates("control")
+        ratios = joined([f"{ratio:.2g}" for ratio in by_control["ratio"]])
+        controls = joined([ATTACKS[control].title for control in by_control["control"]])
         told = (rows["verdict"] == "attack turns more").sum()
-        strengths = joined([f"{strength:g}" for strength in CONTROL_STRENGTHS])
+        white_box = target == sweep.source
+        box = f"On {target} itself" if white_box else f"On {target}, by transfer,"
         text = (
-            f"To turn a film of {starred(target, sweep.source)}, controls need (medians): {joined(ratios)}; up to strengths "
-            f"{strengths} the attack turns more films in {told} of {plural(len(rows), 'comparison')}."
+            f"{box} attacks turn more films than noise of their size in {told} of {plural(len(rows), 'comparison')} (up to "
+            f"strengths {strengths}); to turn the median film {controls} need {ratios} times the attack's L2."
         )
-        sentences.append(Sentence(text, sweep.name))
+        sentences.append(Sentence(text, sweep.name, answer=not white_box))
     return sentences
 
 
