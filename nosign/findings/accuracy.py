@@ -33,7 +33,7 @@ def describe(run: Run) -> Finding:
 
 
 def attack_table(sweep: FinishedSweep, counts: pd.DataFrame, comparisons: pd.DataFrame, iterative: bool) -> Table | None:
-    """Build Table II (single-step attacks) or III (iterative ones) of a sweep.
+    """Build Table II (single-step attacks, beside them the controls) or III (iterative ones) of a sweep.
 
     Args:
         counts, comparisons: the sweep's rows of `Run.counts` and `Run.comparisons`.
@@ -43,6 +43,8 @@ def attack_table(sweep: FinishedSweep, counts: pd.DataFrame, comparisons: pd.Dat
         The table, or None if none of its attacks has a finished cell.
     """
     groups = [group for group in attack_groups(iterative) if counts["attack"].isin(group).any()]
+    if groups and not iterative:
+        groups += [(control,) for control in CONTROLS if (counts["attack"] == control).any()]
     frame = counts[counts["attack"].isin([attack for group in groups for attack in group])]
     if frame.empty:
         return None

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nosign.attacks.catalogue import ATTACKS, attack_groups
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, attack_groups
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.files import atomic_path
@@ -132,7 +132,7 @@ def draw_lines(lines: Lines, note: str) -> Figure | None:
     strips = [
         (kind, of_kind, boundaries_of(lines, kind))
         for kind, iterative in (("single-step", False), ("iterative", True))
-        if not (of_kind := lines.percent[lines.percent["attack"].isin(sum(attack_groups(iterative), ()))]).empty
+        if not (of_kind := lines_of(lines.percent, iterative)).empty
     ]
     if not strips:
         return None
@@ -144,6 +144,14 @@ def draw_lines(lines: Lines, note: str) -> Figure | None:
         draw_strip(strip, lines, kind, of_kind, marks, targets)
     figure.supxlabel(note, fontsize=SMALL_POINTS)
     return figure
+
+
+def lines_of(percent: pd.DataFrame, iterative: bool) -> pd.DataFrame:
+    """Return the rows of `Lines.percent` of iterative attacks, or of single-step attacks and, beside these, of controls."""
+    attacks = sum(attack_groups(iterative), ())
+    if percent["attack"].isin(attacks).any() and not iterative:
+        attacks += CONTROLS
+    return percent[percent["attack"].isin(attacks)]
 
 
 def boundaries_of(lines: Lines, kind: str) -> pd.DataFrame:

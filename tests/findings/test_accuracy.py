@@ -138,3 +138,12 @@ def test_figure_four_says_what_it_shows_and_from_which_sweep(results):
     assert (drawing.name, drawing.title, drawing.sweep) == ("figure4", "Figure 4", ("VGG16", "paper"))
     assert "4 test films, gradients from VGG16, condition 'paper'" in drawing.caption
     assert drawing.figure.get_supxlabel() == "4 test films; gradients from VGG16; bands: 95 % intervals"
+
+
+def test_controls_stand_beside_the_single_steps_in_table_two_and_figure_four(results):
+    write_cell(results, "VGG16/paper/noise/0.003", VGG16=[0, 0, 1, 0], InceptionV3=[0, 0, 1, 1])
+    assert [heading for _, heading in headings_of(table_two(results))[1:4]] == ["FGSM", "FGNM", "Gaussian noise"]
+    assert "FGSM against FGNM and Gaussian noise" in table_two(results).caption
+    (drawing,) = accuracy.figure4(sweep_in(results), run_in(results).counts)
+    labels = {line.get_label() for axes in drawing.figure.get_axes() for line in axes.get_lines()}
+    assert "Gaussian noise" in labels

@@ -43,7 +43,8 @@ def test_accuracy_lines_carry_the_cells_in_ascending_strength():
     for axes, (single_step, target) in zip(figure.get_axes(), places, strict=True):
         drawn = lines(axes)
         iterative = ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM", "BIM unclipped", "BINM unclipped", "APGD"]
-        assert list(drawn) == (["FGSM", "FGNM"] if single_step else iterative)
+        single = ["FGSM", "FGNM", "Random signs", "Gaussian noise", "Shuffled FGNM"]
+        assert list(drawn) == (single if single_step else iterative)
         for title, line in drawn.items():
             chosen = (cells["attack"] == TITLED[title].name) & (cells["target"] == target)
             wanted = cells.loc[chosen, "accuracy_percent"].tolist()
@@ -91,6 +92,8 @@ def test_attacks_differ_in_marker_and_line_and_directions_in_colour_and_grey():
     for axes in draw_accuracy(some_counts()).get_axes():
         drawn = lines(axes)
         assert len({line.get_marker() for line in drawn.values()}) == len(drawn)
+        controls = {title for title in drawn if TITLED[title].control}
+        assert {drawn.pop(title).get_color() for title in controls} <= {plot.GREY}
         assert len({str(plot.ATTACK_MARKS[TITLED[title].name][1]) for title in drawn}) == len(drawn)
         colours = {TITLED[title].direction: line.get_color() for title, line in drawn.items()}
         greys = [np.dot(matplotlib.colors.to_rgb(colour), [0.299, 0.587, 0.114]) for colour in colours.values()]
