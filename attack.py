@@ -10,13 +10,22 @@ it attacks nothing: it scores films that --save-films kept, by whatever models a
 
 import argparse
 
-from nosign.attacks.catalogue import ATTACKS, CONTROLS, LOSSES, NORMS, PROTOCOLS
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, LOSSES, NORMS, PROTOCOLS, UNIVERSAL
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.measures.storage import STORAGES
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, STEPS
 from nosign.script import HelpFormatter, add_seeds, each_seed, factor, names, run, strength, whole_number
-from nosign.sweep.options import ALL_SOURCES, ATTACKED_SPLITS, BATCH, CONTROL_FILMS, GREY, SOURCE, STORING_STRENGTHS
+from nosign.sweep.options import (
+    ALL_SOURCES,
+    ATTACKED_SPLITS,
+    BATCH,
+    CONTROL_FILMS,
+    GREY,
+    SOURCE,
+    STORING_STRENGTHS,
+    UNIVERSAL_FILMS,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -42,7 +51,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=strength,
         default=list(SINGLE_STEP_STRENGTHS),
         metavar="STRENGTH",
-        help="of FGSM, FGNM and controls; if none is given, only their turning strengths are found",
+        help="of FGSM, FGNM, universal attacks and controls; if none is given, only their turning strengths are found",
     )
     parser.add_argument(
         "--iterative-strengths",
@@ -58,6 +67,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=CONTROL_FILMS,
         metavar="FILMS",
         help=f"films of each class on which the turning strengths of {', '.join(CONTROLS)} are found",
+    )
+    parser.add_argument(
+        "--universal-films",
+        type=whole_number(len(CLASSES)),
+        default=UNIVERSAL_FILMS,
+        metavar="FILMS",
+        help=f"training films on which {', '.join(UNIVERSAL)} are fitted, as many of each class",
     )
     parser.add_argument(
         "--stored-turning",

@@ -65,10 +65,18 @@ class FilmSet:
 
     def head(self, films):
         """Return the set of the first `films` films (all of them if None)."""
-        return FilmSet(
-            self.images,
-            *(values[:films] for values in (self.rows, self.labels, self.files, self.collections, self.patients, self.groups)),
-        )
+        return self.at(np.arange(len(self))[:films])
+
+    def at(self, positions):
+        """Return the set of the films at some positions, int [n]."""
+        files, collections = ([values[position] for position in positions] for values in (self.files, self.collections))
+        rows, labels, patients, groups = (values[positions] for values in (self.rows, self.labels, self.patients, self.groups))
+        return FilmSet(self.images, rows, labels, files, collections, patients, groups)
+
+
+def first_of_each_class(labels: np.ndarray, films: int | None) -> np.ndarray:
+    """Return the positions of the first so many films of each class, or of all, int [n], ascending."""
+    return np.sort(np.concatenate([np.flatnonzero(labels == label)[:films] for label in range(len(CLASSES))]))
 
 
 def whole_batches(films: int, batch: int) -> Iterator[tuple[int, int, np.ndarray]]:

@@ -142,9 +142,9 @@ def print_table_two(run: Run) -> None:
     """Print the white-box accuracies of Table II."""
     from tabulate import tabulate
 
-    groups = attack_groups(iterative=False)
     for sweep in run.sweeps:
         counts = run.of(run.counts, sweep)
+        groups = [group for group in attack_groups(iterative=False) if counts["attack"].isin(group).any()]
         own = counts[counts["white_box"] & counts["attack"].isin(sum(groups, ()))]
         if own.empty:
             continue

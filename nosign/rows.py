@@ -35,6 +35,7 @@ CLEAN_STORED = "clean.stored.csv"  # the same after storing, which is the contro
 BOUNDARY = "boundary.csv"  # where a single-step attack becomes visible, once an attack
 TURNING = "turning.csv"  # the smallest strength of an attack that turns each film, once an attack
 STORED_TURNING = "turning.8bit.csv"  # the same where each film that is tried is rounded to 8 bits first
+FIELD = "field-"  # beginning of the name of a universal attack's field; the films that it was fitted on, and FILMS, follow
 TWIN = "-twin"  # ending of a source model's name: another network of its kind, which is attacked as a target
 ROUNDED = "_8bit"  # ending of the columns that describe films rounded to 8 bits
 # Columns that say which film a row describes, everywhere; and what is known of it, in `CLEAN_ROWS`.

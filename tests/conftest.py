@@ -20,6 +20,7 @@ SLOW_FILES = (
     "sweep/test_sweep",
     "sweep/test_recorders",
     "sweep/test_turning",
+    "sweep/test_universal",
     "sweep/test_single_step",
     "sweep/test_engine",
     "sweep/test_unbounded",

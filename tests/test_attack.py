@@ -16,7 +16,7 @@ from tiny import LinearSoftmax, random_films, reference_attack, write_data
 
 import attack
 from nosign import rows
-from nosign.attacks.catalogue import ATTACKS, LOSSES
+from nosign.attacks.catalogue import ATTACKS, LOSSES, UNIVERSAL
 from nosign.classifiers import build
 from nosign.files import sha256_of_model
 from nosign.measures.storage import STORAGES
@@ -468,6 +468,35 @@ def test_turning_strengths_of_iterative_attacks_are_found_on_as_many_films_as_ar
     (copy / added[0]).unlink()
     (copy / added[1]).unlink()
     assert run(attack.main, more) == 0 and len(pd.read_csv(copy / added[0])) == 6
+
+
+def test_universal_perturbations_are_one_field_for_all_films_kept_and_applied_at_every_strength(workplace, tmp_path, capsys):
+    few = words(workplace, tmp_path, "--attacks", *UNIVERSAL, "--universal-films", "3", "--save-films")
+    labels = ["train"] * 8 + ["test"] * FILMS
+    images = random_films(len(labels), SIZE, seed=22, low=40, high=200)
+    data = ["--data", str(write_data(tmp_path / "data", images, np.arange(len(labels)) % 3, labels))]
+    assert run(attack.main, [*few, *data]) == 0
+    clean = images[8:] / np.float32(255)
+    for name in UNIVERSAL:
+        field = np.load(tmp_path / SWEEP / name / "field-3.npy")
+        unit = np.sign(field) if name == "universal-sign" else field * np.sqrt(field.size) / np.linalg.norm(field)
+        for strength in (0.0005, 0.02):
+            changes = np.load(tmp_path / SWEEP / name / f"{strength}.npy") - clean
+            np.testing.assert_allclose(changes, np.broadcast_to(strength * unit, changes.shape), atol=1e-6)
+            # The same norm as FGSM and FGNM have at this strength.
+            norms = pd.read_csv(tmp_path / SWEEP / name / f"{strength}.csv")["l2"]
+            np.testing.assert_allclose(norms, strength * np.sqrt(field.size), rtol=1e-3)
+        assert {"turning.csv", "boundary.csv"} <= {path.name for path in (tmp_path / SWEEP / name).iterdir()}
+    outputs = json.loads((tmp_path / SWEEP / "manifest.json").read_text())["outputs"]
+    assert "universal/field-3.npy" in outputs and "universal/0.02.npy" not in outputs
+    capsys.readouterr()
+    assert run(attack.main, [*few, *data]) == 0 and "nothing to do" in capsys.readouterr().out
+    # What is missing is computed from the field that is there.
+    before, field = contents(tmp_path), tmp_path / SWEEP / "universal/field-3.npy"
+    stamp = field.stat().st_mtime_ns
+    (tmp_path / SWEEP / "universal/0.02.csv").unlink()
+    assert run(attack.main, [*few, *data]) == 0 and contents(tmp_path) == before and field.stat().st_mtime_ns == stamp
+    assert "fitted on other films than --universal-films 6" in refusal(capsys, [*few, *data, "--universal-films", "6"])
 
 
 def test_a_twin_of_the_source_is_one_more_target_and_belongs_to_the_results(workplace, tmp_path, capsys):

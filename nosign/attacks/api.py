@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nosign.attacks.catalogue import ATTACKS, Attack
+from nosign.attacks.catalogue import ATTACKS, UNIVERSAL, Attack
 from nosign.attacks.controls import control_field
 from nosign.attacks.loop import Attacker, check_range, check_shape, stepped, unit_noise
 from nosign.attacks.restarts import best_start
@@ -155,7 +155,7 @@ def turning_strength(
     if chosen.iterative:
         raise UserError(
             f"name: turning strengths are those of single-step attacks, {name!r} has many steps; choose from "
-            f"{', '.join(known for known, attack in ATTACKS.items() if not attack.iterative)}"
+            f"{', '.join(known for known, attack in ATTACKS.items() if not (attack.iterative or attack.universal))}"
         )
     images, labels, attacker, axis = prepared(model, images, labels, bounds, logits, finding, channels, grey)
     parts, unmoved = [], 0
@@ -176,8 +176,9 @@ def turning_strength(
 
 def named_attack(name: str) -> Attack:
     """Return the `Attack` of a name, or raise `UserError`."""
-    if name not in ATTACKS:
-        raise UserError(f"name: expected one of {', '.join(ATTACKS)}, received {name!r}")
+    if name not in ATTACKS or name in UNIVERSAL:
+        known = [known for known in ATTACKS if known not in UNIVERSAL]
+        raise UserError(f"name: expected one of {', '.join(known)}, received {name!r}")
     return ATTACKS[name]
 
 

@@ -32,6 +32,7 @@ class Attack:
         adaptive: halves its steps by what they gain, within the ball of protocol "budget"; see `nosign.attacks.apgd`.
         unclipped: each step goes on from where the last one led before it was projected and clipped.
         control: what it follows in place of the gradient, one of those in `nosign.controls`; empty for an attack.
+        universal: follows one field for all films, fitted on others; see `nosign.attacks.universal`.
     """
 
     name: str
@@ -43,11 +44,17 @@ class Attack:
     unclipped: bool = False
     adaptive: bool = False
     control: str = ""
+    universal: bool = False
 
     @property
     def needs_gradient(self):
-        """Whether the source model has any part in it."""
-        return self.control in ("", SHUFFLED)
+        """Whether it takes the source model's gradient at the film."""
+        return self.control in ("", SHUFFLED) and not self.universal
+
+    @property
+    def follows_field(self):
+        """Whether it is one step along a field that is given, not along the gradient at the film."""
+        return bool(self.control) or self.universal
 
     def starts(self, restarts):
         """How many times it is run where attacks with a random start are run `restarts` times."""
@@ -71,6 +78,8 @@ ATTACKS = {
         Attack("binm-unclipped", "BINM unclipped", "no-sign", iterative=True, unclipped=True),
         # Croce and Hein, 2020, arXiv:2003.01690: what a strong attack leaves within the ball; it has no twin.
         Attack("apgd", "APGD", "steepest", iterative=True, random_start=True, adaptive=True),
+        Attack("universal-sign", "Universal sign", "sign", universal=True),
+        Attack("universal", "Universal no-sign", "no-sign", universal=True),
         # Of FGSM's size, of FGNM's, and FGNM's own step in another place (Bortsova et al., 2021, arXiv:2006.06356).
         Attack("noise-sign", "Random signs", "sign", control=SIGNS),
         Attack("noise", "Gaussian noise", "no-sign", control=GAUSSIAN),
@@ -78,7 +87,15 @@ ATTACKS = {
     )
 }
 CONTROLS = tuple(name for name, attack in ATTACKS.items() if attack.control)
-PAIRS = (("fgsm", "fgnm"), ("bim", "binm"), ("pgd", "pgdnm"), ("mifgsm", "mifgnm"), ("bim-unclipped", "binm-unclipped"))
+UNIVERSAL = tuple(name for name, attack in ATTACKS.items() if attack.universal)
+PAIRS = (
+    ("fgsm", "fgnm"),
+    ("bim", "binm"),
+    ("pgd", "pgdnm"),
+    ("mifgsm", "mifgnm"),
+    ("bim-unclipped", "binm-unclipped"),
+    ("universal-sign", "universal"),
+)
 
 
 def attack_groups(iterative):

@@ -206,7 +206,8 @@ class Attacker:
             step_factor: of "budget", how many times strength / steps a step is; APGD finds its steps itself.
             noise: output of `unit_noise`, for attacks with a random start.
             first_gradient: what `gradient_at` returned for these films, labels and `targeted`, if it is already known; for a
-                control, its field (see `nosign.attacks.controls.control_field`).
+                control or a universal perturbation, its field (see `nosign.attacks.controls.control_field` and
+                `nosign.attacks.universal.fit_field`).
             watch: called after each step with the positions before and after it, and the gradient and the logits before
                 it (None where `first_gradient` served), all backend tensors.
 
@@ -216,7 +217,7 @@ class Attacker:
         Raises:
             UserError: films outside the bounds, shapes that do not fit the model or each other, a negative or not finite
                 strength, fewer than one step, an unknown protocol or norm, a step factor of nothing or without a ball, APGD
-                without a ball, a random start without noise, or a control without its field.
+                without a ball, a random start without noise, or a control or universal perturbation without its field.
         """
         from keras import ops
 
@@ -224,9 +225,9 @@ class Attacker:
         condition = Condition(protocol, norm, step_factor=step_factor)
         check_settings(attack, strength, condition, steps, noise, tuple(films.shape))
         strength = np.broadcast_to(np.asarray(strength, np.float32), len(films))
-        if attack.control:
+        if attack.follows_field:
             if first_gradient is None:
-                raise UserError(f"first_gradient: {attack.title} follows no gradient; give it its control_field")
+                raise UserError(f"first_gradient: {attack.title} follows no gradient at the film; give it its field")
             unit = self.unit_step(attack, first_gradient, protocol=protocol, norm=norm, grey=grey, step_factor=step_factor)
             return ops.convert_to_tensor(stepped(attack, to_numpy(films), to_numpy(unit), strength, protocol, self.bounds))
         step, radius, steps, start = schedule(attack, self.span * beside(strength, films), protocol, steps, step_factor)

@@ -111,11 +111,14 @@ def softmax(values: np.ndarray) -> np.ndarray:
 
 
 def right_films(sweep: FinishedSweep) -> dict[tuple[str, float], np.ndarray]:
-    """Return which films the source model has right in each cell above strength 0, controls left out: bool [films]."""
+    """Return which films the source model has right in each cell above strength 0, bool [films].
+
+    Controls and universal perturbations are left out: they move films without a gradient as well.
+    """
     return {
         cell: films[sweep.source].to_numpy() == sweep.labels
         for cell, films in sweep.cells.items()
-        if cell[1] > 0 and not ATTACKS[cell[0]].control and sweep.source in films
+        if cell[1] > 0 and not ATTACKS[cell[0]].follows_field and sweep.source in films
     }
 
 

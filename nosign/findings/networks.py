@@ -143,10 +143,11 @@ def estimates(row) -> list[str]:
 def network_sentence(row) -> Sentence:
     """Say what no-sign needs over networks, from a row of `over_networks`."""
     where = f"of {row.target}" if row.white_box else f"of {row.target} with gradients from {row.source}"
+    predicted = "" if np.isnan(row.cosine) else f"; theory {row.cosine:.2f}"
     text = (
         f"Over {row.networks} networks, to turn a film {where}, {ATTACKS[row.no_sign_attack].title} needs {row.l2_ratio:.3f} "
         f"times the L2 norm of {ATTACKS[row.sign_attack].title} (95 % interval {row.l2_ratio_low:.3f} to "
-        f"{row.l2_ratio_high:.3f}; theory {row.cosine:.2f}) and {row.linf_ratio:.1f} times its L-inf norm "
+        f"{row.l2_ratio_high:.3f}{predicted}) and {row.linf_ratio:.1f} times its L-inf norm "
         f"({row.linf_ratio_low:.1f} to {row.linf_ratio_high:.1f})."
     )
     if row.networks < LEAST_FOR_VERDICT:

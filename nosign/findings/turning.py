@@ -208,13 +208,14 @@ def turning_sentences(sweep: FinishedSweep, row) -> list[Sentence]:
     if row.films == row.neither:
         return []
     where = f"of {row.target}" if row.white_box else f"of {row.target} with gradients from {sweep.source}"
+    predicted = "" if np.isnan(row.cosine) else f"; first-order theory predicts {row.cosine:.2f}"
     text = (
         f"To turn a film {where}, {ATTACKS[row.no_sign_attack].title} needs {row.l2_ratio:.3f} times the L2 norm of "
         f"{ATTACKS[row.sign_attack].title} (median of {row.films - row.neither} films; 95 % interval {row.l2_ratio_low:.3f} to "
-        f"{row.l2_ratio_high:.3f}; first-order theory predicts {row.cosine:.2f}) and {row.linf_ratio:.1f} times its L-inf norm."
+        f"{row.l2_ratio_high:.3f}{predicted}) and {row.linf_ratio:.1f} times its L-inf norm."
     )
     sentences = [Sentence(text, sweep.name, answer=bool(row.white_box))]
-    if row.white_box:
+    if row.white_box and predicted:
         sentences.append(Sentence(theory_sentence(row), sweep.name))
     return sentences
 
@@ -262,7 +263,7 @@ def draw_distributions(sweep: FinishedSweep, panels: list[tuple[tuple[str, str],
         draw_cumulative(axes, sweep.norm_ratio(*pair, target, "linf"), DIRECTION_COLOURS["sign"], "L-inf, measured", "-")
         axes.axvline(1, color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
         title = pair_title(pd.Series({"sign_attack": pair[0], "no_sign_attack": pair[1]}))
-        axes.set_title(f"{title}, {starred(target, sweep.source)}, {np.isfinite(cosine).sum()} films")
+        axes.set_title(f"{title}, {starred(target, sweep.source)}, {np.count_nonzero(~np.isnan(l2))} films")
         axes.set_xscale("log", base=2)
         axes.set(xlim=(2**-2.2, 2**6.2), ylim=(0, 100))
         axes.xaxis.set_major_formatter(FuncFormatter(short_number))

@@ -49,7 +49,7 @@ def workflow_stages():
     A row is a list of (text, fill colour), its boxes side by side.
     """
     blue, amber = DIRECTION_TINTS["sign"], DIRECTION_TINTS["no-sign"]
-    pairs = [pair for pair in PAIRS if not ATTACKS[pair[0]].unclipped]  # the boxes have room for four lines
+    pairs = PAIRS[:4]  # the boxes have room for four lines
     sign, no_sign = ("\n".join(ATTACKS[pair[side]].title for pair in pairs) for side in (0, 1))
     source = PAPER_CONDITION[0]
     others = "\n".join(name for name in BACKBONES if name != source)

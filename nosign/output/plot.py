@@ -60,13 +60,16 @@ ATTACK_MARKS = {
     "bim-unclipped": ("p", (0, (5, 1))),
     "binm-unclipped": ("X", (0, (4, 1, 1, 1))),
     "apgd": ("*", (0, (12, 2))),
+    "universal-sign": ("<", "-."),
+    "universal": (">", ":"),
     "noise-sign": ("x", "-"),
     "noise": ("+", "--"),
     "shuffled": ("1", ":"),
 }
 BAND_ALPHA = 0.15
 LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
-MOST_BESIDE = 7  # names of attacks in a row of a legend
+MOST_BESIDE = 6  # names of attacks in the only row of a legend
+MOST_IN_ROWS = 5  # in each of several rows: a column is as wide as its longest name
 # How levels are drawn: accuracy on clean films, and that of guessing.
 CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
 GREY = "#555555"
@@ -349,8 +352,8 @@ def finish_panel(axes: Axes, across: str = "both") -> None:
 
 
 def legend_columns(entries: int) -> int:
-    """Return the columns of a legend above panels: one row, or two where the names would not fit beside each other."""
-    return entries if entries <= MOST_BESIDE else -(-entries // 2)
+    """Return the columns of a legend above panels: one row, or several where the names would not fit beside each other."""
+    return entries if entries <= MOST_BESIDE else -(-entries // -(-entries // MOST_IN_ROWS))
 
 
 def add_legend(figure: Figure, attacks, lines: bool = True) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from nosign.attacks.catalogue import ATTACKS, Condition, check_ball
 from nosign.attacks.turning import BISECTIONS, HALVINGS, PASSES
-from nosign.dataset import CLASSES, FilmSet
+from nosign.dataset import FilmSet, first_of_each_class
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
 from nosign.manifest import MANIFEST, read_manifest
@@ -23,6 +23,7 @@ from nosign.rows import (
     BOUNDARY,
     CLEAN_ROWS,
     CLEAN_STORED,
+    FIELD,
     FILMS,
     ROWS,
     STORED,
@@ -69,8 +70,7 @@ class Search:
 
     def positions(self, labels: np.ndarray) -> np.ndarray:
         """Return which films take part, int [n], given the labels of all."""
-        of_classes = [np.flatnonzero(labels == label)[: self.films_per_class] for label in range(len(CLASSES))]
-        return np.sort(np.concatenate(of_classes))
+        return first_of_each_class(labels, self.films_per_class)
 
     @property
     def title(self) -> str:
@@ -89,6 +89,7 @@ class Job:
         cells: list of `Cell`.
         settings: what the cells depend on, JSON-ready.
         searches: the searches for turning strengths; they need no cells.
+        universal_films: how many training films universal perturbations are fitted on.
         kept: results folder whose adversarial films are scored instead of attacking anew, or None.
         save_films: whether the adversarial films are kept.
         storing: strengths at which it is measured what storing leaves of the attacks.
@@ -101,6 +102,7 @@ class Job:
     cells: list[Cell]
     settings: dict[str, Any]
     searches: tuple[Search, ...] = ()
+    universal_films: int = 0
     kept: Path | None = None
     save_films: bool = False
     storing: tuple[float, ...] = ()
@@ -126,6 +128,15 @@ class Job:
     def turning_path(self, search: Search) -> Path:
         """Return the path of the turning strengths that a search finds."""
         return self.folder / search.attack / (STORED_TURNING if search.stored else TURNING)
+
+    def field_paths(self) -> dict[str, Path]:
+        """Return where the field of each universal attack lies; the name says how many films it was fitted on."""
+        names = dict.fromkeys(search.attack for search in self.searches if ATTACKS[search.attack].universal)
+        return {name: self.folder / name / f"{FIELD}{self.universal_films}{FILMS}" for name in names}
+
+    def without_field(self) -> list[str]:
+        """Return the universal attacks whose field is still to be fitted."""
+        return [name for name, path in self.field_paths().items() if not path.is_file()]
 
     def is_stored(self, cell: Cell) -> bool:
         """Tell whether it is measured what storing leaves of a cell's attack."""
@@ -178,7 +189,8 @@ class Job:
 
     def is_finished(self) -> bool:
         """Tell whether nothing is left to do."""
-        return not (self.unfinished() or self.without_boundary() or self.without_turning() or self.without_example())
+        left = self.unfinished() or self.without_boundary() or self.without_turning() or self.without_example()
+        return not (left or self.without_field())
 
 
 def is_clean_stored_wanted(results: Path, jobs: Iterable[Job]) -> bool:
@@ -282,6 +294,7 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
             cells,
             {**settings, "source": source, **condition.settings},
             planned_searches(arguments),
+            arguments.universal_films,
             save_films=arguments.save_films,
             storing=checked_storing(arguments.storing_strengths, cells),
             storages=tuple(arguments.storages),

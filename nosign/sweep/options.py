@@ -8,3 +8,4 @@ STORING_STRENGTHS = (0.001, 0.003)
 # The paper's groups of 64 give the same numbers in five times the memory; on a CPU no faster.
 BATCH = 8
 CONTROL_FILMS = 100
+UNIVERSAL_FILMS = 300

@@ -11,7 +11,7 @@ from typing import Any
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
-from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FILM, FILMS, ROWS, find_files, read_rows
+from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FIELD, FILM, FILMS, ROWS, find_files, read_rows
 from nosign.sweep.jobs import Job
 
 ADVICE = "choose another --out, or give --overwrite to remove them"
@@ -64,6 +64,21 @@ def check_searches(job: Job, films: FilmSet) -> None:
                 )
 
 
+def check_fields(job: Job) -> None:
+    """Refuse universal attacks whose field was fitted on other films than are asked for; no setting, as `check_searches` says.
+
+    Raises:
+        UserError: names the file.
+    """
+    for path in job.field_paths().values():
+        others = [other for other in path.parent.glob(f"{FIELD}*{FILMS}") if other != path]
+        if others:
+            raise UserError(
+                f"{others[0]}: a field that was fitted on other films than --universal-films {job.universal_films} asks for; "
+                "remove the folder, or ask for as many as before"
+            )
+
+
 def is_same(folder: Path, settings: dict[str, Any]) -> bool:
     """Tell whether a folder has a manifest with these settings."""
     try:
@@ -96,7 +111,7 @@ def write_manifests(
         settings=job.settings,
         started=started,
         seed=arguments.seed,
-        outputs=[path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS],
+        outputs=[path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS or path.name.startswith(FIELD)],
         adds=True,
         **facts,
     )

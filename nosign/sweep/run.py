@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from nosign import rows
-from nosign.attacks.catalogue import ATTACKS
+from nosign.attacks.catalogue import ATTACKS, UNIVERSAL
 from nosign.backend import describe_device, select_device
 from nosign.classifiers import build
-from nosign.dataset import FilmSet, open_split
+from nosign.dataset import CLASSES, FilmSet, first_of_each_class, open_split
 from nosign.errors import UserError
 from nosign.files import atomic_path
 from nosign.manifest import read_manifest
@@ -43,10 +43,11 @@ from nosign.sweep.jobs import (
     rescoring_jobs,
     search_cost,
 )
-from nosign.sweep.results import check_searches, prepare_output, write_manifests
+from nosign.sweep.results import check_fields, check_searches, prepare_output, write_manifests
 from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
 from nosign.sweep.turning import find_turning
+from nosign.sweep.universal import fields_of
 
 
 class Progress:
@@ -90,6 +91,7 @@ def attack_all(arguments: argparse.Namespace) -> None:
     prepare_output(out, identity, jobs, arguments, started)
     for job in jobs:
         check_searches(job, films)
+        check_fields(job)
     count, left = sum(len(job.cells) for job in jobs), sum(len(job.unfinished()) for job in jobs)
     if is_all_finished(out, jobs):
         print(f"{out}: all {count} cells are finished; nothing to do")
@@ -99,9 +101,10 @@ def attack_all(arguments: argparse.Namespace) -> None:
     clean = score_clean(engine, out, progress)
     if is_clean_stored_wanted(out, jobs):
         score_clean_stored(engine, out, clean, progress)
+    training = training_films(arguments)
     for job in jobs:
         job_started = time.time()
-        gradient_facts = run_job(engine, job, clean, progress)
+        gradient_facts = run_job(engine, job, clean, training, progress)
         evidence = read_evidence(job, clean) if job.source in clean else None
         health = health_report(gradient_facts, evidence) if evidence and not job.kept else None
         facts = {"begun": started, "device": device, "health": health, "finished": True}
@@ -109,6 +112,18 @@ def attack_all(arguments: argparse.Namespace) -> None:
         print_summary(job, evidence, health, time.time() - job_started)
     command = shlex.join(["python", "data_figure.py", "--results", arguments.out, "--models", arguments.models])
     print(f"wrote {out} in {time.time() - started:.0f} s; next: {command}")
+
+
+def training_films(arguments: argparse.Namespace) -> FilmSet | None:
+    """Return the films that universal perturbations are fitted on, as many of each class; None where there is nothing to fit.
+
+    Raises:
+        UserError: there are no training films.
+    """
+    if arguments.rescore or not set(arguments.attacks) & set(UNIVERSAL):
+        return None
+    films = open_split(arguments.data, "train")
+    return films.at(first_of_each_class(films.labels, arguments.universal_films // len(CLASSES)))
 
 
 def load_engine(arguments: argparse.Namespace, films: FilmSet, progress: Progress) -> tuple[Engine, dict[str, Any]]:
@@ -150,13 +165,14 @@ def score_clean_stored(engine: Engine, out: Path, clean: pd.DataFrame, progress:
         rows.write_rows(out / CLEAN_STORED, clean_stored_rows(engine, clean))
 
 
-def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -> dict[str, int]:
+def run_job(engine: Engine, job: Job, clean: pd.DataFrame, training: FilmSet | None, progress: Progress) -> dict[str, int]:
     """Do what is left of a job.
 
     Args:
         engine: `Engine`.
         job: `Job`.
         clean: what `nosign.rows.read_clean_logits` returned.
+        training: what `training_films` returned.
         progress: `Progress`.
 
     Returns:
@@ -168,12 +184,17 @@ def run_job(engine: Engine, job: Job, clean: pd.DataFrame, progress: Progress) -
     new_health = job.kept is None and not health.keys() >= set(GRADIENT_FACTS)
     needs_gradients = new_health or follows_gradients(cells, boundaries, searches)
     work = work_of(job, engine, cells, boundaries, searches)
+    if training:
+        work += len(job.without_field()) * len(training) * engine.steps * GRADIENT_COST
     if needs_gradients and not engine.keeps(key_of(job.source, job.condition)):
         work += len(engine.films) * GRADIENT_COST
     with progress.over(work, job.source):
         if new_health:
             progress.say(f"{job.source}: gradients, and an attack without bounds")
             health = sweep.health
+        if training:
+            progress.say(f"{job.source}: universal perturbations")
+            sweep.fields = fields_of(sweep, job, training)
         for search, positions in searches.items():
             progress.say(f"{job.source}: {search.title}")
             rows.write_rows(job.turning_path(search), find_turning(sweep, search, clean, positions))

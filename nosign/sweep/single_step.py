@@ -34,11 +34,11 @@ def find_boundaries(sweep: Sweep, name: str) -> pd.DataFrame:
             strength                   the largest invisible one
             <MODEL> ...                the class that each model sees at it
     """
-    engine, attack, gradients = sweep.engine, ATTACKS[name], sweep.gradients
+    engine, attack = sweep.engine, ATTACKS[name]
 
     def solved() -> Iterator[tuple[Batch, np.ndarray, pd.DataFrame]]:
         for batch in engine.batches():
-            units = units_of(sweep, attack, batch.filled(gradients.at(batch.own)))
+            units = units_of(sweep, attack, batch.filled(sweep.followed(attack, batch.own)))
 
             def of_film(i, batch=batch, units=units):
                 film = batch.films[i]

@@ -30,12 +30,13 @@ class Sweep:
         source: name of the model whose gradients are followed.
         condition: `Condition`.
         outcome: `Outcome` that the attacks want.
+        fields: dict from universal attacks to the field that they follow, float32 [height, width, 3].
     """
 
     def __init__(self, engine: Engine, source: str, condition: Condition):
         """Compute nothing yet."""
         self.engine, self.source, self.condition = engine, source, condition
-        self.outcome = Outcome.of(condition)
+        self.outcome, self.fields = Outcome.of(condition), dict[str, np.ndarray]()
 
     @property
     def attacker(self) -> Attacker:
@@ -60,7 +61,11 @@ class Sweep:
 
     def labels(self, positions: np.ndarray) -> np.ndarray:
         """Return the labels whose loss the attacks follow, float32 one-hot [n, classes]."""
-        return attacked_labels(self.engine.films.labels[positions], self.outcome)
+        return self.labels_of(self.engine.films.labels[positions])
+
+    def labels_of(self, labels: np.ndarray) -> np.ndarray:
+        """Return the same of films with these classes, int [n], of the engine or not."""
+        return attacked_labels(labels, self.outcome)
 
     def run(
         self,
@@ -157,7 +162,7 @@ class Sweep:
         return self.attacker.perturb(attack, batch.films, labels, strength, **settings, **options)
 
     def followed(self, attack: Attack, positions: np.ndarray) -> np.ndarray:
-        """Return what a single step follows on some films: the gradient there, or a control's field.
+        """Return what a single step follows on some films: the gradient there, or a field that takes its place.
 
         Args:
             attack: an `Attack` without a random start.
@@ -166,6 +171,9 @@ class Sweep:
         Returns:
             float32 [n, height, width, 3].
         """
+        if attack.universal:
+            field = self.fields[attack.name]
+            return np.broadcast_to(field, (len(positions), *field.shape))
         if not attack.control:
             return self.gradients.at(positions)
         films, gradient = self.engine.films, self.gradients.at(positions) if attack.needs_gradient else None
@@ -185,5 +193,5 @@ class Sweep:
         batch = Batch(positions, 1, films.pixels(positions))
         if attack.random_start:
             return to_numpy(self.from_random_starts(attack, batch, cell.strength))[0]
-        first = self.followed(attack, positions) if attack.control else None
+        first = self.followed(attack, positions) if attack.follows_field else None
         return to_numpy(self.perturb(attack, batch, cell.strength, first_gradient=first))[0]

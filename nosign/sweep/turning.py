@@ -40,6 +40,7 @@ def find_turning(sweep: Sweep, search: Search, clean: pd.DataFrame, positions: n
             l2, linf, ssim             of the change at that strength, of stored films that of the rounded one; empty for films
                                        that cannot be turned
             cosine                     between what the attack's first step follows and its sign; empty for random starts
+                                       and universal perturbations
             right_again                strengths of the grid beyond it that do not turn the film; empty for iterative attacks,
                                        which are not tried at all of them
             grid                       a letter for each strength of `nosign.attacks.turning.GRID`: t if it turns the film, r
@@ -57,7 +58,10 @@ def find_turning(sweep: Sweep, search: Search, clean: pd.DataFrame, positions: n
 
 
 def single_step_films(sweep: Sweep, search: Search, batch: Batch) -> tuple[Films, np.ndarray]:
-    """Return the films that a single-step attack makes of a batch, and the cosine between what it follows and its sign."""
+    """Return the films that a single-step attack makes of a batch, and the cosine between what it follows and its sign.
+
+    The cosine foretells what no-sign gains where the gradient at the film is followed; of a universal perturbation it is NaN.
+    """
     attack = ATTACKS[search.attack]
     followed = sweep.followed(attack, batch.positions)
     units = units_of(sweep, attack, followed)
@@ -66,6 +70,8 @@ def single_step_films(sweep: Sweep, search: Search, batch: Batch) -> tuple[Films
         films = stepped(attack, batch.films, units, strengths, sweep.condition.protocol)
         return STORAGES[EIGHT_BITS](films) if search.stored else films
 
+    if attack.universal:
+        return changed, np.full(len(batch.films), np.nan)
     return changed, sign_cosine(followed, sweep.condition.grey)
 
 

@@ -15,7 +15,7 @@ from tiny import LinearSoftmax, reference_attack
 
 import nosign
 from nosign import attack, turning_strength
-from nosign.attacks.catalogue import ATTACKS
+from nosign.attacks.catalogue import ATTACKS, UNIVERSAL
 from nosign.errors import AttackWarning, UserError
 
 SHAPE = (6, 5, 1)
@@ -54,7 +54,7 @@ def keras_models(linear):
     }
 
 
-@pytest.mark.parametrize("name", [name for name, row in ATTACKS.items() if not (row.control or row.adaptive)])
+@pytest.mark.parametrize("name", [name for name, row in ATTACKS.items() if not (row.follows_field or row.adaptive)])
 @pytest.mark.parametrize("batch", [1, 4, 64])
 def test_every_attack_equals_the_slow_reference_in_any_batch(linear, name, batch):
     model, images, labels = linear
@@ -137,7 +137,7 @@ def test_bounds_scale_an_attack_as_they_scale_its_images(bounds, protocol, norm)
     labels = unit.logits(images).argmax(-1)
     options = dict(protocol=protocol, norm=norm, steps=3, batch=4)
     models = unit.logits_model(), wide.logits_model()
-    for name in (name for name, row in ATTACKS.items() if protocol == "budget" or not row.adaptive):
+    for name in (name for name, row in ATTACKS.items() if not (row.universal or row.adaptive and protocol == "paper")):
         expected = attack(models[0], images, labels, name, 0.05, **options)
         found = attack(models[1], low + images * (high - low), labels, name, 0.05, bounds=bounds, **options)
         assert found.min() >= low and found.max() <= high
@@ -182,7 +182,7 @@ def test_images_of_any_shape_are_attacked_as_the_films_that_hold_the_same_values
     images = np.random.default_rng(38).uniform(0.2, 0.8, (5, *shape)).astype(np.float32)
     labels = model.logits(images).argmax(-1)
     models = flat.logits_model(), model.logits_model()
-    for name in (name for name, row in ATTACKS.items() if not row.adaptive):
+    for name in (name for name, row in ATTACKS.items() if not (row.adaptive or row.universal)):
         found = attack(models[1], images, labels, name, 0.05, steps=2)
         assert found.shape == images.shape and np.abs(found - images).reshape(5, -1).max(1).min() > 0.01
         if name != "shuffled":  # which keeps the channels of a volume together
@@ -333,6 +333,7 @@ def test_no_images_give_no_images(linear):
 
 WRONG = {
     "attack": (dict(name="deepfool"), "expected one of fgsm"),
+    **{name: (dict(name=name), f"expected one of fgsm, .*, received '{name}'") for name in UNIVERSAL},
     "strength": (dict(strength=-1), "at least 0"),
     "NaN": (dict(strength=np.nan), "at least 0"),
     "strengths": (dict(strength=[0.1, 0.2]), "one for each of 9"),

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import LinearSoftmax, reference_attack
 
-from nosign.attacks.catalogue import ATTACKS, LOSSES, NORMS, PAIRS, PROTOCOLS, Condition
+from nosign.attacks.catalogue import ATTACKS, LOSSES, NORMS, PAIRS, PROTOCOLS, UNIVERSAL, Condition
 from nosign.attacks.directions import accumulate, no_sign_direction, sign_direction, step_effect
 from nosign.attacks.loop import Attacker, unit_noise
 from nosign.backend import to_numpy
@@ -18,8 +18,8 @@ from nosign.paper import PAPER_ATTACKS
 
 SHAPE = (7, 5, 3)
 BOTH = [pytest.param(sign_direction, id="sign"), pytest.param(no_sign_direction, id="no-sign")]
-# Controls, which follow no gradient, and APGD, which is no row of the one loop, have tests of their own.
-FOLLOWING = [name for name, attack in ATTACKS.items() if not (attack.control or attack.adaptive)]
+# What follows no gradient at the film, and APGD, which is no row of the one loop, have tests of their own.
+FOLLOWING = [name for name, attack in ATTACKS.items() if not (attack.follows_field or attack.adaptive)]
 EVERY_ATTACK = pytest.mark.parametrize("name", FOLLOWING)
 EVERY_PROTOCOL = pytest.mark.parametrize("protocol", PROTOCOLS)
 # The norm is that of the ball, which "paper" has none of.
@@ -73,7 +73,7 @@ def exact_no_sign(gradient):
 
 
 def test_the_table_pairs_each_sign_attack_with_its_no_sign_twin():
-    assert sorted(name for pair in PAIRS for name in pair) == sorted(FOLLOWING)
+    assert sorted(name for pair in PAIRS for name in pair) == sorted((*FOLLOWING, *UNIVERSAL))
     for sign, no_sign in (map(ATTACKS.get, pair) for pair in PAIRS):
         assert (sign.direction, no_sign.direction) == ("sign", "no-sign")
         assert replace(sign, name=no_sign.name, title=no_sign.title, direction="no-sign") == no_sign

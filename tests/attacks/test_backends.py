@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from tiny import random_films, write_data
 
-from nosign.attacks.catalogue import ATTACKS, CONTROLS
+from nosign.attacks.catalogue import ATTACKS
 
 pytest.importorskip("jax")
 
 SIZE, FILMS = 32, 12
-FOLLOWING = [name for name in ATTACKS if name not in CONTROLS]
+FOLLOWING = [name for name, attack in ATTACKS.items() if not attack.follows_field]
 PROBE = """
 import sys
 import numpy as np
-from nosign.attacks.catalogue import ATTACKS, CONTROLS
+from nosign.attacks.catalogue import ATTACKS
 from nosign.attacks.loop import Attacker, unit_noise
 from nosign.backend import compiled_logits, select_device, to_numpy
 from nosign.classifiers import build
@@ -30,7 +30,7 @@ films, labels = given["films"], given["labels"]
 attacker = Attacker(model)
 found = {"films": films, "gradient": attacker.gradient_at(films, labels), "logits": compiled_logits(model)(films)}
 for name, attack in ATTACKS.items():
-    if name in CONTROLS:
+    if attack.follows_field:
         continue
     noise = unit_noise(0, range(len(films)), films.shape[1:])
     protocol = "budget" if attack.adaptive else "paper"

@@ -88,9 +88,9 @@ def test_as_many_films_as_do_not_move_need_not_be_these(tmp_path):
     assert floor.describe(run_in(tmp_path)).tables[0].rows[1][-1] == "no"
 
 
-def test_strength_0_controls_and_targeted_attacks_make_no_floor(tmp_path):
-    names = ("paper-loss-softmax/fgsm/0", "paper-loss-softmax/noise/0.01", "paper-loss-softmax-to-Normal/fgsm/0.01")
-    write_films(tmp_path, dict.fromkeys(names, {"VGG16": 1}))
+def test_strength_0_controls_universal_and_targeted_attacks_make_no_floor(tmp_path):
+    names = [f"paper-loss-softmax/{name}" for name in ("fgsm/0", "noise/0.01", "universal/0.01")]
+    write_films(tmp_path, dict.fromkeys([*names, "paper-loss-softmax-to-Normal/fgsm/0.01"], {"VGG16": 1}))
     assert only_row(tmp_path, "softmax")[list(floor.FOUND)].isna().all()
 
 

@@ -31,6 +31,15 @@ def test_films_that_neither_attack_turns_are_counted_and_left_out(tmp_path):
     assert finding.sentences == ()
 
 
+def test_nothing_is_said_of_theory_where_it_predicts_nothing(tmp_path):
+    for attack, l2 in (("universal-sign", [1, 1, 1, 1]), ("universal", [0.5, 0.6, 0.7, 0.8])):
+        path = finished.write_turning(tmp_path, attack, ["turned"] * 4, l2, 1)
+        finished.write(path, pd.read_csv(path).assign(cosine=np.nan))
+    (sentence,) = turning.describe(run_in(tmp_path)).sentences
+    assert "Universal no-sign needs 0.650 times the L2 norm of Universal sign" in sentence.text
+    assert "theory" not in sentence.text and "nan" not in sentence.text
+
+
 def test_a_film_that_no_no_sign_step_turns_counts_as_infinity(tmp_path):
     finished.write_turning(tmp_path, "fgsm", ["turned"] * 3 + ["right-censored"], [1, 2, 4, 9], 1)
     finished.write_turning(

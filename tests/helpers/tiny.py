@@ -109,8 +109,8 @@ def reference_attack(
 
     Args:
         model: has `gradient(film, label)`.
-        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", "bim-unclipped", "binm-unclipped", or a
-            control, "noise-sign", "noise" or "shuffled".
+        name: "fgsm", "fgnm", "bim", "binm", "pgd", "pgdnm", "mifgsm", "mifgnm", "bim-unclipped", "binm-unclipped",
+            "universal-sign", "universal", or a control, "noise-sign", "noise" or "shuffled".
         film: [height, width, channels] in [0, 1].
         label: the film's class, or the one that a targeted attack aims at.
         noise: the random start of PGD and PGDNM in [-1, 1), of the film's shape.
@@ -118,13 +118,13 @@ def reference_attack(
         norm: of the ball; that of "l2" reaches as far as a change by the strength in every component.
         grey: whether all channels change alike.
         path: list that receives (position, gradient there) for each step, or None.
-        field: what a control follows in place of the gradient.
+        field: what a control or a universal attack follows in place of the gradient.
 
     Returns:
         float64 film in [0, 1].
     """
     film = np.asarray(film, np.float64)
-    steps = 1 if name in ("fgsm", "fgnm", "noise-sign", "noise", "shuffled") else steps
+    steps = 1 if name in ("fgsm", "fgnm", "universal-sign", "universal", "noise-sign", "noise", "shuffled") else steps
     alpha, radius = (strength, 1.0) if protocol == "paper" else (step_factor * strength / steps, strength)
     x = np.clip(film + strength * noise, 0, 1) if name.startswith("pgd") else film
     if grey and name.startswith("pgd"):
@@ -139,7 +139,7 @@ def reference_attack(
         if name.startswith("mi"):
             velocity = gradient = velocity + gradient / np.abs(gradient).sum()
         direction = np.sign(gradient)
-        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "binm-unclipped", "noise", "shuffled"):
+        if name in ("fgnm", "binm", "pgdnm", "mifgnm", "binm-unclipped", "universal", "noise", "shuffled"):
             direction = gradient * np.linalg.norm(direction) / np.linalg.norm(gradient)
         if name == "noise" and protocol == "paper":
             # As long after clipping as it would be without.

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from drawn import check_words, lines, panels
 from finished import some_counts
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
@@ -16,6 +17,7 @@ from nosign.finished import effect_columns
 from nosign.measures.visibility import CRITERIA
 from nosign.output import plot
 from nosign.output.plot import DIRECTION_COLOURS
+from nosign.paper import PAPER_ATTACKS
 
 CLEAN = pd.Series([92.22, 90.11, 96.78], list(BACKBONES))
 TITLED = {attack.title: attack for attack in ATTACKS.values()}
@@ -43,7 +45,7 @@ def test_accuracy_lines_carry_the_cells_in_ascending_strength():
     for axes, (single_step, target) in zip(figure.get_axes(), places, strict=True):
         drawn = lines(axes)
         iterative = ["BIM", "BINM", "PGD", "PGDNM", "MI-FGSM", "MI-FGNM", "BIM unclipped", "BINM unclipped", "APGD"]
-        single = ["FGSM", "FGNM", "Random signs", "Gaussian noise", "Shuffled FGNM"]
+        single = ["FGSM", "FGNM", "Universal sign", "Universal no-sign", "Random signs", "Gaussian noise", "Shuffled FGNM"]
         assert list(drawn) == (single if single_step else iterative)
         for title, line in drawn.items():
             chosen = (cells["attack"] == TITLED[title].name) & (cells["target"] == target)
@@ -143,6 +145,18 @@ def test_strength_zero_has_a_place_on_the_axis():
 def test_attacks_in_one_panel_differ_in_marker_fill_or_line():
     styles = [plot.attack_style(name) for name in plot.ATTACK_MARKS]
     assert len({(style["marker"], style["markerfacecolor"], style["color"]) for style in styles}) == len(styles)
+
+
+@pytest.mark.parametrize(
+    "attacks", [list(ATTACKS), [name for name, row in ATTACKS.items() if not row.iterative], PAPER_ATTACKS]
+)
+def test_a_legend_of_many_attacks_fits_into_the_figure(attacks):
+    with matplotlib.rc_context(plot.STYLE):
+        figure = Figure(figsize=(plot.WIDTH, 3), layout="constrained")
+        figure.subplots()
+        plot.add_legend(figure, attacks)
+        FigureCanvasAgg(figure).draw()
+    assert figure.legends[0].get_window_extent().width <= figure.bbox.width
 
 
 def marks_of(boundaries, limits=(0.001, 0.03)):

@@ -1,9 +1,11 @@
 """Fixtures for the tests of `nosign.sweep`."""
 
+import numpy as np
 import pytest
 from sweeps import CONDITIONS, SIZE, SPLITS, engine_of, linear_models
 from tiny import random_films, write_data
 
+from nosign.attacks.catalogue import UNIVERSAL
 from nosign.dataset import open_split
 from nosign.rows import with_classes
 from nosign.sweep.clean import clean_rows
@@ -44,8 +46,10 @@ def engine(models, films, reported):
 
 @pytest.fixture(scope="module", params=CONDITIONS, ids=str)
 def sweep(request, engine):
-    """A sweep whose gradients at the films are known already."""
+    """A sweep whose gradients at the films are known already, with some field for universal attacks."""
     sweep = Sweep(engine, "VGG16", request.param)
+    random = np.random.default_rng(6)
+    sweep.fields = {name: random.standard_normal((SIZE, SIZE, 3), np.float32) for name in UNIVERSAL}
     assert sweep.gradients
     return sweep
 

@@ -9,7 +9,7 @@ from nosign.rows import Cell
 from nosign.sweep.single_step import find_boundaries
 
 
-@pytest.mark.parametrize("name", ["fgsm", "fgnm"])
+@pytest.mark.parametrize("name", ["fgsm", "fgnm", "universal"])
 def test_boundaries_are_where_an_attack_becomes_visible_and_carry_the_predictions_there(models, films, sweep, done, name):
     frame = find_boundaries(sweep, name)
     assert sum(done) == FILMS * 3 * 4

@@ -7,7 +7,7 @@ from scipy.special import logsumexp
 from sweeps import FILMS, NAMES, SEED, SIZE, STEPS, TRAINING_FILMS, engine_of, logit_names, sweep_of
 from tiny import reference_attack, reference_ssim
 
-from nosign.attacks.catalogue import ATTACKS, CONTROLS, NORMS, Condition
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, NORMS, UNIVERSAL, Condition
 from nosign.attacks.controls import control_field
 from nosign.backend import to_numpy
 from nosign.dataset import CLASSES
@@ -49,7 +49,7 @@ def test_every_number_of_a_cell_equals_a_slow_recomputation(models, films, sweep
                 ATTACKS[name].control, SEED, [TRAINING_FILMS + i], film.shape, [side * models["VGG16"].gradient(film, aim)]
             )[0]
             if name in CONTROLS
-            else None
+            else sweep.fields.get(name)
         )
         changed = reference_attack(
             models["VGG16"],
@@ -122,7 +122,7 @@ def test_the_announced_work_is_the_work_done(sweep, clean, done, name):
     sweep.run(Cell(name, 0.001), clean)
     # A gradient counts two passes; each of three models sees the films before and after rounding.
     gradients = {
-        **dict.fromkeys(CONTROLS, 0),
+        **dict.fromkeys((*CONTROLS, *UNIVERSAL), 0),
         "fgsm": 0,
         "fgnm": 0,
         "bim": STEPS - 1,

@@ -13,7 +13,7 @@ from nosign.sweep.jobs import Search
 from nosign.sweep.turning import find_turning
 
 
-@pytest.mark.parametrize("name", ["fgsm", "fgnm", "noise", "shuffled"])
+@pytest.mark.parametrize("name", ["fgsm", "fgnm", "universal", "noise", "shuffled"])
 def test_turning_strengths_turn_each_film_and_a_little_less_does_not(models, films, sweep, clean, done, name):
     chosen = np.array([0, 2, 3, 5, 6, 8, 9])
     frame = find_turning(sweep, Search(name), clean, chosen)
@@ -52,6 +52,8 @@ def test_turning_strengths_turn_each_film_and_a_little_less_does_not(models, fil
         assert row["l2"] == pytest.approx(np.linalg.norm(at - film), rel=1e-4)
         assert row["linf"] == pytest.approx(np.abs(at - film).max(), rel=1e-4)
         assert row["ssim"] == pytest.approx(reference_ssim(film, at), abs=1e-5)
+        # Of a universal perturbation it would foretell nothing.
+        assert np.isnan(row["cosine"]) == (name == "universal")
         if name in ("fgsm", "fgnm"):
             gradient = models["VGG16"].gradient(film, label if aim is None else aim)
             gradient = np.broadcast_to(gradient.mean(-1, keepdims=True), film.shape) if sweep.condition.grey else gradient
