@@ -151,7 +151,7 @@ class Condition:
         """Return the condition that a folder's name states, or None if it states none."""
         found = re.fullmatch(
             rf"(?P<protocol>{'|'.join(PROTOCOLS)})(?:-(?P<norm>l2))?(?:-factor-(?P<step_factor>{NUMBER}))?"
-            rf"(?:-steps-(?P<steps>[0-9]+))?(?:-restarts-(?P<restarts>[0-9]+))?"
+            rf"(?:-steps-(?P<steps>[1-9][0-9]*))?(?:-restarts-(?P<restarts>[1-9][0-9]*))?"
             rf"(?:-loss-(?P<loss>{'|'.join(LOSSES[1:])}))?(?P<grey>-grey)?"
             rf"(?:-to-(?P<target>{'|'.join(map(re.escape, CLASSES))}))?",
             name,

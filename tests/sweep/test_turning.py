@@ -97,7 +97,8 @@ def test_bisected_strengths_turn_each_film_by_a_whole_attack_and_a_little_less_d
     assert list(frame["film"]) == list(films.rows[chosen]) and set(frame["target"]) == {"VGG16"}
     assert (frame["grid"] == "").all() and frame["right_again"].isna().all()
     condition, aim = sweep.condition, None if sweep.condition.target is None else CLASSES.index(sweep.condition.target)
-    settings = {name: getattr(condition, name) for name in ("protocol", "norm", "grey")} | {"targeted": aim is not None}
+    settings = {name: getattr(condition, name) for name in ("protocol", "norm", "grey", "step_factor")}
+    settings["targeted"] = aim is not None
     turned = 0
     for row, position in zip(frame.to_dict("records"), chosen):
         film, label = films.pixels([position])[0], films.labels[position]
