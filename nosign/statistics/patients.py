@@ -130,14 +130,14 @@ class Patients:
         sums, films = self.sums(values), self.sums(among)
         if not films.sum():
             return math.nan, math.nan, math.nan
-        mean = sums.sum() / films.sum()
-        if np.allclose(sums, mean * films):
-            reach = 1 - (ALPHA / 2) ** (1 / np.count_nonzero(films))
-            return 100 * mean, 100 * max(mean - reach, least), 100 * min(mean + reach, 1.0)
+        mean = 100 * sums.sum() / films.sum()
+        if np.allclose(100 * sums, mean * films):
+            reach = 100 * (1 - (ALPHA / 2) ** (1 / np.count_nonzero(films)))
+            return mean, max(mean - reach, 100 * least), min(mean + reach, 100.0)
         drawn = self.times @ np.column_stack([sums, films]).astype(np.float32)
         drawn = drawn[drawn[:, 1] > 0].astype(float)
         low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (ALPHA / 2, 1 - ALPHA / 2))
-        return 100 * mean, 100 * low, 100 * high
+        return mean, 100 * low, 100 * high
 
 
 def estimate_of(drawn: np.ndarray) -> tuple[float, float, float]:
