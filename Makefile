@@ -98,7 +98,7 @@ check: $(VENV)/installed-dev
 	$(PY) -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-dev
-	@echo "some 2,000 tests, six to twelve minutes on two cores"
+	@echo "some 3,800 tests, seven to fifteen minutes on two cores"
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # PyPI's torch for Linux brings 3 GB of CUDA; of equal releases pip prefers the build for CPUs.
