@@ -16,7 +16,7 @@ import pandas as pd
 
 from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, PAIRS, Condition
-from nosign.attacks.turning import LEFT_CENSORED, TURNED, WRONG_BEFORE
+from nosign.attacks.turning import TURNS, WRONG_BEFORE
 from nosign.dataset import CLASSES
 from nosign.measures.outcome import Outcome
 from nosign.measures.visibility import CRITERIA, CRITERION_COLUMNS, STRONGEST, interpolated_boundaries
@@ -48,7 +48,7 @@ COMPARISON_COLUMNS = (
     *FAMILY,
     *("attacks", "sign_attack", "no_sign_attack", "strength", "target", "white_box", "counted", "films", "sign_films"),
     *("no_sign_films", "only_sign", "only_no_sign", "patients"),
-    *("difference_points", "ci_low_points", "ci_high_points", "p", "p_neighbours"),
+    *("difference_points", "ci_low_points", "ci_high_points", "p", "neighbours", "p_neighbours"),
 )
 
 
@@ -170,14 +170,27 @@ class FinishedSweep:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(np.isinf(below) & np.isinf(above), np.nan, above / below)
 
-    def classes_and_collections(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield names and films, bool [films]: each class, and of a class with several collections each of them."""
+    def turning_pairs(self, *, stored: bool = False) -> Iterator[tuple[tuple[str, str], str]]:
+        """Yield each (sign, no-sign) pair of attacks and target of which both turning strengths are on record."""
+        turning = self.stored_turning if stored else self.turning
+        for pair in PAIRS:
+            for target in self.targets:
+                if all((attack, target) in turning for attack in pair):
+                    yield pair, target
+
+    def predicted_ratio(self, pair: tuple[str, str], target: str) -> np.ndarray:
+        """Return what first-order theory predicts of `norm_ratio` in L2, float64 [films]: the cosine between gradient and sign.
+
+        NaN where there is no ratio.
+        """
+        return np.where(np.isnan(self.norm_ratio(*pair, target, "l2")), np.nan, self.turning[pair[0], target]["cosine"])
+
+    def strata(self) -> Iterator[tuple[str, str, np.ndarray]]:
+        """Yield class, collection and their films, bool [films], of each class within each collection that holds it."""
         for label, name in enumerate(CLASSES):
             own = self.labels == label
-            yield name, own
-            collections = sorted(set(self.collections[own])) if own.any() else []
-            for collection in collections if len(collections) > 1 else ():
-                yield f"{name}, {collection}", own & (self.collections == collection)
+            for collection in np.unique(self.collections[own]):
+                yield name, str(collection), own & (self.collections == collection)
 
     @cached_property
     def stored(self) -> dict[tuple[str, float], dict[str, pd.DataFrame]]:
@@ -257,8 +270,8 @@ class Run:
         results, models: folders that stages 3 and 2 wrote.
         films_are: what the films are, for captions; see `nosign.rows.recorded_films`.
         classifiers: frame of `nosign.rows.read_models`; None if the run is nothing but `seeds`.
-        clean: frame of `nosign.rows.read_clean`; None likewise.
-        patients: `Patients` of its films; None likewise.
+        films: `nosign.rows.CleanFilms`; None likewise.
+        patients: `Patients` of these films; None likewise.
         sweeps: tuple of `FinishedSweep`; empty likewise.
         seeds: the runs in `seed-*` below the folder.
     """
@@ -267,10 +280,15 @@ class Run:
     models: Path
     films_are: str
     classifiers: pd.DataFrame | None = None
-    clean: pd.DataFrame | None = None
+    films: rows.CleanFilms | None = None
     patients: Patients | None = None
     sweeps: tuple[FinishedSweep, ...] = ()
     seeds: tuple[Run, ...] = field(default=())
+
+    @property
+    def clean(self) -> pd.DataFrame | None:
+        """What each model sees in the films before any attack, the frame of `nosign.rows.read_clean`; None likewise."""
+        return self.films.predictions if self.films else None
 
     @cached_property
     def accuracy(self) -> pd.DataFrame:
@@ -307,10 +325,11 @@ class Run:
         examples = [rows.example_path(self.results, attack) for attack in ATTACKS]
         beside = [self.results / rows.CLEAN_STORED, *examples]
         cells = [path for sweep in self.sweeps for cell in sweep.paths.values() for path in rows.files_of(cell)]
+        turning = [path for sweep in self.sweeps for path in sweep.turning_paths.values()]
         return [
             self.models / "models.csv",
             self.results / rows.CLEAN_ROWS,
-            *dict.fromkeys(cells),
+            *dict.fromkeys([*cells, *turning]),
             *(path for path in beside if path.is_file()),
         ]
 
@@ -321,24 +340,25 @@ def read_run(results: Path, models: Path) -> Run:
     Raises:
         nosign.errors.UserError: a file is missing or unusable.
     """
-    clean, classifiers, films_are = rows.read_clean(results), rows.read_models(models), rows.recorded_films(results)
-    patients, neighbours = map(Patients, rows.read_patients(results))
-    collections = rows.read_collections(results)
+    films, classifiers, films_are = rows.read_clean_films(results), rows.read_models(models), rows.recorded_films(results)
+    clean, patients, neighbours = films.predictions, Patients(films.patients), Patients(films.neighbours)
     sweeps: dict[SweepName, FinishedSweep] = {}
 
-    def new_sweep(source: str, condition: Condition) -> FinishedSweep:
-        steps = condition.steps or rows.recorded_steps(results, source, str(condition))
-        return FinishedSweep(source, condition, films_are, steps, clean, collections, patients, neighbours, {}, {}, {})
+    def sweep_of(source: str, condition: Condition) -> FinishedSweep:
+        name = SweepName(source, str(condition))
+        if name not in sweeps:
+            steps = condition.steps or rows.recorded_steps(results, *name)
+            facts = (films_are, steps, clean, films.collections, patients, neighbours)
+            sweeps[name] = FinishedSweep(source, condition, *facts, {}, {}, {})
+        return sweeps[name]
 
     for cell in rows.read_films(results, clean):
-        name = SweepName(cell.source, str(cell.condition))
-        sweep = sweeps.setdefault(name, new_sweep(cell.source, cell.condition))
+        sweep = sweep_of(cell.source, cell.condition)
         sweep.paths[cell.attack, cell.strength] = cell.path
         sweep.cells[cell.attack, cell.strength] = cell.films
     for source, condition, attack, path in rows.find_turning(results):
-        sweep = sweeps.setdefault(SweepName(source, str(condition)), new_sweep(source, condition))
-        sweep.turning_paths[attack] = path
-    return Run(results, models, films_are, classifiers, clean, patients, tuple(sweeps.values()))
+        sweep_of(source, condition).turning_paths[attack] = path
+    return Run(results, models, films_are, classifiers, films, patients, tuple(sweeps.values()))
 
 
 def find_runs(results: Path) -> list[Path]:
@@ -362,7 +382,7 @@ def read_runs(results: Path, models: Path) -> Run:
     own = runs.get(Path())
     if own is None:
         return Run(results, models, seeds[0].films_are, seeds=seeds)
-    return Run(results, models, own.films_are, own.classifiers, own.clean, own.patients, own.sweeps, seeds)
+    return Run(results, models, own.films_are, own.classifiers, own.films, own.patients, own.sweeps, seeds)
 
 
 def twins(keys: Iterable[tuple[str, float]]) -> Iterator[tuple[tuple[str, float], tuple[str, float]]]:
@@ -477,7 +497,8 @@ def compare_directions(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
             only_sign, only_no_sign                              counted under one direction only
             patients                                             whose films do not balance
             difference_points, ci_low_points, ci_high_points     no-sign minus sign
-            p, p_neighbours                                      `sign_change_p`; neighbours counted as one patient
+            p                                                    of `sign_change_p`
+            neighbours, p_neighbours                             patients and p, neighbours counted as one patient
             holm_p, comparisons, least_points, verdict           of `judged`
             verdict_neighbours                                   the verdict of p_neighbours
     """
@@ -488,7 +509,7 @@ def compare_directions(sweeps: Iterable[FinishedSweep]) -> pd.DataFrame:
             rows += [compare_pair(sweep, sign, no_sign, target) for target in targets]
     frame = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     gain = np.where(frame["counted"] == "right", -1, 1) * (frame["no_sign_films"] - frame["sign_films"])
-    neighbours = judged(frame.assign(p=frame["p_neighbours"]), gain, FAMILY)
+    neighbours = judged(frame.assign(p=frame["p_neighbours"], patients=frame["neighbours"]), gain, FAMILY)
     return judged(frame, gain, FAMILY).assign(verdict_neighbours=neighbours["verdict"])
 
 
@@ -496,6 +517,7 @@ def compare_pair(sweep: FinishedSweep, sign: tuple[str, float], no_sign: tuple[s
     """Return a row of `compare_directions`, without Holm's correction."""
     hits = [sweep.hits(sweep.cells[cell][target]) for cell in (sign, no_sign)]
     white_box = target == sweep.source
+    of_neighbours = sweep.neighbours.sums(hits[0].astype(int) - hits[1])
     return {
         **sweep.keys,
         "question": kind(sign[0]) if white_box else "transfer",
@@ -510,7 +532,8 @@ def compare_pair(sweep: FinishedSweep, sign: tuple[str, float], no_sign: tuple[s
         "sign_films": int(hits[0].sum()),
         "no_sign_films": int(hits[1].sum()),
         **compare_hits(sweep.patients, hits[0], hits[1], ("sign", "no_sign"), sweep.attackable),
-        "p_neighbours": sign_change_p(sweep.neighbours.sums(hits[0].astype(int) - hits[1])),
+        "neighbours": int(np.count_nonzero(of_neighbours)),
+        "p_neighbours": sign_change_p(of_neighbours),
     }
 
 
@@ -565,7 +588,7 @@ def film_turning(sweep: FinishedSweep, *, stored: bool = False) -> dict[tuple[st
         for target, films in turning.groupby("target", sort=False) if turning is not None else ():
             films = films.set_index("film").reindex(sweep.clean["film"]).reset_index()
             takes_part = films["status"].notna() & (films["status"] != WRONG_BEFORE)
-            turned = films["status"].isin([TURNED, LEFT_CENSORED])
+            turned = films["status"].isin(TURNS)
             films = films[["film", "strength", "l2", "linf", "cosine", "right_again"]].astype(float)
             films.loc[takes_part & ~turned, ["l2", "linf"]] = np.inf
             films.loc[~takes_part, films.columns[1:]] = np.nan

@@ -328,15 +328,57 @@ def read_clean_logits(results):
     Raises:
         UserError: the file is missing or malformed.
     """
+    frame, models = read_clean_fields(results)
+    return frame.drop(columns=[name for name in IDENTITY[2:] if name in frame]), models
+
+
+def read_clean_fields(results):
+    """Return what `read_clean_logits` does, the frame with what is known of each film (`IDENTITY`) where the file holds it."""
     path = Path(results) / CLEAN_ROWS
     advice = "run attack.py, or name its output folder with --results"
-    frame = read_fields(path, ("film", "label"), advice, words="collection", empty=("patient",))
-    frame = with_classes(frame.drop(columns=[name for name in IDENTITY[2:] if name in frame]))
-    models = ordered(set(frame.columns) - {"film", "label"} - all_logits(frame), BACKBONES)
+    frame = with_classes(read_fields(path, ("film", "label"), advice, words="collection", empty=("patient",)))
+    models = ordered(set(frame.columns) - set(IDENTITY) - all_logits(frame), BACKBONES)
     if not models:
         raise UserError(f"{path}: no model's predictions in it; {advice}")
     check_classes(path, frame, ["label", *models], advice)
     return frame, models
+
+
+@dataclass(frozen=True)
+class CleanFilms:
+    """All that `clean.csv` holds.
+
+    Attributes:
+        predictions: what `read_clean` returns.
+        logits: dict from model to float32 [films, classes]; models of earlier files, which hold classes alone, are not in it.
+        collections: where each film comes from, str [films]; empty where it is not on record.
+        patients: int [films], equal for films of one patient; a film without a patient's id is a patient of its own.
+        neighbours: the same, a film without an id being one with those whose numbers lie close to its own.
+    """
+
+    predictions: pd.DataFrame
+    logits: dict[str, np.ndarray]
+    collections: np.ndarray
+    patients: np.ndarray
+    neighbours: np.ndarray
+
+
+def read_clean_films(results: str | Path) -> CleanFilms:
+    """Read `clean.csv`; see `CleanFilms`.
+
+    Raises:
+        UserError: the file is missing or malformed.
+    """
+    frame, models = read_clean_fields(results)
+    known = frame.reindex(columns=IDENTITY)
+    patients = known["patient"].fillna(pd.Series(-1 - np.arange(len(frame))))
+    return CleanFilms(
+        frame[[FILM, LABEL, *models]],
+        {model: logits_in(frame, model) for model in models if set(logit_columns(model)) <= set(frame)},
+        known["collection"].fillna("").to_numpy(str),
+        patients.to_numpy(np.int64),
+        known["group"].fillna(patients).to_numpy(np.int64),
+    )
 
 
 def all_logits(frame):
@@ -765,24 +807,3 @@ def read_turning(path, clean, *, stored=False):
     if unknown := set(frame["target"]) - set(clean.columns):
         raise UserError(f"{path}: targets {', '.join(sorted(unknown))}, of which clean.csv holds no predictions; {ADVICE}")
     return frame.assign(**numbers)
-
-
-def read_patients(results: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return whose each film of `clean.csv` is, as far as it is known.
-
-    Returns:
-        (patients, neighbours), int [films] each, equal for films of one patient. A film without a patient's id is a patient of
-        its own; in `neighbours` it is one with the films whose numbers lie close to its own.
-    """
-    frame = read_rows(Path(results) / CLEAN_ROWS, ("film",), "run attack.py again")
-    own = pd.Series(-1 - np.arange(len(frame)))
-    patients = pd.to_numeric(frame["patient"]).fillna(own) if "patient" in frame else own
-    neighbours = pd.to_numeric(frame["group"]) if "group" in frame else patients
-    return patients.to_numpy(np.int64), neighbours.to_numpy(np.int64)
-
-
-def read_collections(results: str | Path) -> np.ndarray:
-    """Return where each film of `clean.csv` comes from, str [films]; empty where it is not on record."""
-    frame = read_rows(Path(results) / CLEAN_ROWS, ("film",), "run attack.py again")
-    names = frame["collection"].fillna("") if "collection" in frame else pd.Series("", frame.index)
-    return names.to_numpy(str)

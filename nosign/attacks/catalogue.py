@@ -96,6 +96,8 @@ PAIRS = (
     ("bim-unclipped", "binm-unclipped"),
     ("universal-sign", "universal"),
 )
+# By direction: what controls and attacks of many steps are held against.
+SINGLE_STEP = {ATTACKS[name].direction: name for name in PAIRS[0]}
 
 
 def attack_groups(iterative):

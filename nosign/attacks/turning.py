@@ -16,6 +16,7 @@ PASSES = len(GRID) + HALVINGS
 # Halvings that single out one of the strengths of GRID, or none.
 BISECTIONS = int(np.ceil(np.log2(len(GRID) + 1)))
 TURNED, LEFT_CENSORED, RIGHT_CENSORED, WRONG_BEFORE = "turned", "left-censored", "right-censored", "wrong before"
+TURNS = (TURNED, LEFT_CENSORED)  # of a film that some strength turns
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -17,9 +16,10 @@ from nosign.finished import ACCURACY, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLASS_COLOURS, SMALL_POINTS, STYLE, WIDTH
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import MISSING, interval, joined
-from nosign.rows import logit_columns, read_clean_logits, read_collections
+from nosign.output.words import MISSING, interval, joined, stratum_title
+from nosign.rows import CleanFilms
 from nosign.statistics.auc import auc
+from nosign.statistics.intervals import in_columns
 from nosign.statistics.patients import Patients
 
 HEADING = "Classes and collections"
@@ -33,7 +33,7 @@ RULE = "the smallest strength that turns half of the films, or else where it tur
 
 def describe(run: Run) -> Finding:
     """Return what films turn into by class and collection, of each untargeted sweep, and the AUC before the attacks."""
-    if run.clean is None or run.patients is None:
+    if run.films is None or run.patients is None:
         return Finding("by_collection", HEADING)
     tables, drawings, sentences = [], [], []
     for sweep in run.sweeps:
@@ -42,9 +42,9 @@ def describe(run: Run) -> Finding:
             tables.append(turned_table(sweep, turned))
             drawings.append(turned_drawing(sweep, turned))
             sentences += turned_sentences(sweep, turned)
-    areas = measure_auc(run.results, run.patients)
+    areas = measure_auc(run.films, run.patients)
     if not areas.empty:
-        tables.append(auc_table(areas, f"{len(run.clean)} {run.films_are}"))
+        tables.append(auc_table(areas, f"{len(run.films.predictions)} {run.films_are}"))
         sentences.append(auc_sentence(areas))
     return Finding("by_collection", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
 
@@ -94,12 +94,10 @@ def count_turned(sweep: FinishedSweep, counts: pd.DataFrame) -> pd.DataFrame:
 def strata(sweep: FinishedSweep) -> list[tuple[np.ndarray, dict]]:
     """Return which films each class and collection has, bool [films], with their columns of `count_turned`."""
     right, found = sweep.clean[sweep.source].to_numpy() == sweep.labels, []
-    for label, name in enumerate(CLASSES):
-        for collection in np.unique(sweep.collections[sweep.labels == label]):
-            own = (sweep.labels == label) & (sweep.collections == collection)
-            counts = {"films": int(own.sum()), "right_before": int((own & right).sum())}
-            accuracy = dict(zip(("accuracy_percent", *ACCURACY), sweep.patients.share(right, own)))
-            found.append((own, {"class": name, "collection": collection, **counts, **accuracy}))
+    for name, collection, own in sweep.strata():
+        counts = {"films": int(own.sum()), "right_before": int((own & right).sum())}
+        accuracy = dict(zip(("accuracy_percent", *ACCURACY), sweep.patients.share(right, own)))
+        found.append((own, {"class": name, "collection": collection, **counts, **accuracy}))
     return found
 
 
@@ -132,11 +130,6 @@ def turned_table(sweep: FinishedSweep, turned: pd.DataFrame) -> Table:
         f"{sweep.described[0].upper()}{sweep.described[1:]}. The CSV file holds all attacks."
     )
     return Table("collections" + sweep.suffix, HEADING, caption, turned, columns, rows, None, sweep.name)
-
-
-def stratum_title(name: str, collection: str) -> str:
-    """Return how a class and collection is written, such as "Normal of covidx/rsna"."""
-    return f"{name} of {collection}" if collection else name
 
 
 def turned_sentences(sweep: FinishedSweep, turned: pd.DataFrame) -> list[Sentence]:
@@ -226,7 +219,7 @@ def film_sets(labels: np.ndarray, collections: np.ndarray) -> Iterator[tuple[str
             yield f"{collection} alone", own
 
 
-def measure_auc(results: Path, patients: Patients) -> pd.DataFrame:
+def measure_auc(films: CleanFilms, patients: Patients) -> pd.DataFrame:
     """Measure how well each model tells `POSITIVE` from the other classes before the attacks, one against the rest.
 
     The score is the log-odds of `POSITIVE`: its logit minus the logsumexp of the others.
@@ -237,15 +230,13 @@ def measure_auc(results: Path, patients: Patients) -> pd.DataFrame:
             positive, negative, patients         films of either kind, and whose they are
             auc, auc_low, auc_high               with the 95 % interval over 10,000 draws of patients
     """
-    clean, models = read_clean_logits(results)
-    labels, collections, found = clean["label"].to_numpy(), read_collections(results), []
-    for model in models:
-        if not set(logit_columns(model)) <= set(clean):
-            continue
-        scores, positive = log_odds(clean[logit_columns(model)].to_numpy()), labels == CLASSES.index(POSITIVE)
-        for name, own in film_sets(labels, collections):
+    labels, found = films.predictions["label"].to_numpy(), []
+    positive = labels == CLASSES.index(POSITIVE)
+    for model, logits in films.logits.items():
+        scores = log_odds(logits.astype(float))
+        for name, own in film_sets(labels, films.collections):
             counts = {"positive": int((own & positive).sum()), "negative": int((own & ~positive).sum())}
-            area = dict(zip(("auc", "auc_low", "auc_high"), auc(patients, scores, positive, own)))
+            area = in_columns({"auc": auc(patients, scores, positive, own)})
             found.append({"target": model, "set": name, **counts, "patients": len(set(patients.of_film[own])), **area})
     return pd.DataFrame(found)
 

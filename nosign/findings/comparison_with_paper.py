@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -292,7 +292,8 @@ def black_box_is_fooled(sweep: FinishedSweep) -> Answer:
     """Test whether each attack at its largest strength lowers the accuracy of every other model."""
     largest = [line[-1] for line in cells_on(sweep, white_box=False)]
     pairs = [(sweep.clean[cell[2]].to_numpy() == sweep.labels, right(sweep, cell)) for cell in largest]
-    return compare_hits(sweep, pairs, is_above)
+    answer = compare_hits(sweep, pairs, is_above)
+    return replace(answer, why=f"{answer.why}; without controls, see their table") if pairs else answer
 
 
 def falls_with_strength(white_box: bool) -> Callable[[FinishedSweep], Answer]:

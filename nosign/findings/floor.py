@@ -16,6 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from nosign.attacks.catalogue import ATTACKS, KERAS_EPSILON, LOSSES
 from nosign.finished import FinishedSweep, Run
@@ -23,7 +24,7 @@ from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, joined, plural
 from nosign.paper import PAPER_BEST, PAPER_CONDITION, PAPER_TEST_FILMS
-from nosign.rows import logits_in, read_clean_logits, recorded_health
+from nosign.rows import CleanFilms, recorded_health
 
 HEADING = "The floor of a mistaken loss"
 DEFAULT, *MISTAKES = LOSSES
@@ -38,7 +39,7 @@ FOUND = (
 
 def describe(run: Run) -> Finding:
     """Return for each model and mistaken loss the films without a gradient, predicted and found, and where attacks stop."""
-    rows = list(floor_rows(run)) if run.clean is not None else []
+    rows = list(floor_rows(run, run.films)) if run.films else []
     if not rows:
         return Finding("floor", HEADING)
     floors = pd.DataFrame(rows, columns=[*PREDICTED, *FOUND])
@@ -51,7 +52,7 @@ def is_mistaken(sweep: FinishedSweep) -> bool:
     return sweep.condition.loss != DEFAULT and sweep.aim is None and bool(right_films(sweep))
 
 
-def floor_rows(run: Run) -> Iterator[dict]:
+def floor_rows(run: Run, films: CleanFilms) -> Iterator[dict]:
     """Yield a row for each model, mistaken loss and sweep that follows it; one without a sweep where none does.
 
     Yields:
@@ -65,12 +66,10 @@ def floor_rows(run: Run) -> Iterator[dict]:
             floor_unmoved                        how many of these no step moves
             floor_default                        fewest right in any of these cells with the default loss
     """
-    clean, models = read_clean_logits(run.results)
+    clean = films.predictions
     labels = clean["label"].to_numpy(int)
-    for model in models:
-        if f"{model}_logit0" not in clean:  # earlier files hold classes alone
-            continue
-        logits, is_right = logits_in(clean, model), (clean[model] == clean["label"]).to_numpy()
+    for model, logits in films.logits.items():
+        is_right = (clean[model] == clean["label"]).to_numpy()
         for loss in MISTAKES:
             stuck = ~has_gradient(logits, labels, loss)
             counts = {"films": len(stuck), "predicted": int(stuck.sum()), "predicted_right": int((stuck & is_right).sum())}
@@ -94,20 +93,14 @@ def has_gradient(logits: np.ndarray, labels: np.ndarray, loss: str) -> np.ndarra
     Returns:
         bool [films].
     """
-    probabilities = softmax(np.asarray(logits, np.float32))
+    probabilities = softmax(logits, axis=-1)
     own = np.arange(logits.shape[1]) == labels[:, None]
     if loss == "probabilities":
         ends = np.float32(KERAS_EPSILON), np.float32(1 - KERAS_EPSILON)
         return (probabilities[own] >= ends[0]) & (probabilities[own] <= ends[1])
-    by_probability = softmax(probabilities) - own
+    by_probability = softmax(probabilities, axis=-1) - own
     derivative = probabilities * (by_probability - (probabilities * by_probability).sum(1, keepdims=True))
     return (np.abs(derivative) >= np.finfo(np.float32).tiny).any(axis=1)
-
-
-def softmax(values: np.ndarray) -> np.ndarray:
-    """Return the softmax over the last axis, computed in the precision of the values as backends do."""
-    parts = np.exp(values - values.max(-1, keepdims=True))
-    return parts / parts.sum(-1, keepdims=True)
 
 
 def right_films(sweep: FinishedSweep) -> dict[tuple[str, float], np.ndarray]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from nosign.attacks.catalogue import ATTACKS, PAIRS
+from nosign.attacks.catalogue import ATTACKS
 from nosign.finished import FinishedSweep, Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import SweepName, Table, numbers, words
 from nosign.output.words import INTERVALS, condition_suffix, estimate, pair_title, starred
-from nosign.statistics.intervals import LEAST_RUNS, student
+from nosign.statistics.intervals import LEAST_RUNS, in_columns, student
 
 HEADING = "Turning strengths over networks"
 KEYS = ["source", "condition", "sign_attack", "no_sign_attack", "target"]
@@ -41,25 +41,17 @@ def network_rows(seed: Run, sweep: FinishedSweep) -> Iterator[dict]:
         Dict: network (folder of the run), `KEYS`, white_box, films (turned by one of the two at least), `ESTIMATES` each with
         its interval over patients in `_low` and `_high`, weights (hash of the source's), excluded (why it does not count; "").
     """
-    for pair in PAIRS:
-        for target in sweep.targets:
-            if not all((attack, target) in sweep.turning for attack in pair):
-                continue
-            l2 = sweep.norm_ratio(*pair, target, "l2")
-            cosine = sweep.turning[pair[0], target]["cosine"].where(~np.isnan(l2))
-            values = (l2, sweep.norm_ratio(*pair, target, "linf"), cosine)
-            yield {
-                "network": seed.results.name,
-                **dict(zip(KEYS, (*sweep.name, *pair, target))),
-                "white_box": target == sweep.source,
-                "films": int((~np.isnan(l2)).sum()),
-                **{
-                    name + end: value
-                    for name, films in zip(ESTIMATES, values)
-                    for end, value in zip(("", "_low", "_high"), sweep.patients.median(films))
-                },
-                **identity_of(seed, sweep.source),
-            }
+    for pair, target in sweep.turning_pairs():
+        l2 = sweep.norm_ratio(*pair, target, "l2")
+        values = (l2, sweep.norm_ratio(*pair, target, "linf"), sweep.predicted_ratio(pair, target))
+        yield {
+            "network": seed.results.name,
+            **dict(zip(KEYS, (*sweep.name, *pair, target))),
+            "white_box": target == sweep.source,
+            "films": int((~np.isnan(l2)).sum()),
+            **in_columns(dict(zip(ESTIMATES, map(sweep.patients.median, values)))),
+            **identity_of(seed, sweep.source),
+        }
 
 
 def identity_of(seed: Run, source: str) -> dict[str, str]:
@@ -92,12 +84,8 @@ def over_networks(networks: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for keys, part in networks.groupby(KEYS, sort=False):
         counted = part[part["excluded"] == ""]
-        means = {
-            name + end: 2**value
-            for name in ESTIMATES
-            if len(counted)
-            for end, value in zip(("", "_low", "_high"), student(np.log2(counted[name])))
-        }
+        logs = {name: student(np.log2(counted[name])) for name in ESTIMATES if len(counted)}
+        means = {name: 2**value for name, value in in_columns(logs).items()}
         rows.append({**dict(zip(KEYS, keys)), "white_box": part["white_box"].iloc[0], "networks": len(counted), **means})
     return pd.DataFrame(rows)
 
@@ -133,11 +121,7 @@ def networks_table(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName,
 
 def estimates(row) -> list[str]:
     """Return the texts of `ESTIMATES` of a row."""
-    texts = []
-    for name, digits in zip(ESTIMATES, (3, 2, 3)):
-        value, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
-        texts += estimate(value, low, high, digits)
-    return texts
+    return [text for name, digits in zip(ESTIMATES, (3, 2, 3)) for text in estimate(row, name, digits)]
 
 
 def network_sentence(row) -> Sentence:

@@ -8,14 +8,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nosign.attacks.catalogue import ATTACKS
+from nosign.attacks.catalogue import ATTACKS, SINGLE_STEP
 from nosign.finished import FinishedSweep, Run, judged
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, attack_style, finish_panel
 from nosign.output.table import Table, bold_last, numbers, words
 from nosign.output.words import INTERVALS, estimate, joined, p_value, plural, starred, tested
 from nosign.statistics.families import VERDICTS
-from nosign.statistics.intervals import ALPHA
+from nosign.statistics.intervals import ALPHA, in_columns
 from nosign.statistics.paired import compare_hits
 
 HEADING = "Change and films turned"
@@ -69,11 +69,7 @@ def half_distortions(sweep: FinishedSweep) -> pd.DataFrame:
                 "films": int(films["takes_part"].sum()),
                 "turned": int(turned.sum()),
                 "right_again": int((films["right_again"] > 0).sum()),
-                **{
-                    name + end: value
-                    for name, values in medians.items()
-                    for end, value in zip(("", "_low", "_high"), sweep.patients.median(values))
-                },
+                **in_columns({name: sweep.patients.median(values) for name, values in medians.items()}),
             }
         )
     return pd.DataFrame(rows)
@@ -85,9 +81,9 @@ def half_table(sweep: FinishedSweep, halves: pd.DataFrame) -> Table:
         [
             *(ATTACKS[row.attack].title, starred(row.target, sweep.source)),
             *(str(count) for count in (row.films, row.turned, row.right_again)),
-            *estimate(row.strength, row.strength_low, row.strength_high, 5),
-            *estimate(row.l2, row.l2_low, row.l2_high, 3),
-            *estimate(row.linf, row.linf_low, row.linf_high, 4),
+            *estimate(row, "strength", 5),
+            *estimate(row, "l2", 3),
+            *estimate(row, "linf", 4),
         ]
         for row in halves.itertuples()
     ]
@@ -105,8 +101,7 @@ def half_table(sweep: FinishedSweep, halves: pd.DataFrame) -> Table:
 
 def controls_of(sweep: FinishedSweep) -> list[tuple[str, str, str]]:
     """Return (attack, control, target) where both are on record; a control belongs to the single step of its direction."""
-    single = {one.direction: name for name, one in reversed(ATTACKS.items()) if not (one.iterative or one.control)}
-    triples = [(single[ATTACKS[name].direction], name, target) for name, target in sweep.turning if ATTACKS[name].control]
+    triples = [(SINGLE_STEP[ATTACKS[name].direction], name, target) for name, target in sweep.turning if ATTACKS[name].control]
     return [(attack, control, target) for attack, control, target in triples if (attack, target) in sweep.turning]
 
 
@@ -138,7 +133,7 @@ def compare_controls(sweep: FinishedSweep) -> pd.DataFrame:
                     "control": control,
                     "target": target,
                     "white_box": target == sweep.source,
-                    **dict(zip(("ratio", "ratio_low", "ratio_high"), ratio)),
+                    **in_columns({"ratio": ratio}),
                     "strength": strength,
                     "films": int(tried.sum()),
                     "attack_percent": sweep.patients.percent(turned[0], tried),
@@ -159,7 +154,7 @@ def controls_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
     rows = [
         [
             *(ATTACKS[row.control].title, ATTACKS[row.attack].title, starred(row.target, sweep.source), str(row.films)),
-            *estimate(row.ratio, row.ratio_low, row.ratio_high, 2),
+            *estimate(row, "ratio", 2),
             *(f"{row.strength:g}", f"{row.attack_percent:.1f}", f"{row.control_percent:.1f}", p_value(row.holm_p), row.verdict),
         ]
         for row in compared.itertuples()

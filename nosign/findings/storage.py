@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from nosign.attacks.catalogue import ATTACKS, PAIRS
+from nosign.attacks.catalogue import ATTACKS
 from nosign.finished import ACCURACY, TURNING_COUNTS, FinishedSweep, Run, judged, twins
 from nosign.measures.storage import EIGHT_BITS, STORAGES
 from nosign.output.finding import Drawing, Finding, Sentence
@@ -20,6 +20,7 @@ from nosign.output.table import Table, bold_last, numbers, words
 from nosign.output.words import INTERVALS, MISSING, estimate, joined, p_value, pair_title, percent, plural, signed, span, tested
 from nosign.rows import CLEAN_STORED, ROUNDED, models_in, ordered, read_by_word
 from nosign.statistics.families import VERDICTS
+from nosign.statistics.intervals import in_columns
 from nosign.statistics.paired import compare_hits
 
 HEADING = "What storing leaves"
@@ -349,21 +350,18 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
                                                               interval in `_low` and `_high`
             unrounded_l2_ratio                                the same of the films before rounding; NaN if not on record
     """
-    rows, target = [], sweep.source
-    for pair in PAIRS:
-        if not all((attack, target) in sweep.stored_turning for attack in pair):
-            continue
-        ratios = {"l2_ratio": sweep.patients.median(sweep.norm_ratio(*pair, target, "l2", stored=True))}
+    rows = []
+    for pair, target in sweep.turning_pairs(stored=True):
         known = all((attack, target) in sweep.turning for attack in pair)
         before = sweep.norm_ratio(*pair, target, "l2") if known else np.full(len(sweep.clean), np.nan)
-        ratios["unrounded_l2_ratio"] = sweep.patients.median(before)
+        ratios = {"l2_ratio": sweep.norm_ratio(*pair, target, "l2", stored=True), "unrounded_l2_ratio": before}
         rows.append(
             {
                 **sweep.keys,
                 "sign_attack": pair[0],
                 "no_sign_attack": pair[1],
                 **sweep.count_turned(pair, target, stored=True),
-                **{name + end: value for name, three in ratios.items() for end, value in zip(("", "_low", "_high"), three)},
+                **in_columns({name: sweep.patients.median(ratio) for name, ratio in ratios.items()}),
             }
         )
     return pd.DataFrame(rows)
@@ -375,8 +373,8 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         [
             pair_title(row),
             *(str(getattr(row, name)) for name in TURNING_COUNTS),
-            *estimate(row.l2_ratio, row.l2_ratio_low, row.l2_ratio_high, 3),
-            *estimate(row.unrounded_l2_ratio, row.unrounded_l2_ratio_low, row.unrounded_l2_ratio_high, 3),
+            *estimate(row, "l2_ratio", 3),
+            *estimate(row, "unrounded_l2_ratio", 3),
         ]
         for row in ratios.itertuples()
     ]

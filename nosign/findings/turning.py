@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import matplotlib
 import numpy as np
@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from scipy.stats import rankdata
 
-from nosign.attacks.catalogue import ATTACKS, PAIRS
+from nosign.attacks.catalogue import ATTACKS
+from nosign.dataset import CLASSES
 from nosign.finished import TURNING_COUNTS, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, short_number
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import INTERVALS, estimate, pair_title, starred
+from nosign.output.words import INTERVALS, estimate, pair_title, starred, stratum_title
+from nosign.statistics.intervals import in_columns
 
 HEADING = "What it takes to turn a film"
 # Theory's level holds if the median film needs what it predicts, within a tenth; its order if ranks go together so well.
@@ -42,14 +44,6 @@ def describe(run: Run) -> Finding:
     return Finding("turning", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
 
 
-def pairs_on_record(sweep: FinishedSweep) -> Iterable[tuple[tuple[str, str], str]]:
-    """Yield each pair of attacks and target that both attacks' turning strengths are known for."""
-    for pair in PAIRS:
-        for target in sweep.targets:
-            if all((attack, target) in sweep.turning for attack in pair):
-                yield pair, target
-
-
 def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
     """Compare the change at which each film turns under sign and under no-sign.
 
@@ -63,13 +57,12 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
             level                    median of l2_ratio / cosine; 1 if theory holds
             spearman, slope          of log2 of l2_ratio on log2 of the cosine, over films that both turn; both 1 if it holds
     """
-    return pd.DataFrame([compare(sweep, pair, target) for pair, target in pairs_on_record(sweep)])
+    return pd.DataFrame([compare(sweep, pair, target) for pair, target in sweep.turning_pairs()])
 
 
 def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
     """Return a row of `turning_ratios`."""
-    l2, cosine = sweep.norm_ratio(*pair, target, "l2"), sweep.turning[pair[0], target]["cosine"].to_numpy()
-    cosine = np.where(np.isnan(l2), np.nan, cosine)
+    l2, cosine = sweep.norm_ratio(*pair, target, "l2"), sweep.predicted_ratio(pair, target)
     both = np.isfinite(l2) & (l2 > 0) & (cosine > 0)
     log_ratio, log_cosine = (np.log2(values, out=np.full(len(l2), np.nan), where=both) for values in (l2, cosine))
     with np.errstate(invalid="ignore"):
@@ -89,7 +82,7 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
         "target": target,
         "white_box": target == sweep.source,
         **sweep.count_turned(pair, target),
-        **{name + end: value for name, triple in estimates.items() for end, value in zip(("", "_low", "_high"), triple)},
+        **in_columns(estimates),
     }
 
 
@@ -115,8 +108,8 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         [
             *(pair_title(row), starred(row.target, sweep.source)),
             *count_texts(row),
-            *estimate(row.l2_ratio, row.l2_ratio_low, row.l2_ratio_high, 3),
-            *estimate(row.linf_ratio, row.linf_ratio_low, row.linf_ratio_high, 2),
+            *estimate(row, "l2_ratio", 3),
+            *estimate(row, "linf_ratio", 2),
         ]
         for row in ratios.itertuples()
     ]
@@ -138,14 +131,7 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     """Build the table that sets the ratios beside first-order theory."""
     names = ("l2_ratio", "cosine", "level", "spearman", "slope")
     rows = [
-        [
-            *(pair_title(row), starred(row.target, sweep.source)),
-            *(
-                text
-                for name in names
-                for text in estimate(getattr(row, name), getattr(row, f"{name}_low"), getattr(row, f"{name}_high"), 3)
-            ),
-        ]
+        [*(pair_title(row), starred(row.target, sweep.source)), *(text for name in names for text in estimate(row, name, 3))]
         for row in ratios.itertuples()
     ]
     groups = ("L2 ratio", "Cosine: the prediction", "Ratio over prediction", "Spearman", "Slope")
@@ -164,11 +150,7 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
 def classes_table(sweep: FinishedSweep, frame: pd.DataFrame) -> Table:
     """Build the table of the ratios within each class and collection."""
     rows = [
-        [
-            *(pair_title(row), starred(row.target, sweep.source), row.of),
-            *count_texts(row),
-            *estimate(row.l2_ratio, row.l2_ratio_low, row.l2_ratio_high, 3),
-        ]
+        [*(pair_title(row), starred(row.target, sweep.source), row.of), *count_texts(row), *estimate(row, "l2_ratio", 3)]
         for row in frame.itertuples()
     ]
     columns = (
@@ -192,15 +174,24 @@ def ratios_by_class(sweep: FinishedSweep) -> pd.DataFrame:
         l2_ratio with its interval in `_low` and `_high`.
     """
     rows = []
-    for pair, target in pairs_on_record(sweep):
+    for pair, target in sweep.turning_pairs():
         values = sweep.norm_ratio(*pair, target, "l2")
-        for name, among in sweep.classes_and_collections():
+        for name, among in classes_and_strata(sweep):
             counts = sweep.count_turned(pair, target, among)
             if counts["films"] >= LEAST_FILMS:
                 keys = {**sweep.keys, "sign_attack": pair[0], "no_sign_attack": pair[1], "target": target, "of": name}
                 median = sweep.patients.median(np.where(among, values, np.nan))
-                rows.append({**keys, **counts, **dict(zip(("l2_ratio", "l2_ratio_low", "l2_ratio_high"), median))})
+                rows.append({**keys, **counts, **in_columns({"l2_ratio": median})})
     return pd.DataFrame(rows)
+
+
+def classes_and_strata(sweep: FinishedSweep) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield names and films, bool [films]: each class, and of a class with several collections each of them."""
+    strata = list(sweep.strata())
+    for label, name in enumerate(CLASSES):
+        yield name, sweep.labels == label
+        within = [(collection, films) for one, collection, films in strata if one == name]
+        yield from ((stratum_title(name, collection), films) for collection, films in within if len(within) > 1)
 
 
 def turning_sentences(sweep: FinishedSweep, row) -> list[Sentence]:
@@ -238,7 +229,7 @@ def theory_sentence(row) -> str:
 
 def draw_ratios(sweep: FinishedSweep) -> list[Drawing]:
     """Draw the distribution of the ratios over films beside the prediction."""
-    panels = list(pairs_on_record(sweep))
+    panels = list(sweep.turning_pairs())
     figure = draw_distributions(sweep, panels)
     caption = (
         "Share of films with at most this ratio of the norms at turning, no-sign over sign, beside the first-order prediction "
@@ -257,9 +248,8 @@ def draw_distributions(sweep: FinishedSweep, panels: list[tuple[tuple[str, str],
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
     for axes, (pair, target) in zip(grid, panels):
         l2 = sweep.norm_ratio(*pair, target, "l2")
-        cosine = np.where(np.isnan(l2), np.nan, sweep.turning[pair[0], target]["cosine"])
         draw_cumulative(axes, l2, DIRECTION_COLOURS["no-sign"], "L2, measured", "-")
-        draw_cumulative(axes, cosine, GREY, "L2, predicted", (0, (2, 1.5)))
+        draw_cumulative(axes, sweep.predicted_ratio(pair, target), GREY, "L2, predicted", (0, (2, 1.5)))
         draw_cumulative(axes, sweep.norm_ratio(*pair, target, "linf"), DIRECTION_COLOURS["sign"], "L-inf, measured", "-")
         axes.axvline(1, color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
         title = pair_title(pd.Series({"sign_attack": pair[0], "no_sign_attack": pair[1]}))

@@ -66,14 +66,26 @@ def condition_note(settings):
     return ball + steps + starts + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
 
 
-def estimate(value: float, low: float, high: float, digits: int) -> tuple[str, str]:
-    """Return an estimate and its interval, such as ("0.723", "0.721–0.728"); a dash where there is none."""
+def estimate(row, name: str, digits: int) -> tuple[str, str]:
+    """Return an estimate and its interval, such as ("0.723", "0.721–0.728"); a dash where there is none.
+
+    Args:
+        row: has the columns of `nosign.statistics.intervals.in_columns`.
+        name: of the estimate.
+        digits: decimals.
+    """
+    value, low, high = (getattr(row, name + end) for end in ("", "_low", "_high"))
     if pd.isna(value):
         return MISSING, MISSING
     if pd.isna(low):
         return f"{value:.{digits}f}", MISSING
     ends = ["∞" if end == float("inf") else f"{end:.{digits}f}" for end in (low, high)]
     return "∞" if value == float("inf") else f"{value:.{digits}f}", "–".join(ends)
+
+
+def stratum_title(name: str, collection: str) -> str:
+    """Return how a class and collection is written, such as "Normal of covidx/rsna"."""
+    return f"{name} of {collection}" if collection else name
 
 
 def pair_title(row):

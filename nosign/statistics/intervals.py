@@ -1,12 +1,18 @@
 """Levels, medians of censored values, and intervals over networks; those over films are in `patients`."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
 DRAWS = 10_000  # of the bootstrap
 LEAST_RUNS = 3  # networks that an interval over networks needs
 ALPHA = 0.05  # level of the tests after Holm's correction; the intervals cover 1 - ALPHA
+
+
+def in_columns(estimates: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:
+    """Return estimates with their intervals as a row's columns: <name>, <name>_low and <name>_high."""
+    return {name + end: value for name, three in estimates.items() for end, value in zip(("", "_low", "_high"), three)}
 
 
 def bound_of_median(films: int, at_least: int, at_most: int) -> str:

@@ -14,16 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nosign.attacks.catalogue import ATTACKS, CONTROLS, PAIRS, Condition
-from nosign.attacks.turning import LEFT_CENSORED, TURNED, WRONG_BEFORE
+from nosign.attacks.catalogue import ATTACKS, CONTROLS, SINGLE_STEP, Condition
+from nosign.attacks.turning import TURNS, WRONG_BEFORE
 from nosign.measures.outcome import Outcome
 from nosign.rows import FILM, LABEL, STRENGTH, TARGET, Cell, read_cell, read_turning
 from nosign.sweep.gradients import ATTACKED_WITHOUT_BOUNDS, BROKEN_GRADIENT, GRADIENT_FACTS, LEFT_WITHOUT_BOUNDS, ZERO_GRADIENT
 from nosign.sweep.jobs import Job, Search
 
 WARNING_FILMS = 10  # of whatever size the run is; fewer are taken for chance
-# The single-step attack of each direction: what controls and iterative attacks are held against.
-SINGLE_STEP = {ATTACKS[name].direction: name for name in PAIRS[0]}
 
 
 @dataclass(frozen=True)
@@ -192,7 +190,7 @@ def turned_by_strength(evidence: Evidence, control: str, attack: str) -> Iterato
 def turning_strengths(rows: pd.DataFrame) -> np.ndarray:
     """Return turning strengths of films that can be turned, infinite where no strength that was tried turns them."""
     rows = rows[rows["status"] != WRONG_BEFORE]
-    return np.where(rows["status"].isin([TURNED, LEFT_CENSORED]), rows[STRENGTH], np.inf)
+    return np.where(rows["status"].isin(TURNS), rows[STRENGTH], np.inf)
 
 
 def iterative_below_single_step(evidence: Evidence) -> Iterator[Comparison]:

@@ -44,7 +44,7 @@ def unturned(attacker: Attacker, films: np.ndarray, labels: np.ndarray, *, targe
         bool [n].
     """
     left = np.ones(len(films), bool)
-    # Each round looks at the films and then moves them; the last one only looks.
+    # Each round looks at the films and then moves them; nothing looks at where the last one moves them.
     for _ in range(UNBOUNDED_STEPS + 1):
         still = np.flatnonzero(left)
         for _, _, places in whole_batches(len(still), batch):

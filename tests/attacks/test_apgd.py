@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tiny import LinearSoftmax
+from tiny import LinearSoftmax, curved_model
 
 from nosign.attacks.apgd import Halving, Point, ascend, checkpoints
 from nosign.attacks.catalogue import ATTACKS, NORMS
@@ -92,16 +92,9 @@ def test_on_a_linear_model_it_ends_where_the_ball_reaches_farthest(linear, targe
 
 @pytest.fixture(scope="module")
 def curved():
-    """A small network whose gradient changes along the way, films in [0, 1] and its own labels."""
-    import keras
-
-    keras.utils.set_random_seed(3)
-    inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(6, 3, activation="tanh", kernel_initializer=keras.initializers.RandomNormal(0, 0.5))(inputs)
-    x = keras.layers.Dense(16, activation="tanh")(keras.layers.Flatten()(x))
-    model = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(0, 0.5))(x))
-    films = np.random.default_rng(4).random((21, 8, 8, 3), dtype=np.float32)
-    return Attacker(model), model, films, np.eye(3, dtype=np.float32)[to_numpy(model(films)).argmax(-1)]
+    """An `Attacker`, and what `curved_model` returns."""
+    model, films, labels = curved_model()
+    return Attacker(model), model, films, labels
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import LinearSoftmax, reference_attack
+from tiny import LinearSoftmax, curved_model, reference_attack
 
 from nosign.attacks.catalogue import ATTACKS, LOSSES, NORMS, PAIRS, PROTOCOLS, UNIVERSAL, Condition
 from nosign.attacks.directions import accumulate, no_sign_direction, sign_direction, step_effect
@@ -41,16 +41,8 @@ def attacker(linear):
 
 @pytest.fixture(scope="module")
 def curved():
-    """A small network whose gradient changes along the way, its logits model, films in [0, 1] and its own labels."""
-    import keras
-
-    keras.utils.set_random_seed(3)
-    inputs = keras.Input((8, 8, 3))
-    x = keras.layers.Conv2D(6, 3, activation="tanh", kernel_initializer=keras.initializers.RandomNormal(0, 0.5))(inputs)
-    x = keras.layers.Dense(16, activation="tanh")(keras.layers.Flatten()(x))
-    model = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(0, 0.5))(x))
-    films = np.random.default_rng(4).random((21, 8, 8, 3), dtype=np.float32)
-    labels = np.eye(3, dtype=np.float32)[to_numpy(model(films)).argmax(-1)]
+    """An `Attacker`, and what `curved_model` returns."""
+    model, films, labels = curved_model()
     return Attacker(model), model, films, labels
 
 

@@ -21,7 +21,9 @@ def cells_of(**right_films):
 def shares(runs):
     """Return what the tables of several runs, lists of cells, show."""
     own = Patients(np.arange(len(finished.TEN_FILMS)))
-    made = [Run(None, None, "test films", None, finished.TEN_FILMS, own, sweeps_of(cells)) for cells in runs]
+    made = [
+        Run(None, None, "test films", films=finished.TEN_CLEAN_FILMS, patients=own, sweeps=sweeps_of(cells)) for cells in runs
+    ]
     return pd.concat([over_runs.shares_of(run, number) for number, run in enumerate(made)])
 
 

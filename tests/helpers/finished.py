@@ -12,7 +12,7 @@ from nosign.classifiers.catalogue import BACKBONES
 from nosign.findings import FINDINGS
 from nosign.finished import FinishedSweep, Run, read_run
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
-from nosign.rows import MEASURES, ROUNDED, STORED, STORED_TURNING, TURNING, Example
+from nosign.rows import MEASURES, ROUNDED, STORED, STORED_TURNING, TURNING, CleanFilms, Example
 from nosign.statistics.patients import Patients
 
 FILMS = pd.DataFrame({"film": [7, 8, 9, 12], "label": [0, 0, 1, 2]})
@@ -158,6 +158,7 @@ def right(films):
 
 
 TEN_FILMS = pd.DataFrame({"film": range(10), "label": LABELS, "VGG16": right(range(1, 10)), "InceptionV3": LABELS}, dtype=float)
+TEN_CLEAN_FILMS = CleanFilms(TEN_FILMS, {}, np.full(10, ""), np.arange(10), np.arange(10))
 
 
 def cell(attack, strength=0.001, condition="paper", source="VGG16", **predictions):

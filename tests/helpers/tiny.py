@@ -88,6 +88,19 @@ class LinearSoftmax:
         return films, logits
 
 
+def curved_model():
+    """Return a small network whose gradient changes along the way, 21 films in [0, 1] and its own labels, one-hot."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(6, 3, activation="tanh", kernel_initializer=keras.initializers.RandomNormal(0, 0.5))(inputs)
+    x = keras.layers.Dense(16, activation="tanh")(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, keras.layers.Dense(3, kernel_initializer=keras.initializers.RandomNormal(0, 0.5))(x))
+    films = np.random.default_rng(4).random((21, 8, 8, 3), dtype=np.float32)
+    return model, films, np.eye(3, dtype=np.float32)[model.predict(films, verbose=0).argmax(-1)]
+
+
 def reference_attack(
     model,
     name,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nosign.rows import read_patients
+from nosign.rows import read_clean_films
 from nosign.statistics.paired import compare_hits, sign_change_p
 from nosign.statistics.patients import Patients
 
@@ -52,7 +52,7 @@ def obuchowski_p(sums):
 
 
 def test_with_real_patients_whose_films_flip_together_it_keeps_its_level_and_mcnemars_does_not(root):
-    films = np.unique(read_patients(root / STUDY)[0], return_counts=True)[1]
+    films = np.unique(read_clean_films(root / STUDY).patients, return_counts=True)[1]
     random = np.random.default_rng(0)
     rejected = {"McNemar": 0, "sign changes": 0, "Obuchowski": 0}
     for _ in range(2000):  # a true hypothesis: each patient in ten flips, all of its films one way, as likely as the other
