@@ -21,6 +21,7 @@ from nosign.output.words import CLEAN, MISSING, starred
 from nosign.rows import ordered
 
 HEADING = "What is taken for what"
+LEAST_COLUMNS = 7  # for which there is room, so that few matrices stand close together
 MOST_COLUMNS = 8  # of matrices beside each other; more would be too small to read
 
 
@@ -114,12 +115,13 @@ def draw_confusion(sweep: FinishedSweep, confusion: pd.DataFrame) -> Figure:
     columns = sorted(columns, key=lambda column: [CLEAN, *ATTACKS].index(column.attack))
     blocks = [columns[first : first + MOST_COLUMNS] for first in range(0, len(columns), MOST_COLUMNS)]
     widest = len(blocks[0])
-    side = (WIDTH - 1.05) / max(widest, 7)  # inches
+    across = max(widest, LEAST_COLUMNS)
+    side = (WIDTH - 1.05) / across  # inches
     row = max(side, 0.78)  # a model's name beside it needs as much
     lines = [(target, block) for block in blocks for target in targets]
     figure = Figure(figsize=(WIDTH, 0.3 + len(blocks) * 0.5 + len(lines) * (row + 0.06)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
-    for (target, block), panels in zip(lines, figure.subplots(len(lines), widest, squeeze=False)):
+    for (target, block), panels in zip(lines, figure.subplots(len(lines), across, squeeze=False)):
         for axes, (attack, strength) in zip(panels, block):
             part = largest[(largest["target"] == target) & (largest["attack"] == attack)]
             draw_matrix(axes, part)

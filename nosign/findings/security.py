@@ -37,7 +37,8 @@ def describe(run: Run) -> Finding:
             sentences += control_sentences(sweep, compared)
         caption = (
             "Share of the films that could be turned which a change of at most so much turns. Lines: single steps and "
-            "controls, to the largest change that was tried. Markers: iterative attacks, at the median norm of each strength; "
+            "controls, to the largest change that was tried, and iterative attacks whose turning strengths were searched. "
+            "Markers alone: iterative attacks at the median norm of each strength; "
             f"{sweep.described} (*: white-box)."
         )
         alt = "Rising curves, one per attack; controls need a far larger change, iterative attacks a smaller one."
@@ -225,16 +226,18 @@ def draw_curves(sweep: FinishedSweep) -> Figure:
 
 
 def draw_curve(axes: Axes, attack: str, norms: np.ndarray) -> None:
-    """Draw the share of films turned by at most a norm; films that no change turned count, too."""
+    """Draw the share of films turned by at most a norm; films that no change turned count, too. Iterative attacks have markers."""
     films = int(np.count_nonzero(~np.isnan(norms)))
     norms = np.sort(norms[np.isfinite(norms)])
     shares = 100 * np.arange(1, len(norms) + 1) / max(films, 1)
-    axes.step(norms, shares, where="post", **{**attack_style(attack), "marker": "", "linewidth": 1.3})
+    marked = {"markevery": 0.1} if ATTACKS[attack].iterative else {"marker": ""}
+    axes.step(norms, shares, where="post", **{**attack_style(attack), "linewidth": 1.3, **marked})
 
 
 def draw_iterative(axes: Axes, sweep: FinishedSweep, target: str, norm: str) -> None:
-    """Mark what iterative attacks reach: the share turned at each strength against the median norm there."""
-    for attack in dict.fromkeys(name for name, _ in sweep.cells if ATTACKS[name].iterative):
+    """Mark what iterative attacks without turning strengths reach: the share turned against the median norm of each strength."""
+    attacks = dict.fromkeys(name for name, _ in sweep.cells if ATTACKS[name].iterative)
+    for attack in (name for name in attacks if (name, target) not in sweep.turning):
         cells = [(cell[norm], cell) for (name, _), cell in sweep.cells.items() if name == attack and target in cell]
         can_turn = sweep.outcome.can_turn(sweep.clean[target].to_numpy(), sweep.labels)
         points = [

@@ -149,9 +149,9 @@ def draw_steps(sweep: FinishedSweep, steps: pd.DataFrame) -> Figure:
     for axes in (left, right):
         finish_panel(axes)
     add_legend(figure, steps["attack"])
-    left_out = f"; (b) leaves out {missing} cells without a gain" if missing else ""
+    left_out = f"; (b) leaves out {plural(missing, 'cell')} without a gain" if missing else ""
     which = "iterative attacks, " if many.any() and not many.all() else ""
-    figure.supxlabel(f"{sweep.described}; (a) {which}mean and range over strengths{left_out}", fontsize=SMALL_POINTS)
+    figure.supxlabel(f"{sweep.described}\n(a) {which}mean and range over strengths{left_out}", fontsize=SMALL_POINTS)
     return figure
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import matplotlib
 import numpy as np
@@ -22,6 +22,9 @@ from nosign.output.words import INTERVALS, estimate, pair_title, starred, stratu
 from nosign.statistics.intervals import in_columns
 
 HEADING = "What it takes to turn a film"
+# Of `turning_ratios`, the estimates that the table of ratios and the table of theory hold.
+OF_RATIOS = ("l2_ratio", "linf_ratio")
+OF_THEORY = ("l2_ratio", "cosine", "level", "spearman", "slope")
 # Theory's level holds if the median film needs what it predicts, within a tenth; its order if ranks go together so well.
 LEVEL, ORDER = 1.1, 0.5
 LEAST_FILMS = 10  # of a class and collection, for a row of its own
@@ -124,14 +127,19 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         f"medians with {INTERVALS}. A film that only one of the two turns counts as 0 or infinity, one that neither turns is "
         f"left out. Right again: films that some larger strength does not turn; {sweep.described}."
     )
-    return Table("turning" + sweep.suffix, "Turning strengths", caption, ratios, columns, rows, None, sweep.name)
+    frame = without(ratios, set(OF_THEORY) - set(OF_RATIOS))
+    return Table("turning" + sweep.suffix, "Turning strengths", caption, frame, columns, rows, None, sweep.name)
+
+
+def without(ratios: pd.DataFrame, estimates: Iterable[str]) -> pd.DataFrame:
+    """Return a frame without some estimates and their intervals."""
+    return ratios.drop(columns=[name + end for name in estimates for end in ("", "_low", "_high")])
 
 
 def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     """Build the table that sets the ratios beside first-order theory."""
-    names = ("l2_ratio", "cosine", "level", "spearman", "slope")
     rows = [
-        [*(pair_title(row), starred(row.target, sweep.source)), *(text for name in names for text in estimate(row, name, 3))]
+        [*(pair_title(row), starred(row.target, sweep.source)), *(text for name in OF_THEORY for text in estimate(row, name, 3))]
         for row in ratios.itertuples()
     ]
     groups = ("L2 ratio", "Cosine: the prediction", "Ratio over prediction", "Spearman", "Slope")
@@ -144,7 +152,8 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         "gradient and its sign: the ratio over its prediction would be 1 (the level), and over films rank correlation and "
         f"slope of log ratio on log cosine would be 1 (the order). {INTERVALS}; {sweep.described}."
     )
-    return Table("turning-theory" + sweep.suffix, "Theory", caption, ratios, columns, rows, None, sweep.name)
+    frame = without(ratios, set(OF_RATIOS) - set(OF_THEORY)).drop(columns=list(TURNING_COUNTS))
+    return Table("turning-theory" + sweep.suffix, "Theory", caption, frame, columns, rows, None, sweep.name)
 
 
 def classes_table(sweep: FinishedSweep, frame: pd.DataFrame) -> Table:
