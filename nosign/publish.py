@@ -23,21 +23,30 @@ from nosign.output.words import percent, plural
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 
 
-def publish_all(run: Run, out: Path) -> None:
+def publish_all(run: Run, out: Path) -> dict[str, list[Finding]]:
     """Write what a results folder gives, and first what each run with other seeds below it gives.
 
     Args:
         run: the folder's own run, and the runs below it.
         out: where `tables/`, `figures/` and `report.html` go; those of the runs below in folders of their names.
+
+    Returns:
+        What was written: dict from the name of a run below, "" for the folder's own, to its findings.
     """
     started = time.time()
     # All is read and described before anything is written: a damaged file leaves the earlier tables as they are.
-    described = {one.results: describe(one) for one in (*run.seeds, run)}
+    described = describe_all(run)
     written: list[Path] = []
     for seed in run.seeds:
         print(f"{seed.results}:")
-        written += publish(seed, described[seed.results], out / seed.results.name, started)
-    publish(run, described[run.results], out, started, written)
+        written += publish(seed, described[seed.results.name], out / seed.results.name, started)
+    publish(run, described[""], out, started, written)
+    return described
+
+
+def describe_all(run: Run) -> dict[str, list[Finding]]:
+    """Return the findings of a results folder, under "", and of each run below it, under its name."""
+    return {seed.results.name: describe(seed) for seed in run.seeds} | {"": describe(run)}
 
 
 def describe(run: Run) -> list[Finding]:

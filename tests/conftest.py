@@ -41,6 +41,7 @@ SLOW_FILES = (
     "classifiers/test_pytorch",
     "findings/test_findings",
     "findings/test_pinned",
+    "test_reference",
     "data_processing/test_phantom",
     "attacks/test_oracles",
     "data_processing/test_film",

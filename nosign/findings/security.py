@@ -226,7 +226,7 @@ def draw_curves(sweep: FinishedSweep) -> Figure:
 
 
 def draw_curve(axes: Axes, attack: str, norms: np.ndarray) -> None:
-    """Draw the share of films turned by at most a norm; films that no change turned count, too. Iterative attacks have markers."""
+    """Draw the share of films turned by at most a norm, of all that could be; iterative attacks have markers on their line."""
     films = int(np.count_nonzero(~np.isnan(norms)))
     norms = np.sort(norms[np.isfinite(norms)])
     shares = 100 * np.arange(1, len(norms) + 1) / max(films, 1)
@@ -235,7 +235,7 @@ def draw_curve(axes: Axes, attack: str, norms: np.ndarray) -> None:
 
 
 def draw_iterative(axes: Axes, sweep: FinishedSweep, target: str, norm: str) -> None:
-    """Mark what iterative attacks without turning strengths reach: the share turned against the median norm of each strength."""
+    """Mark the share turned against the median norm, one marker per strength, of iterative attacks without a curve."""
     attacks = dict.fromkeys(name for name, _ in sweep.cells if ATTACKS[name].iterative)
     for attack in (name for name in attacks if (name, target) not in sweep.turning):
         cells = [(cell[norm], cell) for (name, _), cell in sweep.cells.items() if name == attack and target in cell]

@@ -139,7 +139,10 @@ def without(ratios: pd.DataFrame, estimates: Iterable[str]) -> pd.DataFrame:
 def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     """Build the table that sets the ratios beside first-order theory."""
     rows = [
-        [*(pair_title(row), starred(row.target, sweep.source)), *(text for name in OF_THEORY for text in estimate(row, name, 3))]
+        [
+            *(pair_title(row), starred(row.target, sweep.source)),
+            *(text for name in OF_THEORY for text in estimate(row, name, 3)),
+        ]
         for row in ratios.itertuples()
     ]
     groups = ("L2 ratio", "Cosine: the prediction", "Ratio over prediction", "Spearman", "Slope")

@@ -10,6 +10,7 @@ from typing import Any
 
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
+from nosign.files import locked
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FIELD, FILM, FILMS, ROWS, find_files, read_rows
 from nosign.sweep.jobs import Job
@@ -104,24 +105,29 @@ def clean_files(out: Path) -> list[Path]:
 def write_manifests(
     out: Path, identity: dict[str, Any], job: Job, arguments: argparse.Namespace, started: float, **facts: Any
 ) -> None:
-    """Write the manifests of the results and of a sweep; adversarial films, which may be gigabytes, are not hashed."""
+    """Write the manifests of the results and of a sweep; adversarial films, which may be gigabytes, are not hashed.
+
+    Commands for other sweeps may run at the same time and add themselves to the manifest of the results.
+    """
+    swept = sorted(job.folder.glob("*/[!.]*.*"))
     write_manifest(
         job.folder,
         stage="attack.py",
         settings=job.settings,
         started=started,
         seed=arguments.seed,
-        outputs=[path for path in sorted(job.folder.glob("*/[!.]*.*")) if path.suffix != FILMS or path.name.startswith(FIELD)],
+        outputs=[path for path in swept if path.suffix != FILMS or path.name.startswith(FIELD)],
         adds=True,
         **facts,
     )
-    write_manifest(
-        out,
-        stage="attack.py",
-        settings=identity,
-        started=started,
-        outputs=clean_files(out),
-        adds=True,
-        synthetic=(read_manifest(arguments.data) or {}).get("synthetic", False),
-        **{name: fact for name, fact in facts.items() if name != "health"},
-    )
+    with locked(out):
+        write_manifest(
+            out,
+            stage="attack.py",
+            settings=identity,
+            started=started,
+            outputs=clean_files(out),
+            adds=True,
+            synthetic=(read_manifest(arguments.data) or {}).get("synthetic", False),
+            **{name: fact for name, fact in facts.items() if name != "health"},
+        )

@@ -21,10 +21,7 @@ from nosign.finished import read_runs
 
 REFERENCE = Path(__file__).resolve().parents[2] / "results/reference"
 PINNED = Path(__file__).with_name("pinned.json")
-RUNS = {
-    "pilot": (REFERENCE / "results", REFERENCE / "model"),
-    "study": (REFERENCE / "study/results", REFERENCE / "study/model"),
-}
+RUNS = {"study": (REFERENCE / "results", REFERENCE / "model")}
 
 
 def tables_of(run):

@@ -10,7 +10,7 @@ from nosign.rows import read_clean_films
 from nosign.statistics.paired import compare_hits, sign_change_p
 from nosign.statistics.patients import Patients
 
-STUDY = "results/reference/study/results/seed-0-0"
+STUDY = "results/reference/results/seed-0-0"
 
 
 @pytest.mark.parametrize("first, second", [(0, 6), (6, 0), (3, 9), (20, 21), (300, 350), (0, 0)])
