@@ -5,6 +5,7 @@
 # make lock    requirements*.lock from requirements*.txt, after a pin was changed
 # make bench   the attacks' speed against other libraries, the machine and the bare gradient
 # make reference  tables, figures and the numbers in README and docs, again from the rows in results/reference
+# make plan    what the full reproduction takes on this device: films, passes and hours, from a few batches
 # make paper   the full reproduction, command by command (wants a GPU, the real films and list 8A: see the README)
 #
 # Each makes its environment by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
@@ -42,7 +43,7 @@ demo-ball: DEMO_ATTACKS := --protocol budget --attacks bim binm binm-unclipped a
   --storing-strengths
 DEMO_SWEEPS := demo-paper demo-grey demo-mistake demo-ball
 
-.PHONY: demo $(DEMO_MODELS) $(DEMO_SWEEPS) check test test-torch lock bench reference paper clean
+.PHONY: demo $(DEMO_MODELS) $(DEMO_SWEEPS) check test test-torch lock bench reference plan paper clean
 .DELETE_ON_ERROR:
 
 # With pip, as pip is there; uv installs the rest.
@@ -137,8 +138,11 @@ bench: $(BENCH)/installed
 reference: $(VENV)/installed
 	$(PY) -m results.reference
 
+plan: $(VENV)/installed
+	$(PY) -m nosign.plan
+
 # Every command of the full reproduction; NEGATIVES=paper SPLIT=random chooses films as the paper did.
-paper: $(VENV)/installed
+paper: plan
 	$(PY) -m data_processing.download --out $(RAW)
 	$(PY) -m data_processing.prepare --covidx $(RAW)/covidx-cxr2 --chest-xray $(RAW)/chest-xray-pneumonia \
 	  --negatives $(NEGATIVES) --split $(SPLIT) --out data

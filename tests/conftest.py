@@ -42,6 +42,7 @@ SLOW_FILES = (
     "findings/test_findings",
     "findings/test_pinned",
     "test_reference",
+    "test_plan",
     "data_processing/test_phantom",
     "attacks/test_oracles",
     "data_processing/test_film",

@@ -26,6 +26,7 @@ MAY_KNOW = {
     "output": {"output", "measures", "rows", "files", "manifest", "processes"},
     "finished": {"rows", "measures", "statistics", "output", "script", "attacks.turning"},
     "findings": {"finished", "rows", "measures", "statistics", "output", "attacks.turning"},
+    "plan": {"sweep", "attacks", "classifiers", "backend", "measures", "script"},
     "publish": {"findings", "finished", "rows", "output", "files", "manifest"},
 }
 
