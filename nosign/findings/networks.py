@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import matplotlib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from nosign.attacks.catalogue import ATTACKS
 from nosign.finished import FinishedSweep, Run
-from nosign.output.finding import Finding, Sentence
+from nosign.output.finding import Drawing, Finding, Sentence
+from nosign.output.plot import DIRECTION_COLOURS, GREY, STYLE, WIDTH, finish_panel
 from nosign.output.table import SweepName, Table, numbers, words
 from nosign.output.words import INTERVALS, condition_suffix, estimate, pair_title, starred
 from nosign.statistics.intervals import LEAST_RUNS, in_columns, student
@@ -21,17 +24,19 @@ LEAST_FOR_VERDICT = 5
 
 
 def describe(run: Run) -> Finding:
-    """Return each network's ratio of the norms at turning, and mean and interval over the networks."""
+    """Return each network's ratio of the norms at turning, and mean and interval over the networks, with a figure of them."""
     networks = pd.DataFrame([row for seed in run.seeds for sweep in seed.sweeps for row in network_rows(seed, sweep)])
     if networks.empty or networks["network"].nunique() < 2:
         return Finding("networks", HEADING)
     networks = with_repeats(networks)
-    tables, sentences = [], []
+    tables, drawings, sentences = [], [], []
     for name, rows in networks.groupby(["source", "condition"], sort=False):
-        over = over_networks(rows)
-        tables.append(networks_table(rows, over, SweepName(*name), run.films_are))
+        over, sweep = over_networks(rows), SweepName(*name)
+        tables.append(networks_table(rows, over, sweep, run.films_are))
+        if (over["networks"] > 1).any():
+            drawings.append(networks_drawing(rows, over[over["networks"] > 1], sweep, run.films_are))
         sentences += [network_sentence(row) for row in over.itertuples() if row.networks >= LEAST_RUNS]
-    return Finding("networks", HEADING, tuple(tables), (), tuple(sentences))
+    return Finding("networks", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
 
 
 def network_rows(seed: Run, sweep: FinishedSweep) -> Iterator[dict]:
@@ -137,3 +142,42 @@ def network_sentence(row) -> Sentence:
     if row.networks < LEAST_FOR_VERDICT:
         text += f" For a verdict {LEAST_FOR_VERDICT} networks are needed."
     return Sentence(text, SweepName(row.source, row.condition), answer=bool(row.white_box))
+
+
+def networks_drawing(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName, films_are: str) -> Drawing:
+    """Draw the networks that count, each pair and target of which there are several closed by the mean over them."""
+    figure = draw_networks(networks[networks["excluded"] == ""], over, sweep)
+    caption = (
+        f"The change at which a film turns, no-sign over sign, network by network: medians over {films_are} with {INTERVALS}, "
+        f"and below them the geometric mean, from {LEAST_RUNS} networks on with Student's interval. Crosses: what first-order "
+        f"theory predicts. Gradients from {sweep.source} (*: white-box), condition '{sweep.condition}'."
+    )
+    alt = "Two panels of points with intervals, one row per network: L2 ratios beside their predictions, and L-inf ratios."
+    return Drawing("networks" + condition_suffix(*sweep), HEADING, caption, alt, figure, sweep)
+
+
+@matplotlib.rc_context(STYLE)
+def draw_networks(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName) -> Figure:
+    """Draw one row per network and mean: the ratio in L2 (left), beside its prediction, and in L-inf (right)."""
+    parts = [
+        networks.merge(over.loc[[place], KEYS]).assign(name=lambda rows: rows["network"]).to_dict("records")
+        + [{**over.loc[place].to_dict(), "name": f"mean of {over.loc[place, 'networks']}", "mean": True}]
+        for place in over.index
+    ]
+    rows = [row for part in parts for row in part]
+    figure = Figure(figsize=(WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, (measure, title) in zip(panels, (("l2_ratio", "L2"), ("linf_ratio", "L-inf"))):
+        for place, row in enumerate(rows):
+            value, low, high = (row[measure + end] for end in ("", "_low", "_high"))
+            mark = {"marker": "D" if row.get("mean") else "o", "markersize": 5 if row.get("mean") else 3.8}
+            axes.plot([low, high], [place, place], color="black", linewidth=1.1)
+            axes.plot([value], [place], color=DIRECTION_COLOURS["no-sign"], markeredgecolor="black", **mark)
+            if measure == "l2_ratio":
+                axes.plot([row["cosine"]], [place], marker="x", color=GREY, markersize=4.5)
+        axes.set_xlabel(f"{title} norm at turning, no-sign over sign")
+        finish_panel(axes)
+    labels = [f"{pair_title(row)}, {starred(row['target'], sweep.source)}, {row['name']}" for row in map(pd.Series, rows)]
+    panels[0].set_yticks(range(len(rows)), labels)
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    return figure

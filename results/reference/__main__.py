@@ -15,6 +15,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jinja2
+import pandas as pd
 
 from nosign.errors import UserError
 from nosign.files import write_text
@@ -83,6 +84,11 @@ class Tables:
         return SimpleNamespace(**frame[frame["target"] == target].iloc[0].to_dict())
 
 
+def rows_of_file(name: str) -> list[SimpleNamespace]:
+    """Return the rows of a CSV file below this folder."""
+    return [SimpleNamespace(**row) for row in pd.read_csv(HERE / name).to_dict("records")]
+
+
 def says(key: str) -> str:
     """Return a sentence of the paper, as the table `paper` has it."""
     return PAPER_SAYS[key].text
@@ -128,7 +134,7 @@ def blocks(described: dict[str, list[Finding]]) -> dict[str, str]:
     environment.filters |= {"n": decimal, "signed": signed}
     tables = Tables(described)
     environment.globals |= {"row": tables.row, "rows": tables.rows, "networks": tables.networks, "span": span, "claim": claim}
-    environment.globals |= {"over": tables.over_networks, "says": says}
+    environment.globals |= {"over": tables.over_networks, "says": says, "file": rows_of_file}
     common, *parts = BLOCK.split(TEMPLATE.read_text(encoding="utf-8"))
     named = zip(parts[::2], parts[1::2])
     return {name: environment.from_string(common + text).render().strip() for name, text in named}

@@ -79,9 +79,15 @@ def some_sweep(films=60, films_are="test films"):
     return FinishedSweep("VGG16", Condition(), films_are, 10, clean, np.full(films, ""), own, own, {}, {}, {})
 
 
+def shown(figure):
+    """Return the panels of a figure that can be seen, in order, laid out as they will be drawn."""
+    figure.draw_without_rendering()
+    return [axes for axes in figure.get_axes() if axes.get_visible()]
+
+
 def test_confusion_has_a_row_a_target_and_a_column_for_clean_and_each_attack_at_its_largest_strength():
     figure = confusion.draw_confusion(some_sweep(), some_confusion(["fgsm", "fgnm", "bim"]))
-    axes = figure.get_axes()
+    axes = shown(figure)
     assert len(axes) == 3 * 4
     assert [panel.get_title() for panel in axes[:4]] == ["clean\n", "FGSM\n0.03", "FGNM\n0.03", "BIM\n0.03"]
     assert [panel.get_ylabel() for panel in axes[::4]] == ["VGG16*", "InceptionV3", "DenseNet201"]
@@ -108,7 +114,12 @@ def test_a_target_that_a_sweep_lacks_leaves_its_place_empty():
     counts = some_confusion(["fgsm"])
     counts = counts[(counts["attack"] == "clean") | (counts["target"] != "DenseNet201")]
     figure = confusion.draw_confusion(some_sweep(), counts)
-    assert [bool(panel.texts) for panel in figure.get_axes()] == [True, True, True, True, True, False]
+    assert [bool(panel.texts) for panel in shown(figure)] == [True, True, True, True, True, False]
+
+
+def test_few_matrices_stand_as_close_as_many():
+    first, second = shown(confusion.draw_confusion(some_sweep(), some_confusion(["fgsm"])))[:2]
+    assert second.get_position().x0 - first.get_position().x1 < first.get_position().width
 
 
 def test_its_caption_says_that_films_are_synthetic():

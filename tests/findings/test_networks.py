@@ -63,3 +63,16 @@ def test_turning_strengths_without_any_cell_are_enough(tmp_path):
         path.unlink()
     frame = networks.describe(read_runs(tmp_path, tmp_path)).tables[0].frame
     assert frame["l2_ratio"].tolist() == [0.5, 0.6, 0.7] and np.isfinite(frame["cosine"]).all()
+
+
+def test_the_figure_has_a_row_for_each_network_that_counts_and_one_for_the_mean(tmp_path):
+    (drawing,) = networks.describe(run_of(tmp_path, [0.5, 0.6, 0.7, 0.8], phase_kept="head")).drawings
+    left, right = drawing.figure.axes
+    labels = [label.get_text() for label in left.get_yticklabels()]
+    assert [label.split(", ")[-1] for label in labels] == ["seed-0-0", "seed-0-1", "seed-0-2", "mean of 3"]
+    drawn = [line.get_xdata()[0] for line in left.lines if line.get_marker() in ("o", "D")]
+    np.testing.assert_allclose(drawn, [0.5, 0.6, 0.7, (0.5 * 0.6 * 0.7) ** (1 / 3)])
+
+
+def test_one_network_that_counts_is_not_drawn(tmp_path):
+    assert networks.describe(run_of(tmp_path, [0.5, 0.6], phase_kept="head")).drawings == ()

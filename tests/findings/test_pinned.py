@@ -47,7 +47,7 @@ def with_cells(run, cells):
         return {cell: value for cell, value in by_cell.items() if f"{cell[1]:g}" in strengths[cell[0]]}
 
     sweeps = [replace(sweep, paths=kept(sweep, sweep.paths), cells=kept(sweep, sweep.cells)) for sweep in run.sweeps]
-    return replace(run, sweeps=tuple(sweep for sweep in sweeps if sweep.cells))
+    return replace(run, sweeps=tuple(sweep for sweep in sweeps if sweep.cells or sweep.turning_paths))
 
 
 def as_pinned(whole, name, pinned):

@@ -323,8 +323,11 @@ def test_several_seeds_show_the_films_of_the_first(tmp_path):
     runs = {name: (tmp_path / name, tmp_path / "model") for name in ("seed-0", "seed-1")}
     for results, _ in runs.values():
         write_results(results)
-    words = "".join(Page(make_report(tmp_path, runs=runs)).words)
+    page = Page(make_report(tmp_path, runs=runs))
+    words = "".join(page.words)
     assert "The films are those of seed-0." in words and words.count("gradients <b>mislead</b>") == 2
+    links = {link.get("href") for link in page.all("a")}
+    assert {"seed-0/report.html", "seed-1/report.html"} <= links  # each has its own
 
 
 @pytest.mark.parametrize(

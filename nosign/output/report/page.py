@@ -31,7 +31,11 @@ from nosign.output.summary import sentences_about, short_answer, sweeps_of
 from nosign.output.table import SweepName, Table
 
 PARTS = Path(__file__).parent
-FIRST_FIGURES = ("figure4", "seeds")  # how the names of figures begin that stand on the first screen: these, or else those
+FIRST_FIGURES = (
+    "figure4",
+    "networks",
+    "seeds",
+)  # how the names of figures begin that stand on the first screen: these, or else those
 WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
 NO_ANSWER = Sentence("No short answer follows from these cells; what was measured stands below.")
 
