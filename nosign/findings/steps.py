@@ -31,11 +31,9 @@ def describe(run: Run) -> Finding:
         if steps.empty:
             continue
         tables.append(steps_table(sweep, steps))
-        caption = (
-            "(a) Cosine between each step and the gradient where it began; (b) the gain in loss that happened against the one "
-            f"that the gradient predicts; {sweep.described}."
-        )
-        alt = "Left, cosine by step, one line per attack; right, one marker per cell beside the diagonal."
+        gain = "" if with_gain(whole_attacks(steps)).empty else "; (b) the gain in loss that happened against the one predicted"
+        caption = f"(a) Cosine between each step and the gradient where it began{gain}; {sweep.described}."
+        alt = "Cosine by step, one line per attack" + ("; right, one marker per cell beside the diagonal." if gain else ".")
         drawings.append(Drawing("theory" + sweep.suffix, HEADING, caption, alt, draw_steps(sweep, steps), sweep.name))
         sentences += steps_sentences(sweep, steps)
     return Finding("steps", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
@@ -93,6 +91,11 @@ def whole_attacks(steps: pd.DataFrame) -> pd.DataFrame:
     return found.assign(share_percent=share_of(found["gained"], found["predicted"])).reset_index()
 
 
+def with_gain(cells: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `whole_attacks` that have a gain, predicted and happened: those that a logarithmic scale can show."""
+    return cells[(cells["predicted"] > 0) & (cells["gained"] > 0)]
+
+
 def steps_table(sweep: FinishedSweep, steps: pd.DataFrame) -> Table:
     """Build the table of cosine and gain; the frame by step, the grid by cell."""
     rows = [
@@ -123,9 +126,15 @@ def steps_table(sweep: FinishedSweep, steps: pd.DataFrame) -> Table:
 
 @matplotlib.rc_context(STYLE)
 def draw_steps(sweep: FinishedSweep, steps: pd.DataFrame) -> Figure:
-    """Draw the cosine by step (left) and the gain that happened against the gain predicted, one marker per cell (right)."""
+    """Draw the cosine by step (left) and the gain that happened against the gain predicted, one marker per cell (right).
+
+    Where no cell has a gain, the cosine stands alone.
+    """
+    gains = whole_attacks(steps)
+    drawable = with_gain(gains)
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    panels = figure.subplots(1, 1 if drawable.empty else 2, squeeze=False)[0]
+    left = panels[0]
     many = steps.groupby("attack")["step"].transform("max") > 1
     several = steps[many] if many.any() else steps
     for name in ordered(several["attack"], ATTACKS):
@@ -138,31 +147,28 @@ def draw_steps(sweep: FinishedSweep, steps: pd.DataFrame) -> Figure:
         xticks=sorted(several["step"].unique()),
         ylim=(min(0, several["cosine_mean"].min()), 1.03),
     )
-    gains = whole_attacks(steps)
-    drawable = gains[(gains["predicted"] > 0) & (gains["gained"] > 0)]
-    for name in ordered(drawable["attack"], ATTACKS):
-        cells = drawable[drawable["attack"] == name]
-        right.plot(cells["predicted"], cells["gained"], **{**attack_style(name), "linestyle": "none"})
-    draw_diagonal(right, drawable)
-    missing = len(gains) - len(drawable)
-    right.set(xlabel="(b) gain in loss predicted", ylabel="gain that happened")
-    for axes in (left, right):
+    if len(panels) > 1:
+        draw_gains(panels[1], drawable)
+    for axes in panels:
         finish_panel(axes)
     add_legend(figure, steps["attack"])
-    left_out = f"; (b) leaves out {plural(missing, 'cell')} without a gain" if missing else ""
+    missing = len(gains) - len(drawable)
+    left_out = f"; (b) leaves out {plural(missing, 'cell')} without a gain" if missing and len(panels) > 1 else ""
     which = "iterative attacks, " if many.any() and not many.all() else ""
     figure.supxlabel(f"{sweep.described}\n(a) {which}mean and range over strengths{left_out}", fontsize=SMALL_POINTS)
     return figure
 
 
-def draw_diagonal(axes: Axes, gains: pd.DataFrame) -> None:
-    """Draw where the gain is what was predicted, and give a panel its logarithmic scales."""
-    if gains.empty:
-        return
+def draw_gains(axes: Axes, gains: pd.DataFrame) -> None:
+    """Draw the gain that happened against the gain predicted, one marker per cell, and the diagonal where they are equal."""
+    for name in ordered(gains["attack"], ATTACKS):
+        cells = gains[gains["attack"] == name]
+        axes.plot(cells["predicted"], cells["gained"], **{**attack_style(name), "linestyle": "none"})
     values = gains[["predicted", "gained"]].to_numpy()
     ends = values.min() / 1.5, values.max() * 1.5
     axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    axes.set(xlabel="(b) gain in loss predicted", ylabel="gain that happened")
 
 
 def steps_sentences(sweep: FinishedSweep, steps: pd.DataFrame) -> list[Sentence]:

@@ -4,7 +4,7 @@ import finished
 import numpy as np
 import pandas as pd
 import pytest
-from finished import everything_in, sweep_in, write_cell
+from finished import everything_in, run_in, sweep_in, write_cell
 
 from nosign.findings import steps
 
@@ -41,3 +41,12 @@ def test_theory_compares_cosine_and_gain_of_complete_pairs(tmp_path):
     (sentence,) = [sentence for sentence in sentences if "mean cosine" in sentence]
     assert "is 0.730 under sign and 1.000 under no-sign attacks" in sentence
     assert "90 % and 60 % happened (medians over 1 pair of cells)" in sentence
+
+
+@pytest.mark.parametrize("gained, panels", [(1.0, 2), (-1.0, 1)])
+def test_the_panel_of_gains_is_left_out_where_no_cell_has_one(tmp_path, gained, panels):
+    path = write_cell(tmp_path, "VGG16/paper/bim/0.01", VGG16=finished.CLEAN["VGG16"])
+    record = finished.FILMS[["film"]].assign(step=1, cosine=0.5, predicted=1, gained=gained)
+    finished.write(path.with_suffix(".steps.csv"), record)
+    (drawing,) = steps.describe(run_in(tmp_path)).drawings
+    assert len(drawing.figure.get_axes()) == panels and ("(b)" in drawing.caption) == (panels == 2)
