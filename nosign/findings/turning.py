@@ -18,13 +18,14 @@ from nosign.finished import TURNING_COUNTS, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, short_number
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import INTERVALS, estimate, pair_title, starred, stratum_title
+from nosign.output.words import INTERVALS, MISSING, estimate, pair_title, starred, stratum_title
 from nosign.statistics.intervals import in_columns
 
 HEADING = "What it takes to turn a film"
 # Of `turning_ratios`, the estimates that the table of ratios and the table of theory hold.
 OF_RATIOS = ("l2_ratio", "linf_ratio")
 OF_THEORY = ("l2_ratio", "cosine", "level", "spearman", "slope")
+SPREAD = ("ratio_sd", "cosine_sd")
 # Theory's level holds if the median film needs what it predicts, within a tenth; its order if ranks go together so well.
 LEVEL, ORDER = 1.1, 0.5
 LEAST_FILMS = 10  # of a class and collection, for a row of its own
@@ -59,6 +60,7 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
             cosine                   median of that between gradient and sign: the first-order prediction of l2_ratio
             level                    median of l2_ratio / cosine; 1 if theory holds
             spearman, slope          of log2 of l2_ratio on log2 of the cosine, over films that both turn; both 1 if it holds
+            ratio_sd, cosine_sd      standard deviations of the two logarithms over these films, without intervals
     """
     return pd.DataFrame([compare(sweep, pair, target) for pair, target in sweep.turning_pairs()])
 
@@ -78,6 +80,7 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
         "spearman": sweep.patients.line(ranks(log_cosine), ranks(log_ratio))[0],
         "slope": sweep.patients.line(log_cosine, log_ratio)[1],
     }
+    spread = {"ratio_sd": log_ratio, "cosine_sd": log_cosine}
     return {
         **sweep.keys,
         "sign_attack": pair[0],
@@ -86,6 +89,7 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
         "white_box": target == sweep.source,
         **sweep.count_turned(pair, target),
         **in_columns(estimates),
+        **{name: float(np.std(values[both], ddof=1)) if both.sum() > 1 else np.nan for name, values in spread.items()},
     }
 
 
@@ -127,7 +131,7 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         f"medians with {INTERVALS}. A film that only one of the two turns counts as 0 or infinity, one that neither turns is "
         f"left out. Right again: films that some larger strength does not turn; {sweep.described}."
     )
-    frame = without(ratios, set(OF_THEORY) - set(OF_RATIOS))
+    frame = without(ratios, set(OF_THEORY) - set(OF_RATIOS)).drop(columns=list(SPREAD))
     return Table("turning" + sweep.suffix, "Turning strengths", caption, frame, columns, rows, None, sweep.name)
 
 
@@ -142,6 +146,7 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         [
             *(pair_title(row), starred(row.target, sweep.source)),
             *(text for name in OF_THEORY for text in estimate(row, name, 3)),
+            *(MISSING if np.isnan(value) else f"{value:.3f}" for value in (row.ratio_sd, row.cosine_sd)),
         ]
         for row in ratios.itertuples()
     ]
@@ -149,11 +154,14 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     columns = (
         *words("Pair", "Target"),
         *(column for group in groups for column in numbers("median" if group[0] != "S" else "", "95 % interval", group=group)),
+        *numbers("ratio", "cosine", group="SD of log2"),
     )
     caption = (
         "First-order theory predicts that at turning the L2 norm of no-sign is that of sign times the cosine between the "
         "gradient and its sign: the ratio over its prediction would be 1 (the level), and over films rank correlation and "
-        f"slope of log ratio on log cosine would be 1 (the order). {INTERVALS}; {sweep.described}."
+        "slope of log ratio on log cosine would be 1 (the order). Where ratios scatter more than cosines (SD), the correlation "
+        "could not be 1 even at a slope of 1, but the quotient of the SDs. Rank correlation, slope and SDs are over films that "
+        f"both turn. {INTERVALS}; {sweep.described}."
     )
     frame = without(ratios, set(OF_RATIOS) - set(OF_THEORY)).drop(columns=list(TURNING_COUNTS))
     return Table("turning-theory" + sweep.suffix, "Theory", caption, frame, columns, rows, None, sweep.name)
@@ -235,7 +243,8 @@ def theory_sentence(row) -> str:
     order = "holds" if row.spearman_low >= ORDER else "hardly holds" if row.spearman_low > 0 else "does not hold"
     return (
         f"{level} The order {order}: over films the rank correlation with the prediction is {row.spearman:.2f} "
-        f"({row.spearman_low:.2f} to {row.spearman_high:.2f})."
+        f"({row.spearman_low:.2f} to {row.spearman_high:.2f}); at a slope of 1 the scatter of the ratios would allow "
+        f"{min(1, row.cosine_sd / row.ratio_sd):.2f}."
     )
 
 
