@@ -3,7 +3,8 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def describe_device(device: dict) -> str:
     return f"device: {device['device']} (Keras on {device['backend']}{onednn})"
 
 
-def uses_onednn():
+def uses_onednn() -> bool | None:
     """Tell whether TensorFlow computes with oneDNN, whoever decided so; None if this release does not say."""
     try:
         from tensorflow.python.util._pywrap_util_port import IsMklEnabled
@@ -94,7 +95,7 @@ def uses_onednn():
     return bool(IsMklEnabled())
 
 
-def check_precision():
+def check_precision() -> float:
     """Return the largest error of a convolution and a matrix product that should give back their input in [0, 1].
 
     Raises:
@@ -118,7 +119,7 @@ def check_precision():
 
 
 @contextlib.contextmanager
-def silenced_start():
+def silenced_start() -> Iterator[None]:
     """Send what TensorFlow's C++ start-up writes to stderr nowhere; no setting of its own silences all of it."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
@@ -132,7 +133,7 @@ def silenced_start():
         os.close(nowhere)
 
 
-def to_numpy(tensor) -> np.ndarray:
+def to_numpy(tensor: Any) -> np.ndarray:
     """Return a backend tensor as a NumPy array; waits until it is computed."""
     import keras
 
@@ -177,7 +178,7 @@ def compiled_logits(model: Callable) -> Callable:
     if keras.backend.backend() == "torch":
         import torch
 
-        def forward(films):
+        def forward(films: Any) -> Any:
             with torch.no_grad():
                 return model(keras.ops.convert_to_tensor(films), training=False)
 
@@ -201,14 +202,14 @@ def gradient_of_total(model: Callable, total: Callable) -> Callable:
     return make(model, total)
 
 
-def in_float32(model, films):
+def in_float32(model: Callable, films: Any) -> Any:
     """Return a model's logits in inference mode, float32 whatever the model computes with."""
     from keras import ops
 
     return ops.cast(model(films, training=False), "float32")
 
 
-def nan_where_not_finite(gradient, logits):
+def nan_where_not_finite(gradient: Any, logits: Any) -> Any:
     """Return a gradient with NaN for films whose logits are not finite; m's gradient can be finite there and mean nothing."""
     from keras import ops
 
@@ -218,11 +219,11 @@ def nan_where_not_finite(gradient, logits):
     return ops.cond(ops.all(finite), lambda: gradient, lambda: ops.where(each, gradient, float("nan")))
 
 
-def tensorflow_gradient(model, total):
+def tensorflow_gradient(model: Callable, total: Callable) -> Callable:
     """`gradient_of_total` for TensorFlow; `total` is the summed loss of labels and logits."""
     import tensorflow
 
-    def gradient(films, labels):
+    def gradient(films: Any, labels: Any) -> tuple[Any, Any]:
         films = tensorflow.convert_to_tensor(films)
         with tensorflow.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(films)
@@ -235,15 +236,15 @@ def tensorflow_gradient(model, total):
     return tensorflow.function(gradient, autograph=False)
 
 
-def jax_gradient(model, total):
+def jax_gradient(model: Callable, total: Callable) -> Callable:
     """`gradient_of_total` for JAX. The weights are arguments, so they are not copied into the program."""
     import jax
 
-    def loss(films, labels, weights):
+    def loss(films: Any, labels: Any, weights: list[Any]) -> tuple[Any, Any]:
         logits = with_weights(model, weights, films).astype("float32")
         return total(labels, logits), logits
 
-    def gradient(films, labels, weights):
+    def gradient(films: Any, labels: Any, weights: list[Any]) -> tuple[Any, Any]:
         found, logits = jax.grad(loss, has_aux=True)(films, labels, weights)
         return nan_where_not_finite(found, logits), logits
 
@@ -251,12 +252,12 @@ def jax_gradient(model, total):
     return lambda films, labels: run(films, labels, weights_of(model))
 
 
-def torch_gradient(model, total):
+def torch_gradient(model: Callable, total: Callable) -> Callable:
     """`gradient_of_total` for PyTorch. The weights' own gradients are neither computed nor touched."""
     import torch
     from keras import ops
 
-    def gradient(films, labels):
+    def gradient(films: Any, labels: Any) -> tuple[Any, Any]:
         films = ops.convert_to_tensor(films).detach().requires_grad_(True)
         with torch.enable_grad():
             logits = in_float32(model, films)
@@ -270,12 +271,12 @@ def torch_gradient(model, total):
     return gradient
 
 
-def weights_of(model):
+def weights_of(model: Callable) -> list[Any]:
     """Return the values of a model's variables, a list of backend tensors."""
     return [variable.value for variable in getattr(model, "variables", ())]
 
 
-def with_weights(model, weights, films):
+def with_weights(model: Callable, weights: Sequence[Any], films: Any) -> Any:
     """Call a model in inference mode with values in place of its variables' own; JAX's traced functions hold no state."""
     import keras
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,15 +47,15 @@ class FilmSet:
     patients: np.ndarray
     groups: np.ndarray
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def size(self):
+    def size(self) -> int:
         """Height and width of a film in pixels."""
         return self.images.shape[1]
 
-    def pixels(self, positions=slice(None)):
+    def pixels(self, positions: slice | Sequence[int] | np.ndarray = slice(None)) -> np.ndarray:
         """Return films as float32 [films, size, size, 3] in [0, 1].
 
         Args:
@@ -63,11 +63,11 @@ class FilmSet:
         """
         return self.images[self.rows[positions]].astype(np.float32) / np.float32(255)
 
-    def head(self, films):
+    def head(self, films: int | None) -> FilmSet:
         """Return the set of the first `films` films (all of them if None)."""
         return self.at(np.arange(len(self))[:films])
 
-    def at(self, positions):
+    def at(self, positions: np.ndarray) -> FilmSet:
         """Return the set of the films at some positions, int [n]."""
         files, collections = ([values[position] for position in positions] for values in (self.files, self.collections))
         rows, labels, patients, groups = (values[positions] for values in (self.rows, self.labels, self.patients, self.groups))

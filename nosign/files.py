@@ -10,9 +10,12 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from nosign.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 try:
     import fcntl
@@ -75,7 +78,7 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_csv(path: str | Path, frame, **options) -> None:
+def write_csv(path: str | Path, frame: pd.DataFrame, **options: Any) -> None:
     """Write a pandas frame as CSV atomically, without its index."""
     write_text(path, frame.to_csv(index=False, lineterminator="\n", **options))
 

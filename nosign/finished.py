@@ -223,7 +223,7 @@ class FinishedSweep:
         """The films that the attacks are counted on, bool [films]."""
         return self.outcome.is_attackable(self.labels)
 
-    def hits(self, seen) -> np.ndarray:
+    def hits(self, seen: np.ndarray | pd.Series) -> np.ndarray:
         """Return which films are right or, with an aim, are taken for it, bool [films]; False where a film does not count.
 
         Args:
@@ -231,11 +231,13 @@ class FinishedSweep:
         """
         return self.outcome.hits(seen, self.labels)
 
-    def effect_percent(self, seen) -> float:
+    def effect_percent(self, seen: np.ndarray | pd.Series) -> float:
         """Return the share of `hits` in per cent, NaN if no film counts."""
         return self.patients.percent(self.hits(seen), self.attackable)
 
-    def effect_of(self, seen, ending: str = "", among: np.ndarray | None = None) -> dict[str, float]:
+    def effect_of(
+        self, seen: np.ndarray | pd.Series | None, ending: str = "", among: np.ndarray | None = None
+    ) -> dict[str, float]:
         """Return a row's columns on what a model sees: the two of `counted`, the share in per cent and its 95 % interval.
 
         Args:
@@ -245,7 +247,7 @@ class FinishedSweep:
         """
         return self.effect_of_hits(None if seen is None else self.hits(seen), ending, among)
 
-    def effect_of_hits(self, hits, ending: str = "", among: np.ndarray | None = None) -> dict[str, float]:
+    def effect_of_hits(self, hits: np.ndarray | None, ending: str = "", among: np.ndarray | None = None) -> dict[str, float]:
         """Return the columns of `effect_of` from `hits`, bool [films]; None where they are not on record."""
         count, could = self.counted
         chosen = self.attackable if among is None else self.attackable & among
@@ -257,7 +259,7 @@ class FinishedSweep:
             **dict(zip(names, share)),
         }
 
-    def turned(self, target: str, seen) -> np.ndarray:
+    def turned(self, target: str, seen: np.ndarray | pd.Series) -> np.ndarray:
         """Return which films the attack turned for a target model, bool [films]."""
         return self.outcome.is_turned(self.clean[target], np.asarray(seen), self.labels)
 
@@ -537,7 +539,7 @@ def compare_pair(sweep: FinishedSweep, sign: tuple[str, float], no_sign: tuple[s
     }
 
 
-def judged(frame: pd.DataFrame, gain, family: list[str] | None = None) -> pd.DataFrame:
+def judged(frame: pd.DataFrame, gain: np.ndarray | pd.Series, family: list[str] | None = None) -> pd.DataFrame:
     """Return rows of `compare_hits` with what their tests allow to be said.
 
     Args:

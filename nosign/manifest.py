@@ -10,7 +10,9 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, write_text
@@ -33,8 +35,18 @@ PACKAGES = (
 
 
 def write_manifest(
-    folder, *, stage, settings, inputs=(), outputs=(), known_hashes=None, started, begun=None, adds=False, **facts
-):
+    folder: str | Path,
+    *,
+    stage: str,
+    settings: Mapping[str, Any],
+    inputs: Iterable[str | Path] = (),
+    outputs: Iterable[Path] = (),
+    known_hashes: Mapping[Path, str] | None = None,
+    started: float,
+    begun: float | None = None,
+    adds: bool = False,
+    **facts: Any,
+) -> None:
     """Write `folder/manifest.json` atomically.
 
     Its `commands` are all that made the folder, in order: the command line, when it began, how long it took and the commit.
@@ -146,7 +158,7 @@ def describe_differences(found: dict, wanted: dict) -> str:
     )
 
 
-def short(value, limit: int = 60) -> str:
+def short(value: object, limit: int = 60) -> str:
     """Return a setting as text that fits into a line."""
     text = json.dumps(value)
     return text if len(text) <= limit else f"{text[:limit]}..."
@@ -156,7 +168,7 @@ def git_state() -> dict | None:
     """Return the commit of this checkout and whether it has local changes; None outside a checkout."""
     folder = Path(__file__).resolve().parent.parent
 
-    def git(*words):
+    def git(*words: str) -> str:
         command = ["git", "-C", str(folder), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

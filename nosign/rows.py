@@ -11,7 +11,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pandas as pd
 from nosign.attacks.catalogue import ATTACKS, Condition
 from nosign.attacks.turning import LEFT_CENSORED, RIGHT_CENSORED, TURNED, WRONG_BEFORE
 from nosign.classifiers.catalogue import BACKBONES
-from nosign.dataset import CLASSES
+from nosign.dataset import CLASSES, FilmSet
 from nosign.errors import UserError
 from nosign.files import atomic_path, reserve, write_csv
 from nosign.manifest import read_manifest
@@ -66,7 +66,7 @@ class Cell:
     strength: float
 
 
-def logit_columns(model):
+def logit_columns(model: str) -> list[str]:
     """Return the names of the columns with a model's logits, one for each of `CLASSES`."""
     return [f"{model}_logit{label}" for label in range(len(CLASSES))]
 
@@ -76,22 +76,22 @@ def logits_in(frame: pd.DataFrame, model: str) -> np.ndarray:
     return frame[logit_columns(model)].to_numpy(np.float32)
 
 
-def sweep_folder(results, source, condition):
+def sweep_folder(results: str | Path, source: str, condition: Condition | str) -> Path:
     """Return the folder of the cells of a source model and a `Condition`, or its name."""
     return Path(results) / "attacks" / source / str(condition)
 
 
-def cell_path(results, source, condition, cell):
+def cell_path(results: str | Path, source: str, condition: Condition | str, cell: Cell) -> Path:
     """Return the path of a cell's rows; it names source, condition, attack and strength."""
     return sweep_folder(results, source, condition) / cell.attack / f"{cell.strength:g}{ROWS}"
 
 
-def example_path(results, attack):
+def example_path(results: str | Path, attack: str) -> Path:
     """Return where an attack's example for Figures 2 and 3 is kept."""
     return Path(results) / "examples" / f"{attack}.npz"
 
 
-def files_of(path):
+def files_of(path: Path) -> list[Path]:
     """Return which files there are of a cell, given its rows' path: these, what stands beside them, the attack's boundaries.
 
     Adversarial films, which may be gigabytes, are not among them.
@@ -109,7 +109,7 @@ def ordered(names: Iterable[str], known: Iterable[str]) -> list[str]:
     return [name for name in known if name in names] + sorted(names - set(known))
 
 
-def find_files(results, ending):
+def find_files(results: str | Path, ending: str) -> list[tuple[str, Condition, str, float, Path]]:
     """Find the files of one kind of all finished cells.
 
     Args:
@@ -198,7 +198,7 @@ def find_saved_films(results: str | Path) -> dict[tuple[str, Condition], list[Ce
     return found
 
 
-def stated_strength(path, ending):
+def stated_strength(path: Path, ending: str) -> float:
     """Return the strength that the name of a cell's file states."""
     try:
         strength = float(path.name.removesuffix(ending))
@@ -238,7 +238,7 @@ class CellFilms:
     films: pd.DataFrame
 
 
-def read_rows(path, required, advice):
+def read_rows(path: Path, required: Iterable[str], advice: str) -> pd.DataFrame:
     """Read a CSV file that must have certain columns and at least one row.
 
     Args:
@@ -262,7 +262,15 @@ def read_rows(path, required, advice):
     return frame
 
 
-def read_fields(path, required, advice, *, words=None, infinite=(), empty=()):
+def read_fields(
+    path: Path,
+    required: Iterable[str],
+    advice: str,
+    *,
+    words: str | None = None,
+    infinite: Sequence[str] = (),
+    empty: Sequence[str] = (),
+) -> pd.DataFrame:
     """Read a CSV file of finite numbers, with exceptions.
 
     Args:
@@ -294,7 +302,7 @@ def read_fields(path, required, advice, *, words=None, infinite=(), empty=()):
     return fields
 
 
-def check_classes(path, frame, columns, advice):
+def check_classes(path: Path, frame: pd.DataFrame, columns: Iterable[str], advice: str) -> None:
     """Refuse predictions or labels that are not positions in `CLASSES`."""
     for column in columns:
         wrong = frame.loc[~frame[column].isin(range(len(CLASSES))), column]
@@ -305,7 +313,7 @@ def check_classes(path, frame, columns, advice):
             )
 
 
-def read_clean(results):
+def read_clean(results: str | Path) -> pd.DataFrame:
     """Read `clean.csv`: each test film's label and every model's prediction on the clean film.
 
     Returns:
@@ -318,7 +326,7 @@ def read_clean(results):
     return frame[["film", "label", *models]]
 
 
-def read_clean_logits(results):
+def read_clean_logits(results: str | Path) -> tuple[pd.DataFrame, list[str]]:
     """Read `clean.csv` with the models' logits.
 
     Returns:
@@ -332,7 +340,7 @@ def read_clean_logits(results):
     return frame.drop(columns=[name for name in IDENTITY[2:] if name in frame]), models
 
 
-def read_clean_fields(results):
+def read_clean_fields(results: str | Path) -> tuple[pd.DataFrame, list[str]]:
     """Return what `read_clean_logits` does, the frame with what is known of each film (`IDENTITY`) where the file holds it."""
     path = Path(results) / CLEAN_ROWS
     advice = "run attack.py, or name its output folder with --results"
@@ -381,12 +389,12 @@ def read_clean_films(results: str | Path) -> CleanFilms:
     )
 
 
-def all_logits(frame):
+def all_logits(frame: pd.DataFrame) -> set[str]:
     """Return the names of a frame's columns that hold logits."""
     return {column for column in frame.columns if column.rpartition("_")[2].startswith("logit")}
 
 
-def with_classes(frame):
+def with_classes(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a frame with a column of the class that each model sees, where it holds logits; earlier files hold the class."""
     models = dict.fromkeys(column.rpartition("_")[0] for column in frame.columns if column in all_logits(frame))
     seen = {}
@@ -397,7 +405,7 @@ def with_classes(frame):
     return pd.concat([frame, pd.DataFrame(seen, index=frame.index)], axis=1)
 
 
-def read_cell(path, clean):
+def read_cell(path: Path, clean: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Read one cell and check that it belongs to the clean predictions.
 
     Args:
@@ -424,7 +432,7 @@ def read_cell(path, clean):
     return frame, targets
 
 
-def read_films(results, clean):
+def read_films(results: str | Path, clean: pd.DataFrame) -> list[CellFilms]:
     """Read every finished cell film by film.
 
     Args:
@@ -445,16 +453,18 @@ def read_films(results, clean):
     read = []
     for *cell, path in found:
         films, targets = read_cell(path, clean)
-        read.append(CellFilms(*cell, path, targets, films))
+        read.append(CellFilms(*cell, path, targets, films))  # type: ignore[call-arg, arg-type]  # mypy cannot count `*cell`
     return read
 
 
-def models_in(columns, clean):
+def models_in(columns: Container[str], clean: pd.DataFrame) -> list[str]:
     """Return the models of the clean predictions of which a file has columns."""
     return [model for model in clean.columns.drop(["film", "label"]) if model in columns]
 
 
-def read_by_word(path, word, required, clean, **options):
+def read_by_word(
+    path: Path, word: str, required: Iterable[str], clean: pd.DataFrame, **options: Any
+) -> dict[str, pd.DataFrame]:
     """Read a file that holds, for every value of one column of words, a row a film.
 
     Args:
@@ -482,7 +492,7 @@ def read_by_word(path, word, required, clean, **options):
     return parts
 
 
-def read_models(folder):
+def read_models(folder: str | Path) -> pd.DataFrame:
     """Read `models.csv`: parameters and clean accuracy of each classifier.
 
     Returns:
@@ -506,14 +516,14 @@ def read_models(folder):
     return frame.set_index("model").loc[ordered(frame["model"], BACKBONES)].reset_index()
 
 
-def recorded_films(results):
+def recorded_films(results: str | Path) -> str:
     """Return what the attacked films are, for captions: phantoms must not pass for patients' films."""
     manifest = read_manifest(results) or {}
     films = f"{manifest.get('settings', {}).get('split', 'test')} films"
     return f"synthetic {films}" if manifest.get("synthetic") else films
 
 
-def recorded_steps(results, source, condition):
+def recorded_steps(results: str | Path, source: str, condition: Condition | str) -> int | None:
     """Return T, the steps of the iterative attacks, from the sweep's manifest; None if it is not there."""
     manifest = read_manifest(sweep_folder(results, source, condition)) or {}
     return manifest.get("settings", {}).get("steps")
@@ -524,7 +534,7 @@ def recorded_health(results: str | Path, source: str, condition: str) -> dict[st
     return (read_manifest(sweep_folder(results, source, condition)) or {}).get("health") or {}
 
 
-def new_films(path, films):
+def new_films(path: str | Path, films: FilmSet) -> np.ndarray:
     """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
     array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
     with open(path, "r+b") as file:
@@ -532,7 +542,7 @@ def new_films(path, films):
     return array
 
 
-def open_films(path, films):
+def open_films(path: str | Path, films: FilmSet) -> np.ndarray:
     """Open the adversarial films of a cell, float32 [films, height, width, 3] in [0, 1].
 
     Raises:
@@ -547,7 +557,7 @@ def open_films(path, films):
     return kept
 
 
-def logit_frame(outputs):
+def logit_frame(outputs: Mapping[str, np.ndarray]) -> pd.DataFrame:
     """Return logits as a frame, one row per film: dict from name to float32 [n, classes] -> its `logit_columns`."""
     return pd.concat([pd.DataFrame(logits, columns=logit_columns(name)) for name, logits in outputs.items()], axis=1)
 
@@ -572,7 +582,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez(temporary, **arrays)
 
 
-def write_rows(path, frame):
+def write_rows(path: str | Path, frame: pd.DataFrame) -> None:
     """Write a frame as CSV atomically, logits with nine digits, which hold a float32 exactly, other numbers with six."""
     logits = [name for name in frame.columns if "_logit" in name]
     write_csv(path, frame.assign(**{name: frame[name].map("{:.9g}".format) for name in logits}), float_format="%.6g")
@@ -603,7 +613,7 @@ class Example:
     confidences: np.ndarray
 
 
-def read_example(results, attack):
+def read_example(results: str | Path, attack: str) -> Example | None:
     """Read the film that `attack.py` kept to show an attack.
 
     Returns:
@@ -674,7 +684,7 @@ class ViewerFilms:
     change: np.ndarray
 
 
-def read_viewer_films(attack, strength, path, most=None):
+def read_viewer_films(attack: str, strength: float, path: Path, most: int | None = None) -> ViewerFilms:
     """Read the first `most` films that a cell kept for the viewer.
 
     Raises:
@@ -718,7 +728,7 @@ def read_viewer_films(attack, strength, path, most=None):
     )
 
 
-def read_steps(path, clean):
+def read_steps(path: Path, clean: pd.DataFrame) -> pd.DataFrame | None:
     """Read the record of a cell's steps.
 
     Args:
@@ -743,7 +753,7 @@ def read_steps(path, clean):
     return frame
 
 
-def read_boundaries(path, clean):
+def read_boundaries(path: Path, clean: pd.DataFrame) -> dict[str, pd.DataFrame] | None:
     """Read the visibility boundaries of an attack that `attack.py` solved for.
 
     Args:
@@ -774,7 +784,7 @@ STATUSES = (TURNED, LEFT_CENSORED, RIGHT_CENSORED, WRONG_BEFORE)
 TURNING_NUMBERS = ("film", "label", "strength", "l2", "linf", "ssim", "cosine", "right_again")
 
 
-def read_turning(path, clean, *, stored=False):
+def read_turning(path: Path, clean: pd.DataFrame, *, stored: bool = False) -> pd.DataFrame | None:
     """Read the turning strengths of an attack.
 
     Args:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nosign.errors import AttackWarning, UserError
 
@@ -31,7 +32,7 @@ def as_number(text: str) -> float:
 def whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
     """Return a parser of whole numbers from `least` to `most` (None: no end), for argparse, which exits with 2."""
 
-    def parse(text):
+    def parse(text: str) -> int:
         expected = f"a whole number of at least {least}" + ("" if most is None else f" and at most {most}")
         try:
             value = int(text)
@@ -82,7 +83,7 @@ def names(known: Iterable[str]) -> dict:
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Shows defaults that are values; flags without one say in words what happens without them."""
 
-    def _get_help_string(self, action):
+    def _get_help_string(self, action: argparse.Action) -> str | None:
         without = action.default is None or action.default is False
         return action.help if without else super()._get_help_string(action)
 
@@ -106,7 +107,7 @@ def add_seeds(parser: argparse.ArgumentParser, *, models: bool = True) -> None:
     """Add the flags for several runs: --data-seeds, and --model-seeds to a script that trains or uses models."""
     group = parser.add_argument_group("several runs, instead of --seed")
 
-    def add(flag, text):
+    def add(flag: str, text: str) -> None:
         group.add_argument(flag, nargs="+", type=whole_number(0, LARGEST_SEED), metavar="SEED", help=text)
 
     if models:
@@ -180,7 +181,7 @@ def run(main: Callable, argv: list[str] | None = None) -> int:
     return 1
 
 
-def show_warning(show, message, category, *place, **options):
+def show_warning(show: Callable, message: Warning | str, category: type[Warning], *place: Any, **options: Any) -> None:
     """Show an `AttackWarning` in one line, without the place in the code that a user of the scripts does not know."""
     if issubclass(category, AttackWarning):
         print(f"warning: {message}", file=sys.stderr)

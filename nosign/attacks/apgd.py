@@ -71,7 +71,7 @@ class Halving:
         factor: float32 [n], the step as a share of the first one.
     """
 
-    def __init__(self, steps: int, climbed: np.ndarray):
+    def __init__(self, steps: int, climbed: np.ndarray) -> None:
         """Begin; `climbed` is float [n], where the attacks start."""
         self.checkpoints, self.last, self.best = checkpoints(steps), 0, climbed
         self.factor = np.ones(len(climbed), np.float32)

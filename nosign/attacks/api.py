@@ -94,7 +94,9 @@ def attack(
         field = followed(attacker, chosen, images[rows], labels[rows], rows, targeted, seed, axis) if chosen.control else None
         fields = [] if field is None else [field]
 
-        def attempt(start, rows=rows, field=field, fields=fields):
+        def attempt(
+            start: int, rows: np.ndarray = rows, field: np.ndarray | None = field, fields: list[np.ndarray] = fields
+        ) -> Any:
             # Looked through already; a tensor is not looked through again.
             return attacker.perturb(
                 chosen,
@@ -164,11 +166,11 @@ def turning_strength(
         unmoved += int(without_gradient(field)[: stop - start].sum())
         units = to_numpy(attacker.unit_step(chosen, field, grey=grey))
 
-        def turns(strengths, rows=rows, units=units):
+        def turns(strengths: np.ndarray, rows: np.ndarray = rows, units: np.ndarray = units) -> np.ndarray:
             changed = stepped(chosen, images[rows], units, strengths, bounds=attacker.bounds)
             return (to_numpy(attacker.logits(changed)).argmax(-1) == labels[rows].argmax(-1)) == targeted
 
-        found = search(turns, ~turns(np.zeros(len(rows))))
+        found: Any = search(turns, ~turns(np.zeros(len(rows))))
         parts.append([values[: stop - start] for values in (found.strength, found.status, found.turned)])
     warn_of(unmoved, len(images))
     return Turning(*map(np.concatenate, zip(*parts))) if parts else search(lambda strengths: strengths > 0, np.zeros(0, bool))
@@ -182,7 +184,16 @@ def named_attack(name: str) -> Attack:
     return ATTACKS[name]
 
 
-def prepared(model, images, labels, bounds, logits, finding, channels, grey):
+def prepared(
+    model: Any,
+    images: Any,
+    labels: Any,
+    bounds: tuple[float, float],
+    logits: bool | None,
+    finding: int | None,
+    channels: int | None,
+    grey: bool,
+) -> tuple[np.ndarray, np.ndarray, Attacker, int | None]:
     """Check what `attack` was given.
 
     Returns:
@@ -202,7 +213,7 @@ def prepared(model, images, labels, bounds, logits, finding, channels, grey):
     return images, one_hot(labels, len(images), attacker.shapes[1][-1]), attacker, axis
 
 
-def checked_bounds(bounds):
+def checked_bounds(bounds: tuple[float, float]) -> tuple[float, float]:
     """Return bounds as two floats, or raise `UserError`."""
     try:
         low, high = map(float, bounds)
@@ -213,7 +224,7 @@ def checked_bounds(bounds):
     return low, high
 
 
-def checked_images(images, bounds):
+def checked_images(images: Any, bounds: tuple[float, float]) -> np.ndarray:
     """Return images as float32 within the bounds, the caller's own array if it is; or raise `UserError`."""
     try:
         images = np.asarray(images, np.float32)
@@ -225,7 +236,7 @@ def checked_images(images, bounds):
     return images if within else np.clip(images, *bounds)
 
 
-def channel_axis(channels, axes, grey):
+def channel_axis(channels: int, axes: int, grey: bool) -> int | None:
     """Return the axis of images that holds channels, None if there is none, or raise `UserError`."""
     if not (isinstance(channels, (int, np.integer)) and (0 < channels < axes or -axes < channels < 0)):
         raise UserError(f"channels: expected an axis of the images other than the first, received {channels!r}")
@@ -236,7 +247,7 @@ def channel_axis(channels, axes, grey):
     return None
 
 
-def strength_of_each(strength, images):
+def strength_of_each(strength: float | np.ndarray, images: int) -> np.ndarray:
     """Return a strength, or one for each image, as float32 [n]; or raise `UserError`."""
     try:
         return np.broadcast_to(np.asarray(strength, np.float32), images)
@@ -244,7 +255,7 @@ def strength_of_each(strength, images):
         raise UserError(f"strength: expected one number or one for each of {images} images, received {strength!r}") from None
 
 
-def one_hot(labels, images, classes):
+def one_hot(labels: Any, images: int, classes: int) -> np.ndarray:
     """Return labels as float32 one-hot [n, classes].
 
     Args:
@@ -277,15 +288,24 @@ def one_hot(labels, images, classes):
     return np.eye(classes, dtype=np.float32)[labels]
 
 
-def followed(attacker, chosen, images, labels, rows, targeted, seed, axis):
+def followed(
+    attacker: Attacker,
+    chosen: Attack,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    targeted: bool,
+    seed: int,
+    axis: int | None,
+) -> np.ndarray:
     """Return what a single step follows on a batch: the gradient, or a control's field; float32 of the images' shape."""
-    gradient = to_numpy(attacker.gradient_at(images, labels, targeted)) if chosen.needs_gradient else None
+    gradient: Any = to_numpy(attacker.gradient_at(images, labels, targeted)) if chosen.needs_gradient else None
     if not chosen.control:
         return gradient
     return control_field(chosen.control, seed, rows, images.shape[1:], gradient, axis)
 
 
-def without_gradient(gradient):
+def without_gradient(gradient: np.ndarray) -> np.ndarray:
     """Tell which images of a batch have a gradient, NumPy [n, ...], that is zero or not finite, bool [n]."""
     flat = gradient.reshape(len(gradient), -1)
     # Some components that are not zero are enough; to look for them among all would take as long as a step.
@@ -296,7 +316,7 @@ def without_gradient(gradient):
     return suspects
 
 
-def warn_of(unmoved, images):
+def warn_of(unmoved: int, images: int) -> None:
     """Warn if images had no gradient."""
     if unmoved:
         warn(
@@ -306,7 +326,9 @@ def warn_of(unmoved, images):
         )
 
 
-def attacker_of(model, images, bounds, logits, finding, channels):
+def attacker_of(
+    model: Any, images: np.ndarray, bounds: tuple[float, float], logits: bool | None, finding: int | None, channels: int
+) -> Attacker:
     """Return the `Attacker` of a classifier, compiled once for a model and settings; see `attack` for the arguments."""
     kept, settings = kept_beside(model), (bounds, logits, finding, channels)
     # Weights may change from call to call, not which ones there are: `quantize` and new layers make others.
@@ -323,12 +345,12 @@ def attacker_of(model, images, bounds, logits, finding, channels):
 class Kept(dict):
     """What was compiled for a model, kept in the model itself: it goes when the model goes, and is not saved or copied."""
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
         """Pickle or copy nothing of it."""
         return Kept, ()
 
 
-def kept_beside(model):
+def kept_beside(model: Any) -> Kept:
     """Return the `Kept` of a model; a new one each time where none can be kept.
 
     A bound method cannot hold one. A function on JAX may hold weights that a compiled program would not see change.

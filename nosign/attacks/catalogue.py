@@ -1,6 +1,9 @@
 """The attacks: one row of a table for each, and the condition that they run under. Plain data; imports no Keras."""
 
+from __future__ import annotations
+
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,16 +50,16 @@ class Attack:
     universal: bool = False
 
     @property
-    def needs_gradient(self):
+    def needs_gradient(self) -> bool:
         """Whether it takes the source model's gradient at the film."""
         return self.control in ("", SHUFFLED) and not self.universal
 
     @property
-    def follows_field(self):
+    def follows_field(self) -> bool:
         """Whether it is one step along a field that is given, not along the gradient at the film."""
         return bool(self.control) or self.universal
 
-    def starts(self, restarts):
+    def starts(self, restarts: int) -> int:
         """How many times it is run where attacks with a random start are run `restarts` times."""
         return restarts if self.random_start else 1
 
@@ -100,7 +103,7 @@ PAIRS = (
 SINGLE_STEP = {ATTACKS[name].direction: name for name in PAIRS[0]}
 
 
-def attack_groups(iterative):
+def attack_groups(iterative: bool) -> tuple[tuple[str, ...], ...]:
     """Return the names of the attacks that are iterative, or of those that are not, as tables set them side by side.
 
     They are (sign, no-sign) pairs and, each on its own, attacks without a twin; controls are not among them.
@@ -135,7 +138,7 @@ class Condition:
     steps: int | None = None
     restarts: int = 1
 
-    def __str__(self):
+    def __str__(self) -> str:
         """Return the folder's name, such as "paper", "paper-grey", "budget-factor-2-steps-50" or "budget-l2-to-Normal"."""
         words = [
             self.protocol,
@@ -149,7 +152,7 @@ class Condition:
         return "-".join(words + (["to", self.target] if self.target else []))
 
     @classmethod
-    def parse(cls, name):
+    def parse(cls, name: str) -> Condition | None:
         """Return the condition that a folder's name states, or None if it states none."""
         found = re.fullmatch(
             rf"(?P<protocol>{'|'.join(PROTOCOLS)})(?:-(?P<norm>l2))?(?:-factor-(?P<step_factor>{NUMBER}))?"
@@ -174,7 +177,7 @@ class Condition:
         return {name: value for name, value in asdict(self).items() if name not in LATER or value != getattr(Condition, name)}
 
 
-def check_ball(condition, attacks=()):
+def check_ball(condition: Condition, attacks: Iterable[Attack] = ()) -> None:
     """Refuse what needs the ball of protocol "budget", of a condition and some attacks, where there is none."""
     if condition.protocol != "paper":
         return

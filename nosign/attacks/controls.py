@@ -6,6 +6,9 @@ gradient's place; everything else, length, ball and clipping, is that of the att
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from nosign.attacks.catalogue import GAUSSIAN, SIGNS
@@ -18,7 +21,12 @@ ITERATIONS = 50
 
 
 def control_field(
-    control: str, seed, rows: np.ndarray, shape: tuple[int, ...], gradient=None, channels: int | None = -1
+    control: str,
+    seed: int | Sequence[int],
+    rows: np.ndarray,
+    shape: tuple[int, ...],
+    gradient: Any = None,
+    channels: int | None = -1,
 ) -> np.ndarray:
     """Return what a control follows in place of the gradient.
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from nosign.attacks.catalogue import KERAS_EPSILON
+from nosign.attacks.directions import Tensor
 from nosign.backend import gradient_of_total
 
 # In place of the true class's logit; -inf would make NaN where one other class is left.
@@ -28,13 +29,13 @@ def compiled_gradient(model: Callable, loss: str = "cross-entropy") -> Callable:
 
     of_films = {"cross-entropy": log_odds_against, "softmax": softmax_as_logits, "probabilities": clipped_probabilities}[loss]
 
-    def total(labels, logits):
+    def total(labels: Tensor, logits: Tensor) -> Tensor:
         return keras.ops.sum(of_films(labels, logits))
 
     return gradient_of_total(model, total)
 
 
-def log_odds_against(labels, logits):
+def log_odds_against(labels: Tensor, logits: Tensor) -> Tensor:
     """Return the log-odds against each film's label, m = logsumexp of the other classes' logits minus the label's.
 
     Cross-entropy is log(1 + exp(m)), so its gradient is sigmoid(m) times that of m: the same direction. In float32 the
@@ -53,14 +54,14 @@ def log_odds_against(labels, logits):
     return ops.logsumexp(others, axis=-1) - ops.sum(ops.where(labels > 0, logits, 0.0), axis=-1)
 
 
-def softmax_as_logits(labels, logits):
+def softmax_as_logits(labels: Tensor, logits: Tensor) -> Tensor:
     """Return the cross-entropy that comes out if a softmax is taken for logits: a mistake, for comparison only."""
     from keras import ops
 
     return -ops.sum(labels * ops.log_softmax(ops.softmax(logits, axis=-1), axis=-1), axis=-1)
 
 
-def clipped_probabilities(labels, logits):
+def clipped_probabilities(labels: Tensor, logits: Tensor) -> Tensor:
     """Return the cross-entropy on probabilities, clipped as Keras does: a mistake, for comparison only.
 
     Beyond the clip, at a margin of about 16, it has no gradient.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from nosign.errors import UserError
 STARTS_STREAM = 2
 
 
-def schedule(attack: Attack, strength, protocol: str, steps: int, step_factor: float = 1.0) -> tuple:
+def schedule(attack: Attack, strength: float | np.ndarray, protocol: str, steps: int, step_factor: float = 1.0) -> tuple:
     """Resolve an attack's strength into its step, ball, number of steps and random start.
 
     Protocol "paper" (Table III): every step has the full strength, and no ball: the paper's, of radius 1, never binds. Protocol
@@ -42,7 +43,7 @@ def schedule(attack: Attack, strength, protocol: str, steps: int, step_factor: f
     return (step_factor * strength / steps if protocol == "budget" else strength), strength, steps, start
 
 
-def unit_noise(seed, rows: np.ndarray, shape: tuple[int, ...], start: int = 0) -> np.ndarray:
+def unit_noise(seed: int | Sequence[int], rows: np.ndarray, shape: tuple[int, ...], start: int = 0) -> np.ndarray:
     """Return uniform noise in [-1, 1) for random starts, float32 [len(rows), *shape]; `seed` is one int or several.
 
     It depends on the seed, the film and the start's number alone, so a film starts at the same point in any batch, and PGD and
@@ -107,7 +108,9 @@ def check_range(films: np.ndarray, bounds: Bounds, slack: float = 0.0) -> bool:
     return bool(smallest >= np.float32(low) and largest <= np.float32(high))
 
 
-def check_settings(attack: Attack, strength, condition: Condition, steps: int, noise, shape: tuple[int, ...]) -> None:
+def check_settings(
+    attack: Attack, strength: float | np.ndarray, condition: Condition, steps: int, noise: Any, shape: tuple[int, ...]
+) -> None:
     """Refuse settings of an attack on films of a shape that make no sense; see `Attacker.perturb`."""
     strength = np.asarray(strength)
     if strength.shape not in ((), shape[:1]) or not np.all((strength >= 0) & (strength <= np.finfo(np.float32).max)):
@@ -157,7 +160,9 @@ def stepped(
 class Attacker:
     """Runs attacks on one source model, in batches of one shape; holds what is compiled."""
 
-    def __init__(self, logits_model: Callable, loss: str = LOSSES[0], *, bounds: Bounds = (0.0, 1.0), channels: int = -1):
+    def __init__(
+        self, logits_model: Callable, loss: str = LOSSES[0], *, bounds: Bounds = (0.0, 1.0), channels: int = -1
+    ) -> None:
         """Prepare to follow a model; the first call of a shape compiles.
 
         Args:
@@ -167,7 +172,7 @@ class Attacker:
             channels: axis of the films that holds the channels, for grey perturbations.
         """
         self.gradient, self.logits = compiled_gradient(logits_model, loss), compiled_logits(logits_model)
-        self.shapes = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
+        self.shapes: list[Any] = [getattr(logits_model, name, None) for name in ("input_shape", "output_shape")]
         self.bounds = float(np.float32(bounds[0])), float(np.float32(bounds[1]))
         self.span = self.bounds[1] - self.bounds[0]
         self.accumulate, self.one_channel = compiled(accumulate), compiled(partial(one_channel, axis=channels))
@@ -178,7 +183,7 @@ class Attacker:
         attack: Attack,
         films: Tensor,
         labels: np.ndarray,
-        strength,
+        strength: float | np.ndarray,
         *,
         protocol: str = "paper",
         norm: str = "linf",
@@ -187,7 +192,7 @@ class Attacker:
         steps: int = 10,
         step_factor: float = 1.0,
         noise: np.ndarray | None = None,
-        first_gradient=None,
+        first_gradient: Tensor | None = None,
         watch: Callable | None = None,
     ) -> Tensor:
         """Attack a batch of films.
@@ -256,23 +261,35 @@ class Attacker:
                 watch(before, position, gradient, logits)
         return position
 
-    def ascend(self, position, films, labels, radius, *, norm, targeted, grey, steps, watch):
+    def ascend(
+        self,
+        position: Tensor,
+        films: Tensor,
+        labels: np.ndarray,
+        radius: Tensor,
+        *,
+        norm: str,
+        targeted: bool,
+        grey: bool,
+        steps: int,
+        watch: Callable | None,
+    ) -> Tensor:
         """Run APGD from a position within the ball of a radius, a tensor [n, 1, ...]; the rest as for `perturb`."""
         from keras import ops
 
-        def evaluate(position):
+        def evaluate(position: Tensor) -> Point:
             gradient, logits = self.gradient_and_logits(position, labels, targeted)
             followed = self.one_channel(gradient) if grey else gradient
             return Point(position, followed, logits, *standing(logits, labels, targeted))
 
-        def take(point, before, factor, share):
+        def take(point: Point, before: Tensor, factor: np.ndarray, share: float) -> Tensor:
             step = radius * ops.convert_to_tensor(beside(factor, films))
             return push(point.films, before, films, point.followed, step, radius, ops.convert_to_tensor(share, "float32"))
 
         push = compiled_push(norm, self.bounds)
         return ascend(evaluate, take, position, steps, watch).films
 
-    def random_start(self, films, radius, noise, grey):
+    def random_start(self, films: Tensor, radius: Tensor, noise: Tensor, grey: bool) -> Tensor:
         """Return films moved at random by up to a radius, a tensor [n, 1, ...], and clipped; a backend tensor."""
         from keras import ops
 

@@ -4,6 +4,7 @@ Under a single-step attack a film's perturbation at every strength is a multiple
 passes are enough. Of an iterative attack every strength is a whole attack; there `bisect` takes fewer.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +38,7 @@ class Turning:
     turned: np.ndarray | None
 
     @property
-    def right_again(self):
+    def right_again(self) -> np.ndarray | None:
         """How many strengths of `GRID` beyond the turning strength do not turn the film, int [n]; 0 where none turns it.
 
         None where not all of them were tried.
@@ -48,7 +49,7 @@ class Turning:
         return (seen & ~self.turned).sum(1)
 
 
-def search(turned_at, takes_part):
+def search(turned_at: Callable[[np.ndarray], np.ndarray], takes_part: np.ndarray) -> Turning:
     """Find turning strengths in `PASSES` calls.
 
     Args:
@@ -65,7 +66,7 @@ def search(turned_at, takes_part):
     return Turning(*refined(turned_at, takes_part, first), turned)
 
 
-def bisect(turned_at, takes_part):
+def bisect(turned_at: Callable[[np.ndarray], np.ndarray], takes_part: np.ndarray) -> Turning:
     """Find turning strengths in `BISECTIONS` + `HALVINGS` calls.
 
     It assumes that a stronger attack does not do less: of a film that is right again at a larger strength, the strength found
@@ -88,7 +89,9 @@ def bisect(turned_at, takes_part):
     return Turning(*refined(turned_at, takes_part, first), None)
 
 
-def refined(turned_at, takes_part, first):
+def refined(
+    turned_at: Callable[[np.ndarray], np.ndarray], takes_part: np.ndarray, first: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Halve the interval below the first strength of `GRID` that turns each film.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -60,7 +62,7 @@ def attack_table(sweep: FinishedSweep, counts: pd.DataFrame, comparisons: pd.Dat
     return Table(name + sweep.suffix, title, caption, frame, (table.Column("Strength"), *columns), rows, bold, sweep.name)
 
 
-def accuracy_grid(counts: pd.DataFrame, groups, value: str) -> pd.DataFrame:
+def accuracy_grid(counts: pd.DataFrame, groups: Sequence[tuple[str, ...]], value: str) -> pd.DataFrame:
     """Lay a sweep's counts out as in the paper.
 
     Args:
@@ -94,7 +96,9 @@ def better_of_pair(grid: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFram
     return marks
 
 
-def attack_caption(sweep: FinishedSweep, frame: pd.DataFrame, groups, comparisons: pd.DataFrame) -> str:
+def attack_caption(
+    sweep: FinishedSweep, frame: pd.DataFrame, groups: Sequence[tuple[str, ...]], comparisons: pd.DataFrame
+) -> str:
     """Return the caption of Table II or III: attacks, films, steps T, condition, intervals, what star and bold mean."""
     versus = " and ".join(" against ".join(ATTACKS[attack].title for attack in group) for group in groups)
     iterative = ATTACKS[groups[0][0]].iterative

@@ -150,7 +150,7 @@ def strengths_of(sweep: FinishedSweep, *attacks: str) -> list[float]:
     return sorted(s for s in shared if all(sweep.source in sweep.cells[attack, s] for attack in attacks))
 
 
-def compare(sweep: FinishedSweep, pairs: list[tuple[Cell, Cell]], holds=is_above) -> Answer:
+def compare(sweep: FinishedSweep, pairs: list[tuple[Cell, Cell]], holds: Callable[[Interval], bool] = is_above) -> Answer:
     """Compare pairs of cells by the films right under the first minus those right under the second.
 
     Args:
@@ -163,7 +163,7 @@ def compare(sweep: FinishedSweep, pairs: list[tuple[Cell, Cell]], holds=is_above
     return compare_hits(sweep, [(right(sweep, first), right(sweep, second)) for first, second in pairs], holds)
 
 
-def compare_hits(sweep: FinishedSweep, pairs: list[tuple[np.ndarray, np.ndarray]], holds) -> Answer:
+def compare_hits(sweep: FinishedSweep, pairs: list[tuple[np.ndarray, np.ndarray]], holds: Callable[[Interval], bool]) -> Answer:
     """Do what `compare` does for pairs of bool [films]."""
     if not pairs:
         return Answer()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def found(run: Run, sweep: FinishedSweep) -> dict:
     }
 
 
-def is_their_share(row) -> bool:
+def is_their_share(row: Any) -> bool:
     """Whether the films right at the floor are all films that no step moves and that are right before, and no others."""
     return row.floor == row.unmoved_right == row.floor_unmoved
 
@@ -231,7 +232,7 @@ def floor_sentence(floors: pd.DataFrame) -> Sentence:
     return Sentence(f"{'; '.join(told)}. The paper's best attacks leave {min(counts):.1f} to {max(counts):.1f} %.")
 
 
-def found_text(row) -> str:
+def found_text(row: Any) -> str:
     """Return where attacks stop that follow a mistaken loss, and which films those are."""
     same = "exactly" if is_their_share(row) else f"{row.floor_unmoved:.0f} of them among"
     default = "" if pd.isna(row.floor_default) else f"; with the default loss {row.floor_default:.0f} are left"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -124,12 +125,12 @@ def networks_table(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName,
     return Table("networks" + condition_suffix(*sweep), HEADING, caption, networks, columns, rows, None, sweep)
 
 
-def estimates(row) -> list[str]:
+def estimates(row: Any) -> list[str]:
     """Return the texts of `ESTIMATES` of a row."""
     return [text for name, digits in zip(ESTIMATES, (3, 2, 3)) for text in estimate(row, name, digits)]
 
 
-def network_sentence(row) -> Sentence:
+def network_sentence(row: Any) -> Sentence:
     """Say what no-sign needs over networks, from a row of `over_networks`."""
     where = f"of {row.target}" if row.white_box else f"of {row.target} with gradients from {row.source}"
     predicted = "" if np.isnan(row.cosine) else f"; theory {row.cosine:.2f}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -201,7 +203,7 @@ def runs_table(directions: pd.DataFrame, sweep: SweepName, films_are: str) -> Ta
     return Table("runs" + condition_suffix(*sweep), title, caption, directions, columns, rows, None, sweep)
 
 
-def spread_words(row) -> tuple[str, str]:
+def spread_words(row: Any) -> tuple[str, str]:
     """Return the mean with the standard deviation, and the range, of a row of `spread_over_runs` or of None."""
     if row is None or pd.isna(row.mean_percent):
         return MISSING, MISSING

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -98,7 +99,7 @@ def ranks(values: np.ndarray) -> np.ndarray:
     return rankdata(values, nan_policy="omit")
 
 
-def count_texts(row) -> list[str]:
+def count_texts(row: Any) -> list[str]:
     """Return the texts of `TURNING_COUNTS` of a row."""
     return [str(getattr(row, name)) for name in TURNING_COUNTS]
 
@@ -214,7 +215,7 @@ def classes_and_strata(sweep: FinishedSweep) -> Iterator[tuple[str, np.ndarray]]
         yield from ((stratum_title(name, collection), films) for collection, films in within if len(within) > 1)
 
 
-def turning_sentences(sweep: FinishedSweep, row) -> list[Sentence]:
+def turning_sentences(sweep: FinishedSweep, row: Any) -> list[Sentence]:
     """Say what a no-sign step needs, and whether theory predicts it, from a row of `turning_ratios`."""
     if row.films == row.neither:
         return []
@@ -231,7 +232,7 @@ def turning_sentences(sweep: FinishedSweep, row) -> list[Sentence]:
     return sentences
 
 
-def theory_sentence(row) -> str:
+def theory_sentence(row: Any) -> str:
     """Return which of the two holds of first-order theory, level and order, from a row of `turning_ratios`."""
     holds = row.level_low >= 1 / LEVEL and row.level_high <= LEVEL
     level = (
@@ -288,7 +289,7 @@ def draw_distributions(sweep: FinishedSweep, panels: list[tuple[tuple[str, str],
     return figure
 
 
-def draw_cumulative(axes: Axes, values: np.ndarray, colour: str, label: str, linestyle) -> None:
+def draw_cumulative(axes: Axes, values: np.ndarray, colour: str, label: str, linestyle: str | tuple) -> None:
     """Draw the share of values at most as large as x; infinite ones lie beyond the right edge."""
     values = np.sort(values[~np.isnan(values)])
     shares = 100 * np.arange(1, len(values) + 1) / max(len(values), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
@@ -26,7 +27,7 @@ def describe(run: Run) -> Finding:
     return Finding("workflow", HEADING, (), (Drawing("figure1", "Figure 1", caption, alt, draw_workflow()),))
 
 
-def box(axes, x, y, width, height, text, colour):
+def box(axes: Axes, x: float, y: float, width: float, height: float, text: str, colour: str) -> None:
     """Draw a labelled box; x and y are its lower left corner, everything in inches."""
     axes.add_patch(
         FancyBboxPatch(
@@ -36,14 +37,14 @@ def box(axes, x, y, width, height, text, colour):
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=SMALL_POINTS, linespacing=1.25)
 
 
-def arrow(axes, start, end, width=0.8):
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], width: float = 0.8) -> None:
     """Draw an arrow between two points in inches."""
     axes.add_patch(
         FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=7, linewidth=width, color="black", shrinkA=0, shrinkB=0)
     )
 
 
-def workflow_stages():
+def workflow_stages() -> tuple[tuple[str, str, list[list[tuple[str, str]]]], ...]:
     """Return the workflow's stages: (title, script, rows of boxes from top to bottom).
 
     A row is a list of (text, fill colour), its boxes side by side.
@@ -127,7 +128,7 @@ def draw_workflow() -> Figure:
     return figure
 
 
-def draw_stage(axes, left, width, top, rows):
+def draw_stage(axes: Axes, left: float, width: float, top: float, rows: list[list[tuple[str, str]]]) -> None:
     """Draw one stage's rows of boxes from `top` down to the lower edge, joined by arrows; all in inches."""
     gap, side_gap, bottom, margin_lines = 0.13, 0.05, 0.09, 0.9
     lines = [max(text.count("\n") + 1 for text, _ in row) + margin_lines for row in rows]

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 
-def rounded(bits, films):
+def rounded(bits: int, films: np.ndarray) -> np.ndarray:
     """Return films as they come back from storage with so many bits a channel.
 
     Args:
@@ -20,7 +20,7 @@ def rounded(bits, films):
     return np.rint(films * levels) / levels
 
 
-def through_jpeg(quality, films):
+def through_jpeg(quality: int, films: np.ndarray) -> np.ndarray:
     """Return films as they come back from JPEG files, with Pillow's defaults (chroma at half the resolution).
 
     Args:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nosign.measures.size import ssim
 
@@ -36,7 +37,7 @@ def thresholds(film: np.ndarray) -> np.ndarray:
     return np.stack([local, just_noticeable_difference(255 * (film @ LUMINANCE)) / 255]).astype(np.float32)
 
 
-def local_mean(film):
+def local_mean(film: np.ndarray) -> np.ndarray:
     """Return the mean over channels and a window around each pixel, float [height, width]; the edge is mirrored."""
     from scipy.ndimage import uniform_filter
 
@@ -48,7 +49,7 @@ DOWNWARD = np.array([[0, 0, 0, 0, 0], [1, 3, 8, 3, 1], [0, 0, 0, 0, 0], [-1, -3,
 DIAGONAL = np.array([[0, 0, 1, 0, 0], [0, 8, 3, 0, 0], [1, 3, 0, -3, -1], [0, 0, -3, -8, 0], [0, 0, -1, 0, 0]]) / 16
 
 
-def just_noticeable_difference(luminance):
+def just_noticeable_difference(luminance: np.ndarray) -> np.ndarray:
     """Return how much each pixel may change unseen (Chou and Li, 1995, IEEE Trans. CSVT 5(6), equations 1 to 9).
 
     The larger of two thresholds: contrast hides changes beside edges, and dark or bright surroundings hide them anywhere.
@@ -91,7 +92,7 @@ class Criterion:
         """Return the meaning."""
         return self.meaning
 
-    def over_limit(self, measured) -> np.ndarray:
+    def over_limit(self, measured: ArrayLike) -> np.ndarray:
         """Return perturbations over their limit, float [films]: above 1 is visible.
 
         Args:
@@ -164,7 +165,7 @@ def boundaries(film: np.ndarray, unit: np.ndarray, limits: np.ndarray) -> dict[s
     return found
 
 
-def largest_invisible(film, unit, ratio, start):
+def largest_invisible(film: np.ndarray, unit: np.ndarray, ratio: Callable[[np.ndarray], float], start: float) -> float:
     """Return the largest strength at which a perturbation stays within its limit, by bracketing.
 
     Args:
@@ -175,7 +176,7 @@ def largest_invisible(film, unit, ratio, start):
     """
     from scipy.optimize import brentq
 
-    def excess(log_strength):
+    def excess(log_strength: float) -> float:
         # Ratios grow about with a power of the strength: on logarithmic scales, along a line.
         changed = np.clip(film + np.float32(math.exp(log_strength)) * unit, 0, 1)
         return math.log(max(ratio(changed), 1e-12))
@@ -194,7 +195,9 @@ def largest_invisible(film, unit, ratio, start):
 SMALLEST_RATIO = 1e-4  # cells record SSIM with six digits: nearer to zero, a ratio is rounding
 
 
-def interpolated_boundaries(strengths, ratios):
+def interpolated_boundaries(
+    strengths: Sequence[float] | np.ndarray, ratios: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the strength at which each film's perturbation first becomes visible.
 
     Between two strengths the logarithm of the ratio is taken as linear in that of the strength: exact where the measure is

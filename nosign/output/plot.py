@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import ArrayLike
 
 from nosign.attacks.catalogue import ATTACKS, CONTROLS, attack_groups
 from nosign.classifiers.catalogue import BACKBONES
@@ -258,7 +259,7 @@ def draw_panel(axes: Axes, lines: pd.DataFrame, levels: dict) -> None:
     finish_panel(axes, "y")
 
 
-def draw_band(axes: Axes, x, low, high, attack: str) -> None:
+def draw_band(axes: Axes, x: Collection[float], low: ArrayLike, high: ArrayLike, attack: str) -> None:
     """Draw an interval around an attack's line in its colour: a band, or a bar where the line is a single point."""
     colour = attack_colour(attack)
     if len(x) == 1:
@@ -267,7 +268,7 @@ def draw_band(axes: Axes, x, low, high, attack: str) -> None:
         axes.fill_between(x, low, high, color=colour, alpha=BAND_ALPHA, linewidth=0, zorder=2)
 
 
-def draw_level(axes: Axes, level: float, text: str, linestyle, side: str = "right", above: bool = True) -> None:
+def draw_level(axes: Axes, level: float, text: str, linestyle: str | tuple, side: str = "right", above: bool = True) -> None:
     """Draw a level in per cent with its label at one side ("left" or "right") and above or below it."""
     axes.axhline(level, color=GREY, linewidth=0.8, linestyle=linestyle, zorder=1)
     axes.annotate(
@@ -288,14 +289,14 @@ def clearer_place(lines: pd.DataFrame, level: float) -> tuple[str, bool]:
     ends = {"left": lines["strength"].min(), "right": lines["strength"].max()}
     places = [(side, above) for above in (True, False) for side in ends]
 
-    def distance(place):
+    def distance(place: tuple[str, bool]) -> float:
         middle = level + (4 if place[1] else -4)  # half the height of a label
         return (lines["percent"] - middle).abs()[lines["strength"] == ends[place[0]]].min()
 
     return max(places, key=distance)
 
 
-def short_number(value: float, _) -> str:
+def short_number(value: float, _: int | None) -> str:
     """Return a tick's number without needless zeros."""
     return f"{value:g}"
 
@@ -356,7 +357,7 @@ def legend_columns(entries: int) -> int:
     return entries if entries <= MOST_BESIDE else -(-entries // -(-entries // MOST_IN_ROWS))
 
 
-def add_legend(figure: Figure, attacks, lines: bool = True) -> None:
+def add_legend(figure: Figure, attacks: Iterable[str], lines: bool = True) -> None:
     """Put one legend of some attacks above a figure's panels; with `lines`, or their markers only."""
     styles = [attack_style(name) | ({} if lines else {"linestyle": "none"}) for name in ordered(attacks, ATTACKS)]
     figure.legend(

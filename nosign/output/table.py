@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from tabulate import tabulate
 
 from nosign.files import write_csv, write_text
@@ -91,7 +92,7 @@ class Table:
         return np.zeros((len(self.rows), len(self.columns)), bool) if self.bold is None else self.bold
 
 
-def bold_last(rows: list[list[str]], which) -> np.ndarray:
+def bold_last(rows: list[list[str]], which: ArrayLike) -> np.ndarray:
     """Return `Table.bold` with the last column of some rows set in bold."""
     bold = np.zeros((len(rows), len(rows[0])), bool)
     bold[:, -1] = which

@@ -1,21 +1,23 @@
 """How numbers, attacks and conditions are written in tables, captions and sentences."""
 
 import numbers
+from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from nosign.attacks.catalogue import ATTACKS
+from nosign.attacks.catalogue import ATTACKS, Condition
 from nosign.paper import PAPER_CONDITION
 
 CLEAN = "clean"  # stands for the attack where there is none
 
 
-def plural(number, word):
+def plural(number: int, word: str) -> str:
     """Return a number and what it counts, such as "1 film" or "2 films"."""
     return f"{number} {word}{'' if number == 1 else 's'}"
 
 
-def joined(words):
+def joined(words: Sequence[str]) -> str:
     """Return words as a list in prose: "a", "a and b", "a, b and c"."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
@@ -32,33 +34,33 @@ MISSING = "\N{EM DASH}"
 INTERVALS = "95 % intervals over 10,000 draws of patients"
 
 
-def condition_suffix(source, condition):
+def condition_suffix(source: str, condition: str) -> str:
     """Return what distinguishes a condition's file names: nothing for the paper's own."""
     words = [word for word, default in zip((source, condition), PAPER_CONDITION) if word != default]
     return "".join(f"-{word}" for word in words)
 
 
-def starred(target, source):
+def starred(target: str, source: str) -> str:
     """Return a target model's heading; a star marks the white-box model."""
     return f"{target}*" if target == source else target
 
 
-def percent(value):
+def percent(value: float | None) -> str:
     """Return a percentage with two decimals, or a dash where there is none."""
     return MISSING if pd.isna(value) else f"{value:.2f}"
 
 
-def counted(correct, films):
+def counted(correct: int, films: int) -> str:
     """Return an accuracy with its counts, such as "92.22 (830/900)"."""
     return f"{100 * correct / films:.2f} ({correct}/{films})"
 
 
-def interval(low, high):
+def interval(low: float, high: float) -> str:
     """Return an interval in per cent, such as "90.28–93.79"."""
     return f"{low:.2f}\N{EN DASH}{high:.2f}"
 
 
-def condition_note(settings):
+def condition_note(settings: Condition) -> str:
     """Return what a `Condition` means, in words."""
     steps = "" if settings.step_factor == 1 else f"; each step {settings.step_factor:g} times strength / T"
     starts = "" if settings.restarts == 1 else f"; the best of {settings.restarts} random starts"
@@ -66,7 +68,7 @@ def condition_note(settings):
     return ball + steps + starts + LOSS_NOTES[settings.loss] + GREY_NOTES[settings.grey]
 
 
-def estimate(row, name: str, digits: int) -> tuple[str, str]:
+def estimate(row: Any, name: str, digits: int) -> tuple[str, str]:
     """Return an estimate and its interval, such as ("0.723", "0.721–0.728"); a dash where there is none.
 
     Args:
@@ -88,12 +90,12 @@ def stratum_title(name: str, collection: str) -> str:
     return f"{name} of {collection}" if collection else name
 
 
-def pair_title(row):
+def pair_title(row: Any) -> str:
     """Return the name of a row's pair of attacks, such as "FGSM / FGNM"."""
     return f"{ATTACKS[row.sign_attack].title} / {ATTACKS[row.no_sign_attack].title}"
 
 
-def span(low, high):
+def span(low: float, high: float) -> str:
     """Return the interval of a difference in points, such as "-3.10 to +0.25" with a true minus sign."""
     return f"{signed(low)} to {signed(high)}"
 
@@ -110,14 +112,14 @@ def signed(points: float, digits: int = 2) -> str:
     return f"{points:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if points else f"{0:.{digits}f}"
 
 
-def p_value(p):
+def p_value(p: float) -> str:
     """Return a p value with three significant digits, a bound for a very small one, or a dash where there is none."""
     if pd.isna(p):
         return MISSING
     return "<0.0001" if p < 0.0001 else f"{p:#.3g}"
 
 
-def quantity(value, unit):
+def quantity(value: float, unit: str) -> str:
     """Return a count in full, another number with two decimals, each with its unit."""
     if pd.isna(value):
         return MISSING

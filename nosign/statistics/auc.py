@@ -12,7 +12,7 @@ from nosign.statistics.patients import Patients
 BLOCKS = 20  # into which the draws are split: how often each film is in a block's then takes some megabytes
 
 
-def auc(patients: Patients, scores, positive, among) -> tuple[float, float, float]:
+def auc(patients: Patients, scores: np.ndarray, positive: np.ndarray, among: np.ndarray) -> tuple[float, float, float]:
     """Return the area under the ROC curve and its 95 % percentile interval over draws of patients.
 
     The area is the share of (positive, negative) pairs of films of which the positive one has the higher score; ties count

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nosign.statistics.intervals import ALPHA
 
 VERDICTS = {1: "no-sign better", -1: "sign better", 0: "not told apart"}
 
 
-def can_reject(patients) -> np.ndarray:
+def can_reject(patients: ArrayLike) -> np.ndarray:
     """Return which tests could reject at all, bool [n] (Tarone, 1990, doi:10.2307/2531456).
 
     The smallest p of a test over d sign changes is 2^(1 - d), whichever way they point. A test that cannot get below `ALPHA`
@@ -23,7 +25,7 @@ def can_reject(patients) -> np.ndarray:
     return 2.0 ** (1 - np.asarray(patients, float)) < ALPHA
 
 
-def holm(p, patients) -> np.ndarray:
+def holm(p: Collection[float], patients: ArrayLike) -> np.ndarray:
     """Return p values after Holm's correction (1979, jstor.org/stable/4615733) over those that could reject.
 
     Args:
@@ -46,7 +48,7 @@ def least_told(tests: int) -> int:
     return 1 + math.floor(math.log2(max(tests, 1) / ALPHA)) + 1
 
 
-def verdicts(gain, holm_p) -> np.ndarray:
+def verdicts(gain: ArrayLike, holm_p: ArrayLike) -> np.ndarray:
     """Return the verdict, one of `VERDICTS`, on each comparison of sign against no-sign.
 
     Args:

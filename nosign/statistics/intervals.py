@@ -1,9 +1,16 @@
 """Levels, medians of censored values, and intervals over networks; those over films are in `patients`."""
 
+from __future__ import annotations
+
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DRAWS = 10_000  # of the bootstrap
 LEAST_RUNS = 3  # networks that an interval over networks needs
@@ -25,7 +32,7 @@ def bound_of_median(films: int, at_least: int, at_most: int) -> str:
     return "at least" if 2 * at_least >= films else "at most" if 2 * at_most >= films else ""
 
 
-def censored_median(values, beyond) -> tuple[float, str]:
+def censored_median(values: Sequence[float] | np.ndarray | pd.Series, beyond: ArrayLike) -> tuple[float, str]:
     """Return the median of values, some of which are bounds only, and how it is to be read; see `bound_of_median`.
 
     Args:
@@ -36,7 +43,7 @@ def censored_median(values, beyond) -> tuple[float, str]:
     return float(np.median(values)), bound_of_median(len(beyond), int((beyond == 1).sum()), int((beyond == -1).sum()))
 
 
-def student(values) -> tuple[float, float, float]:
+def student(values: ArrayLike) -> tuple[float, float, float]:
     """Return the mean of values and its 95 % interval by Student's t (1908, doi:10.1093/biomet/6.1.1).
 
     Args:

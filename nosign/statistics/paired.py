@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nosign.statistics.patients import Patients, counted
 
 
-def sign_change_p(sums) -> float:
+def sign_change_p(sums: ArrayLike) -> float:
     """Return the two-sided p of the exact test over all sign changes of the patients' sums.
 
     If neither result is the likelier one, each patient's sum is as likely to have the other sign (Fisher, 1935, The Design of
@@ -29,7 +30,9 @@ def sign_change_p(sums) -> float:
     return float(min(1.0, law[np.abs(total) >= abs(sums.sum())].sum()))
 
 
-def compare_hits(patients: Patients, first, second, names: tuple[str, str], among=None) -> dict:
+def compare_hits(
+    patients: Patients, first: ArrayLike, second: ArrayLike, names: tuple[str, str], among: ArrayLike | None = None
+) -> dict:
     """Compare two yes/no results on the same films.
 
     Args:

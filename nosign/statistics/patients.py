@@ -6,6 +6,7 @@ import math
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nosign.statistics.intervals import ALPHA, DRAWS
 
@@ -18,7 +19,7 @@ class Patients:
         count: number of patients.
     """
 
-    def __init__(self, clusters, *, draws: int = DRAWS, seed: int = 0):
+    def __init__(self, clusters: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> None:
         """Number the patients.
 
         Args:
@@ -36,17 +37,17 @@ class Patients:
         drawn += self.count * np.arange(self.draws)[:, None]
         return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float32)
 
-    def sums(self, values) -> np.ndarray:
+    def sums(self, values: ArrayLike) -> np.ndarray:
         """Add up each patient's values, number or bool [films]; float64 [patients]."""
         return np.bincount(self.of_film, np.asarray(values, float), self.count)
 
     @staticmethod
-    def percent(hits, among=None) -> float:
+    def percent(hits: ArrayLike, among: ArrayLike | None = None) -> float:
         """Return the share of films with a yes/no result in per cent, NaN where no film counts; see `share`."""
         hits, among = counted(hits, among)
         return 100 * float((hits & among).sum()) / among.sum() if among.any() else math.nan
 
-    def share(self, hits, among=None) -> tuple[float, float, float]:
+    def share(self, hits: ArrayLike, among: ArrayLike | None = None) -> tuple[float, float, float]:
         """Return the share of films with a yes/no result, and its 95 % interval over draws of patients.
 
         Args:
@@ -59,7 +60,7 @@ class Patients:
         hits, among = counted(hits, among)
         return self.mean_interval(hits & among, among, 0.0)
 
-    def difference(self, first, second, among=None) -> tuple[float, float, float]:
+    def difference(self, first: ArrayLike, second: ArrayLike, among: ArrayLike | None = None) -> tuple[float, float, float]:
         """Return the share with the second of two yes/no results minus that with the first, and its 95 % interval.
 
         Args:
@@ -72,7 +73,7 @@ class Patients:
         (first, among), second = counted(first, among), np.asarray(second, bool)
         return self.mean_interval((second.astype(int) - first) * among, among, -1.0)
 
-    def median(self, values) -> tuple[float, float, float]:
+    def median(self, values: ArrayLike) -> tuple[float, float, float]:
         """Return the median of films' values, and its 95 % interval over draws of patients.
 
         Args:
@@ -90,7 +91,7 @@ class Patients:
         low, high = np.quantile(medians[~np.isnan(medians)], (ALPHA / 2, 1 - ALPHA / 2), method="nearest")
         return float(np.median(values)), float(low), float(high)
 
-    def line(self, x, y) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    def line(self, x: ArrayLike, y: ArrayLike) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
         """Return Pearson's correlation of two values and the slope of y on x, with 95 % intervals over draws of patients.
 
         Args:
@@ -113,7 +114,7 @@ class Patients:
             both = xy / np.sqrt(xx * yy), xy / xx
         return estimate_of(both[0]), estimate_of(both[1])
 
-    def mean_interval(self, values, among: np.ndarray, least: float) -> tuple[float, float, float]:
+    def mean_interval(self, values: np.ndarray, among: np.ndarray, least: float) -> tuple[float, float, float]:
         """Return the mean of values and its percentile interval over draws of patients, both times 100.
 
         Where all patients agree, every draw gives the same, which would claim certainty. The interval then reaches as far as
@@ -167,7 +168,7 @@ def medians_of(values: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.where(size > 0, medians, np.nan)
 
 
-def counted(hits, among) -> tuple[np.ndarray, np.ndarray]:
+def counted(hits: ArrayLike, among: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
     """Return a yes/no result and the films that count, both bool [films]."""
     hits = np.asarray(hits, bool)
     return hits, np.ones(hits.shape, bool) if among is None else np.asarray(among, bool)

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +78,7 @@ class Engine:
         workers: int = 2,
         folder: str | Path | None = None,
         advance: Callable[[int], Any] = lambda work: None,
-    ):
+    ) -> None:
         """Compile the models for one batch shape; the first call compiles."""
         self.films, self.models, self.steps, self.seed = films, models, steps, seed
         self.batch, self.folder, self.advance = min(batch, len(films)), folder, advance
@@ -143,13 +143,13 @@ class Engine:
 class FilmCache:
     """One float32 array for each film, on disk: what all attacks and strengths share does not fill the memory."""
 
-    def __init__(self, folder: str | Path | None, shape: Sequence[int]):
+    def __init__(self, folder: str | Path | None, shape: Sequence[int]) -> None:
         """Prepare for arrays of a shape, in an unnamed file in a folder (None: where temporary files go)."""
         self.folder, self.shape = folder, tuple(shape)
         self.film_bytes = int(np.prod(shape)) * 4
 
     @cached_property
-    def file(self):
+    def file(self) -> IO[bytes]:
         """The file; it vanishes with the cache."""
         file = tempfile.TemporaryFile(dir=self.folder)  # noqa: SIM115, open as long as the cache
         weakref.finalize(self, file.close)

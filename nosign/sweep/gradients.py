@@ -43,7 +43,7 @@ class FirstGradients:
         counts: dict, how many films have a gradient of zero, and how many one that is not finite; no attack moves them.
     """
 
-    def __init__(self, engine: Engine, source: str, condition: Condition):
+    def __init__(self, engine: Engine, source: str, condition: Condition) -> None:
         """Compute them; they lie on disk."""
         self.engine, self.source, self.outcome = engine, source, Outcome.of(condition)
         self.attacker, self.cache = engine.attacker(source, condition.loss), engine.new_cache()

@@ -149,7 +149,7 @@ class Job:
     def unfinished(self) -> list[Cell]:
         """Return the cells that are not there, or lack the files beside them that are wanted."""
 
-        def is_finished(cell):
+        def is_finished(cell: Cell) -> bool:
             wanted = [self.path(cell), *[self.films_path(cell)] * self.save_films]
             wanted += [self.path(cell).with_suffix(STORED)] * self.is_stored(cell)
             return all(path.is_file() for path in wanted)

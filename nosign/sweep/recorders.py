@@ -68,7 +68,7 @@ class AttackedBatch:
         steps: list with each step's effect (see `nosign.attacks.directions.step_effect`) and the logits before it.
     """
 
-    def __init__(self, engine: Engine, batch: Batch, changed: Any, clean: pd.DataFrame, steps: Sequence[tuple] = ()):
+    def __init__(self, engine: Engine, batch: Batch, changed: Any, clean: pd.DataFrame, steps: Sequence[tuple] = ()) -> None:
         """Compute nothing yet; `clean` is what `nosign.rows.read_clean_logits` returned."""
         self.engine, self.batch, self.changed, self.clean, self.steps = engine, batch, changed, clean, steps
 
@@ -147,7 +147,7 @@ class FilmMeasures(Recorder):
 
     columns: Sequence[str] = ()
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.waiting: list[Future] = []
 
@@ -209,7 +209,7 @@ class Steps(Recorder):
 
     ending = STEPS
 
-    def __init__(self, sweep: Attacking):
+    def __init__(self, sweep: Attacking) -> None:
         self.sweep = sweep
         self.parts: list[pd.DataFrame] = []
 
@@ -265,7 +265,7 @@ class Stored(Recorder):
 
     ending = STORED
 
-    def __init__(self, engine: Engine, storages: Sequence[str]):
+    def __init__(self, engine: Engine, storages: Sequence[str]) -> None:
         self.engine, self.storages = engine, storages
         self.parts: list[pd.DataFrame] = []
 
@@ -289,7 +289,7 @@ class ViewerFilms(Recorder):
 
     ending = VIEWER
 
-    def __init__(self, sweep: Attacking, clean: pd.DataFrame):
+    def __init__(self, sweep: Attacking, clean: pd.DataFrame) -> None:
         """Choose the films: the first of each class that the source model gets right, or the first if it gets none right."""
         right = Outcome().hits(clean[sweep.source].to_numpy(), clean[LABEL].to_numpy())
         chosen: list[int] = []
@@ -331,7 +331,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 class AdversarialFilms(Recorder):
     """The adversarial films themselves, written as they come."""
 
-    def __init__(self, films: np.ndarray):
+    def __init__(self, films: np.ndarray) -> None:
         """Write into an array, float32 [films, height, width, 3]."""
         self.films = films
 

@@ -40,7 +40,7 @@ def find_boundaries(sweep: Sweep, name: str) -> pd.DataFrame:
         for batch in engine.batches():
             units = units_of(sweep, attack, batch.filled(sweep.followed(attack, batch.own)))
 
-            def of_film(i, batch=batch, units=units):
+            def of_film(i: int, batch: Batch = batch, units: np.ndarray = units) -> dict[str, float]:
                 film = batch.films[i]
                 return boundaries(film, units[i], engine.limits_of(batch.positions[i], film))
 

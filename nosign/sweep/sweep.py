@@ -33,7 +33,7 @@ class Sweep:
         fields: dict from universal attacks to the field that they follow, float32 [height, width, 3].
     """
 
-    def __init__(self, engine: Engine, source: str, condition: Condition):
+    def __init__(self, engine: Engine, source: str, condition: Condition) -> None:
         """Compute nothing yet."""
         self.engine, self.source, self.condition = engine, source, condition
         self.outcome, self.fields = Outcome.of(condition), dict[str, np.ndarray]()

@@ -108,7 +108,7 @@ def search_turning(
     before = logits_in(clean, target).argmax(-1)
     can_turn = outcome.can_turn(before, labels)
 
-    def turned_at(strengths):
+    def turned_at(strengths: np.ndarray) -> np.ndarray:
         logits = to_numpy(engine.logits[target](changed(strengths)))
         return outcome.is_reached(logits.argmax(-1), labels) & np.isfinite(logits).all(-1)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nosign.files import write_text
 from nosign.manifest import read_manifest
@@ -29,6 +30,9 @@ from nosign.output.report.viewer import make_viewer
 from nosign.output.report.what_was_run import condition_meaning, run_details, run_overview, run_warnings
 from nosign.output.summary import sentences_about, short_answer, sweeps_of
 from nosign.output.table import SweepName, Table
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 PARTS = Path(__file__).parent
 FIRST_FIGURES = (
@@ -79,7 +83,7 @@ def write_report(path: Path, runs: dict[str, tuple[Path, Path]], findings: Seque
     return path
 
 
-def template():
+def template() -> Template:
     """Return the page's template; everything that it fills in is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 

@@ -1,10 +1,15 @@
 """Pictures inside the report: films, changes and figures as WebP, within a number of bytes."""
 
+from __future__ import annotations
+
 import base64
 import hashlib
 import io
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -25,20 +30,20 @@ LEVEL_BOUNDS = np.array([1, 3, 5, 7, 9, 12, 16, 21, 28, 37, 49, 65, 86, 114, 152
 ZERO_BYTE, LEVEL_BYTES = 128, 8  # of a picture of levels; the script rounds, should a browser shift bytes a little
 
 
-def open_figure(path):
+def open_figure(path: str | Path) -> Image.Image:
     """Return a figure as a Pillow image, no wider than the first rung of `FIGURE_LADDER`."""
     with Image.open(path) as picture:
         return no_wider(picture.convert("RGB"), FIGURE_LADDER[0][0])
 
 
-def no_wider(picture, width):
+def no_wider(picture: Image.Image, width: int) -> Image.Image:
     """Return a Pillow image, scaled down to a width in pixels if it is wider."""
     if picture.width <= width:
         return picture
     return picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.BILINEAR)
 
 
-def encode_figure(picture, rung):
+def encode_figure(picture: Image.Image, rung: tuple[int, int]) -> tuple[bytes, tuple[int, int]]:
     """Return a figure as (WebP, (width, height)) at a rung of `FIGURE_LADDER`: lines without loss, films with."""
     width, quality = rung
     picture = no_wider(picture, width)
@@ -47,7 +52,7 @@ def encode_figure(picture, rung):
     return lossless if len(lossless) <= LOSSLESS_BYTES else webp(pixels, quality=quality), picture.size
 
 
-def encode_within(items, encode, ladder, allowance):
+def encode_within(items: Sequence[Any], encode: Callable[..., tuple], ladder: Sequence[tuple], allowance: int) -> list[tuple]:
     """Encode items at the best rung of a ladder at which all of them together stay within an allowance.
 
     Args:
@@ -72,14 +77,14 @@ def encode_within(items, encode, ladder, allowance):
     return [encoded[place] for place in places]
 
 
-def webp(pixels, **options):
+def webp(pixels: np.ndarray, **options: Any) -> bytes:
     """Return pixels, uint8 [height, width, 3], as the bytes of a WebP file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", method=2, **options)
     return buffer.getvalue()
 
 
-def data_uri(encoded):
+def data_uri(encoded: bytes) -> str:
     """Return a WebP file's bytes as an address that holds them."""
     return "data:image/webp;base64," + base64.b64encode(encoded).decode()
 
@@ -87,10 +92,10 @@ def data_uri(encoded):
 class Pictures:
     """The pictures of the viewer, each kept once: films and changes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.films, self.places, self.changes = [], {}, []
 
-    def add_film(self, film):
+    def add_film(self, film: np.ndarray) -> int:
         """Keep a film, uint8 [height, width, 3], and return its number among the films."""
         key = hashlib.sha256(film.tobytes()).digest()
         if key not in self.places:
@@ -98,19 +103,19 @@ class Pictures:
             self.films.append(webp(film, lossless=True))
         return self.places[key]
 
-    def add_change(self, change):
+    def add_change(self, change: np.ndarray) -> int:
         """Keep a change, float16 [height, width, 3], and return its number among the changes."""
         self.changes.append(change)
         return len(self.changes) - 1
 
-    def encoded(self):
+    def encoded(self) -> tuple[list[bytes], list[bytes], list[list[float]]]:
         """Return the WebP files of all films and of all changes, together within `PICTURE_BYTES`, and the changes' levels."""
         allowance = PICTURE_BYTES - sum(map(len, self.films))
         encoded = encode_within(self.changes, encode_change, CHANGE_LADDER, allowance)
         return self.films, [data for data, _ in encoded], [sizes for _, sizes in encoded]
 
 
-def levels_of_change(change, coarseness):
+def levels_of_change(change: np.ndarray, coarseness: float) -> tuple[np.ndarray, np.ndarray]:
     """Put a change's components into levels: 0 near zero, beyond it one for each of `LEVEL_BOUNDS`.
 
     Args:
@@ -134,7 +139,7 @@ def levels_of_change(change, coarseness):
     return levels * np.sign(change).astype(np.int8), means
 
 
-def encode_change(change, rung):
+def encode_change(change: np.ndarray, rung: tuple[int, float]) -> tuple[bytes, list[float]]:
     """Return a change as (WebP of its levels, the levels' sizes) at a rung of `CHANGE_LADDER`.
 
     Noise has nothing that a picture's codec could leave out, so its numbers are made coarse here and stored without loss.
