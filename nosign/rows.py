@@ -451,9 +451,9 @@ def read_films(results: str | Path, clean: pd.DataFrame) -> list[CellFilms]:
             f"{Path(results) / 'attacks'}: no finished cells; run attack.py, or name its output folder with --results"
         )
     read = []
-    for *cell, path in found:
+    for source, condition, attack, strength, path in found:
         films, targets = read_cell(path, clean)
-        read.append(CellFilms(*cell, path, targets, films))  # type: ignore[call-arg, arg-type]  # mypy cannot count `*cell`
+        read.append(CellFilms(source, condition, attack, strength, path, targets, films))
     return read
 
 

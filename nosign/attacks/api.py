@@ -8,7 +8,7 @@ import numpy as np
 
 from nosign.attacks.catalogue import ATTACKS, UNIVERSAL, Attack
 from nosign.attacks.controls import control_field
-from nosign.attacks.loop import Attacker, check_range, check_shape, stepped, unit_noise
+from nosign.attacks.loop import Attacker, check_range, check_shape, check_whole, stepped, unit_noise
 from nosign.attacks.restarts import best_start
 from nosign.attacks.turning import Turning, search
 from nosign.backend import to_numpy
@@ -87,6 +87,8 @@ def attack(
     from keras.ops import convert_to_tensor
 
     chosen = named_attack(name)
+    check_whole("batch", batch, 1)
+    check_whole("seed", seed, 0)
     images, labels, attacker, axis = prepared(model, images, labels, bounds, logits, finding, channels, grey)
     strengths = strength_of_each(strength, len(images))
     found, unmoved = np.empty_like(images), 0
@@ -159,6 +161,8 @@ def turning_strength(
             f"name: turning strengths are those of single-step attacks, {name!r} has many steps; choose from "
             f"{', '.join(known for known, attack in ATTACKS.items() if not (attack.iterative or attack.universal))}"
         )
+    check_whole("batch", batch, 1)
+    check_whole("seed", seed, 0)
     images, labels, attacker, axis = prepared(model, images, labels, bounds, logits, finding, channels, grey)
     parts, unmoved = [], 0
     for start, stop, rows in whole_batches(len(images), max(1, min(batch, len(images)))):

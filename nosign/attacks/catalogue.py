@@ -34,7 +34,7 @@ class Attack:
         momentum: share of the earlier gradients that a step keeps.
         adaptive: halves its steps by what they gain, within the ball of protocol "budget"; see `nosign.attacks.apgd`.
         unclipped: each step goes on from where the last one led before it was projected and clipped.
-        control: what it follows in place of the gradient, one of those in `nosign.controls`; empty for an attack.
+        control: what it follows in place of the gradient, one of those in `nosign.attacks.controls`; empty for an attack.
         universal: follows one field for all films, fitted on others; see `nosign.attacks.universal`.
     """
 

@@ -74,18 +74,25 @@ def check_batch(films: Tensor, labels: np.ndarray, model_shapes: list, bounds: B
         check_range(films, bounds)
 
 
+def check_whole(what: str, value: Any, least: int) -> None:
+    """Refuse what is no whole number of at least so much."""
+    if not isinstance(value, (int, np.integer)) or value < least:
+        raise UserError(f"{what}: expected a whole number of at least {least}, received {value!r}")
+
+
+def fits(shape: tuple[int, ...], expected: tuple) -> bool:
+    """Tell whether a shape is a model's, None standing for any size; the first axis is free."""
+    return len(shape) == len(expected) and all(size in (None, given) for size, given in zip(expected[1:], shape[1:]))
+
+
 def check_shape(what: str, shape: tuple[int, ...], expected: tuple | None) -> None:
     """Refuse an array that does not have a model's shape, with None for any size; None fits everything."""
-
-    def fits(shape):
-        return len(shape) == len(expected) and all(size in (None, given) for size, given in zip(expected[1:], shape[1:]))
-
-    if expected is None or fits(shape):
+    if expected is None or fits(shape, expected):
         return
     advice = ""
-    if fits((1, *shape)):
+    if fits((1, *shape), expected):
         advice = "; it is one alone: add the first axis, x[None]"
-    elif fits((*shape, 1)):
+    elif fits((*shape, 1), expected):
         advice = "; add the axis of the one channel, x[..., None]"
     raise UserError(f"{what}: expected the model's shape (n, {', '.join(map(str, expected[1:]))}), received {shape}{advice}")
 
@@ -121,8 +128,7 @@ def check_settings(
     if not 0 < condition.step_factor < np.inf:
         raise UserError(f"step factor: expected a finite number above 0, received {condition.step_factor!r}")
     check_ball(condition, [attack])
-    if not isinstance(steps, (int, np.integer)) or steps < 1:
-        raise UserError(f"steps: expected a whole number of at least 1, received {steps!r}")
+    check_whole("steps", steps, 1)
     if attack.random_start and np.shape(noise) != shape:
         raise UserError(
             f"noise: {attack.title} starts at random and needs unit_noise of the films' shape {shape}, "

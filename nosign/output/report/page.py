@@ -35,11 +35,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 PARTS = Path(__file__).parent
-FIRST_FIGURES = (
-    "figure4",
-    "networks",
-    "seeds",
-)  # how the names of figures begin that stand on the first screen: these, or else those
+# How the names of figures begin that stand on the first screen: the first of these that there are.
+FIRST_FIGURES = ("figure4", "networks", "seeds")
 WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
 NO_ANSWER = Sentence("No short answer follows from these cells; what was measured stands below.")
 
