@@ -1,5 +1,7 @@
 """Reads a Kermany Chest X-Ray folder: `chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/`."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path
@@ -16,7 +18,7 @@ NAME = "chest_xray"
 PATIENT = re.compile(r"(person\d+)_|((?:NORMAL2-)?IM-\d+)-|(?:BACTERIA|VIRUS|NORMAL)-(\d+)-")
 
 
-def read_chest_xray(folder):
+def read_chest_xray(folder: str | Path) -> list[Film]:
     """Read the films of a Kermany folder.
 
     The archive holds everything twice (`chest_xray/chest_xray/`) and macOS's `__MACOSX` and `._*` files; the outermost
@@ -41,12 +43,12 @@ def read_chest_xray(folder):
     return films
 
 
-def folders_of(folder):
+def folders_of(folder: Path) -> list[Path]:
     """Return the folders whose films are read."""
     return [folder / split / name for split in SPLITS for name in FOLDERS]
 
 
-def find_folder(folder):
+def find_folder(folder: str | Path) -> Path:
     """Return the outermost folder that holds the splits."""
     folder = Path(folder)
     for candidate in (folder, folder / "chest_xray"):
@@ -57,7 +59,7 @@ def find_folder(folder):
     )
 
 
-def patient_of(file):
+def patient_of(file: str) -> str:
     """Return the patient's id in a file name such as person12_virus_34.jpeg, "" if it has none."""
     match = PATIENT.match(file)
-    return f"kermany:{match[match.lastindex]}" if match else ""
+    return f"kermany:{match[match.lastindex]}" if match and match.lastindex else ""

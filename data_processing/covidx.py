@@ -1,9 +1,12 @@
 """Reads a COVIDx-CXR2 folder: `train/ test/ train.txt test.txt`, rows `patient-id file class source`."""
 
+from __future__ import annotations
+
 import codecs
 import contextlib
 import re
 from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data_processing.film import Film
@@ -21,7 +24,9 @@ NAME = "covidx-cxr2"
 PERSONS_SHARE = 0.1
 
 
-def read_covidx(folder, negatives="strict", three_class_lists=None):
+def read_covidx(
+    folder: str | Path, negatives: str = "strict", three_class_lists: Sequence[str | Path] | None = None
+) -> tuple[list[Film], Counter[str]]:
     """Read the films of a COVIDx-CXR2 folder that belong to COVID-19 or Normal.
 
     A negative is not yet normal: more than a third of them show pneumonia in the three-class list of the same films.
@@ -63,7 +68,7 @@ def read_covidx(folder, negatives="strict", three_class_lists=None):
     return films, left_out
 
 
-def find_folder(folder):
+def find_folder(folder: str | Path) -> Path:
     """Return the folder that holds the lists: the one given or the only one inside it that does."""
     folder = Path(folder)
     for candidate in (folder, *sorted(path for path in folder.glob("*") if path.name != "__MACOSX")):
@@ -75,17 +80,17 @@ def find_folder(folder):
     )
 
 
-def folders_of(folder):
+def folders_of(folder: Path) -> list[Path]:
     """Return the folders whose films are read."""
     return [folder / split for split in SPLITS]
 
 
-def names_in(folder):
+def names_in(folder: Path) -> set[str]:
     """Return the names of the files in a folder; none where there is no folder."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def ids_of_persons(rows):
+def ids_of_persons(rows: Iterable[tuple[str, str, str, str, str]]) -> set[tuple[str, str]]:
     """Tell the ids that name persons from those that name films.
 
     Some collections' lists only repeat the file name where a patient id should stand: "COVID 1234" of COVID-1234.jpg. An
@@ -114,12 +119,12 @@ def ids_of_persons(rows):
     return {key for key in files if key in shows or films_that_show[form[key]] >= PERSONS_SHARE * films_of_form[form[key]]}
 
 
-def letters_and_digits(name):
+def letters_and_digits(name: str) -> str:
     """Return a name in lower case without spaces, hyphens, underscores, brackets and other punctuation."""
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def read_normal_files(paths, present):
+def read_normal_files(paths: Sequence[str | Path], present: Collection[str]) -> dict[str, str]:
     """Return the class of each film in the three-class lists, by file name; `present` are the names of the files there are."""
     for path in paths:
         if not Path(path).is_file():
@@ -134,7 +139,9 @@ def read_normal_files(paths, present):
     }
 
 
-def read_list(path, categories, present=frozenset()):
+def read_list(
+    path: str | Path, categories: Sequence[str], present: Collection[str] = frozenset()
+) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield (where, id, file, category, collection) for each row; ids and files may contain spaces.
 
     Args:
@@ -151,19 +158,19 @@ def read_list(path, categories, present=frozenset()):
                 f"{path} line {number}: expected 'patient-id file class source' with class "
                 f"{' or '.join(categories)}, found {line[:80]!r}"
             )
-        yield f"{path} line {number}", *id_and_file(line, fields, present), *fields[2:]
+        yield f"{path} line {number}", *id_and_file(line, fields, present), fields[2], fields[3]
 
 
-def id_and_file(line, fields, present):
+def id_and_file(line: str, fields: Sequence[str], present: Collection[str]) -> tuple[str, str]:
     """Return the id and the file of a row: of the words before the class the longest end that is a file, or the last."""
     before = line.rsplit(maxsplit=2)[0].strip()
     for space in re.finditer(r"\s+", before):
         if before[space.end() :] in present:
             return before[: space.start()], before[space.end() :]
-    return fields[:2]
+    return fields[0], fields[1]
 
 
-def text_of(content):
+def text_of(content: bytes) -> str:
     """Return a list's text: what its byte order mark says, else UTF-8, else Chinese Windows' code (GBK)."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")

@@ -1,8 +1,11 @@
 """The films that lie beside those which are read: folders that a data set's layout does not have, and folders in folders."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 # The endings of films, DICOM's among them; content is not looked at.
@@ -10,7 +13,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", "
 NAMED = 5
 
 
-def films_elsewhere(folder, name, read, skipped=()):
+def films_elsewhere(folder: Path, name: str, read: set[str], skipped: Sequence[str] = ()) -> Counter[str]:
     """Count the films below a data set's folder that nobody reads.
 
     Args:
@@ -34,7 +37,7 @@ def films_elsewhere(folder, name, read, skipped=()):
     return +counts
 
 
-def entries_of(folder):
+def entries_of(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of the folders and of the files in a folder, without hidden ones; none where it may not be listed.
 
     Links come last, so that a folder has its own name where a link leads to it too.
@@ -47,7 +50,7 @@ def entries_of(folder):
     return [name for _, name in sorted(folders)], [name for _, name in files]
 
 
-def name_some(counts):
+def name_some(counts: Counter[str]) -> str:
     """Return the folders with the most films as text: "12 in covidx-cxr2/val, 3 in covidx-cxr2/train/sub"."""
     ordered = counts.most_common()
     named = [f"{films} in {folder}" for folder, films in ordered[:NAMED]]

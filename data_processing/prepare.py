@@ -5,6 +5,8 @@
 Writes images.npy, index.csv, patients.csv, skipped.csv, overview.png and manifest.json.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import csv
@@ -14,16 +16,18 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from data_processing import chest_xray, covidx
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
-from data_processing.film import UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, resize
+from data_processing.film import Film, UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, resize
 from data_processing.folders import films_elsewhere, name_some
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
@@ -32,6 +36,9 @@ from nosign.files import atomic_path, reserve, sha256_of_file
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.processes import process_map
 from nosign.script import HelpFormatter, add_seeds, each_seed, run, whole_number
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 PER_CLASS = 1500
 IMAGE_SIZE = 224
@@ -62,11 +69,11 @@ class Pool:
         phantoms: SHA-256 of the files around the films that `data_processing.phantom` drew.
     """
 
-    films: list
-    left_out: Counter
-    not_read: Counter
+    films: list[Film]
+    left_out: Counter[str]
+    not_read: Counter[str]
     times: str
-    phantoms: set
+    phantoms: set[str]
 
 
 @dataclass
@@ -98,7 +105,7 @@ class FilmStore:
     path: Path
     size: int
 
-    def create(self, rows):
+    def create(self, rows: int) -> None:
         """Create the file of uint8 [rows, size, size, 3] and reserve its space."""
         import numpy as np
 
@@ -109,7 +116,7 @@ class FilmStore:
                 raise AssertionError(f"the header of {self.path} has {file.tell()} bytes, not {HEADER_BYTES}")
             reserve(file, image_bytes(rows, self.size))
 
-    def write(self, row, grey):
+    def write(self, row: int, grey: PIL.Image.Image) -> None:
         """Write a grey film, PIL image of `size` x `size`, as three equal channels."""
         from PIL import Image
 
@@ -118,12 +125,12 @@ class FilmStore:
             file.write(Image.merge("RGB", (grey, grey, grey)).tobytes())
 
 
-def image_bytes(rows, size):
+def image_bytes(rows: int, size: int) -> int:
     """Return how long an `images.npy` of so many films is, and so where the next film begins."""
     return HEADER_BYTES + rows * size * size * 3
 
 
-def prepare(arguments):
+def prepare(arguments: argparse.Namespace) -> None:
     """Run stage 1; see the module's docstring."""
     started = time.time()
     pool = find_films(arguments)
@@ -146,7 +153,7 @@ def prepare(arguments):
         groups = group_films(films, chosen)
         together = groups if arguments.split == "patient" else {number: number for number in chosen}
         splits = assign_splits(films, together, arguments.seed)
-        rows = sorted(chosen, key=lambda number: decoded[number].slot)
+        rows = sorted(chosen, key=lambda number: cast(int, decoded[number].slot))  # each has one by now
         write_index(part[INDEX], films, decoded, rows, splits, groups)
         write_patients(part[PATIENTS], [films[number].patient for number in rows])
         write_skipped(part[SKIPPED], films, decoded)
@@ -171,14 +178,14 @@ def prepare(arguments):
     print(f"wrote {out}/: {', '.join(OUTPUTS)} in {time.time() - started:.1f} s")
 
 
-def find_films(arguments):
+def find_films(arguments: argparse.Namespace) -> Pool:
     """Return the `Pool` of both data sets."""
     listed, left_out = read_covidx(arguments.covidx, arguments.negatives, arguments.three_class_lists)
     films = sorted(listed + read_chest_xray(arguments.chest_xray), key=lambda film: film.file)
     return Pool(films, left_out, find_films_not_read(arguments, films), times_of(films), hashes_of_phantoms(films))
 
 
-def facts_of(pool, decoded):
+def facts_of(pool: Pool, decoded: Sequence[Decoded]) -> dict[str, Any]:
     """Return what the manifest says of the pool beside the settings.
 
     Its films are synthetic if `data_processing.phantom` drew any, so that no caption passes drawings for patients' films.
@@ -193,7 +200,7 @@ def facts_of(pool, decoded):
     }
 
 
-def find_films_not_read(arguments, films):
+def find_films_not_read(arguments: argparse.Namespace, films: Iterable[Film]) -> Counter[str]:
     """Count the films of both data sets in folders that are not read, by folder."""
     covidx_folder = covidx.find_folder(arguments.covidx)
     chest_xray_folder = chest_xray.find_folder(arguments.chest_xray)
@@ -208,7 +215,7 @@ def find_films_not_read(arguments, films):
     )
 
 
-def hashes_of_phantoms(films):
+def hashes_of_phantoms(films: Iterable[Film]) -> set[str]:
     """Return the SHA-256 of all files that `data_processing.phantom` says it wrote around the films.
 
     By its hash a film is known for a drawing whatever its folder is called and wherever that is linked from.
@@ -223,7 +230,7 @@ def hashes_of_phantoms(films):
     return hashes
 
 
-def settings_of(arguments, films):
+def settings_of(arguments: argparse.Namespace, films: Sequence[Film]) -> dict[str, Any]:
     """Return what the outputs depend on."""
     listing = "\n".join(f"{film.file} {film.label} {film.patient} {film.path.stat().st_size}" for film in films)
     names = ("per_class", "image_size", "split", "negatives", "seed")
@@ -234,24 +241,24 @@ def settings_of(arguments, films):
     }
 
 
-def times_of(films):
+def times_of(films: Iterable[Film]) -> str:
     """Return one SHA-256 of when each film's file was written and last changed in any way."""
     stats = ((film, film.path.stat()) for film in films)
     listing = "\n".join(f"{film.file} {stat.st_mtime_ns} {stat.st_ctime_ns}" for film, stat in stats)
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def contents_of(films, hashes):
+def contents_of(films: Iterable[Film], hashes: Iterable[str]) -> str:
     """Return one SHA-256 of what all films' files hold, by the SHA-256 of each."""
     return hashlib.sha256("\n".join(f"{film.file} {sha256}" for film, sha256 in zip(films, hashes)).encode()).hexdigest()
 
 
-def hash_of_film(film):
+def hash_of_film(film: Film) -> str:
     """Return the SHA-256 of a film's file."""
     return hashlib.sha256(read_bytes(film.path)).hexdigest()
 
 
-def replaced(manifest, pool):
+def replaced(manifest: Mapping[str, Any], pool: Pool) -> bool:
     """Tell whether a film's file was replaced by another of its length since a manifest was written.
 
     Where the files' times are the recorded ones they were not. A copy of the data set has other times and the same contents,
@@ -263,7 +270,7 @@ def replaced(manifest, pool):
         return contents_of(pool.films, threads.map(hash_of_film, pool.films)) != manifest.get("film_contents_sha256")
 
 
-def already_prepared(out, settings, pool):
+def already_prepared(out: Path, settings: dict[str, Any], pool: Pool) -> bool:
     """Tell whether `out` holds these films already.
 
     Raises:
@@ -283,7 +290,7 @@ def already_prepared(out, settings, pool):
     return False
 
 
-def draw_order(films, seed):
+def draw_order(films: Sequence[Film], seed: int) -> list[list[int]]:
     """Return for each class the numbers of its films in the order in which they are drawn."""
     import numpy as np
 
@@ -294,7 +301,9 @@ def draw_order(films, seed):
     return order
 
 
-def decode_all(films, order, store, workers, per_class):
+def decode_all(
+    films: Sequence[Film], order: Sequence[Sequence[int]], store: FilmStore, workers: int, per_class: int
+) -> list[Decoded]:
     """Decode every film once: the duplicates of a drawn film may stand anywhere in the pool.
 
     The first films in the order of drawing are resized and stored on the way.
@@ -326,18 +335,18 @@ def decode_all(films, order, store, workers, per_class):
         ) from None
 
 
-def leave_interrupts_to_parent():
+def leave_interrupts_to_parent() -> None:
     """Let Ctrl-C end the script with one line, not with one traceback a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def useful_workers():
+def useful_workers() -> int:
     """Return how many processes can decode at once: the cores that this one may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decode_film(store, work):
+def decode_film(store: FilmStore, work: tuple[Path, int | None]) -> Decoded:
     """Decode a film, given as (path, slot); store it resized if it has a slot."""
     path, slot = work
     content = read_bytes(path)
@@ -350,12 +359,14 @@ def decode_film(store, work):
             return found
         found.sha256, found.width, found.height, found.slot = fingerprint(image), image.width, image.height, slot
         small = None if slot is None else resize(image, store.size)
-    if small is not None:
+    if slot is not None and small is not None:
         store.write(slot, small)
     return found
 
 
-def choose(films, decoded, order, per_class):
+def choose(
+    films: Sequence[Film], decoded: Sequence[Decoded], order: Sequence[Sequence[int]], per_class: int
+) -> tuple[list[int], Counter[str]]:
     """Draw films class by class, without unreadable ones and duplicates.
 
     Returns:
@@ -374,7 +385,9 @@ def choose(films, decoded, order, per_class):
     return [number for numbers in kept for number in numbers[:per_class]], dropped
 
 
-def drop(numbers, decoded, in_two_classes, dropped):
+def drop(
+    numbers: Iterable[int], decoded: Sequence[Decoded], in_two_classes: set[str | None], dropped: Counter[str]
+) -> list[int]:
     """Return a class's films without unreadable ones and duplicates, and count those in `dropped`.
 
     Of equal films in the class the first is kept; a film that stands in two classes is dropped in both.
@@ -393,14 +406,14 @@ def drop(numbers, decoded, in_two_classes, dropped):
     return list(kept.values())
 
 
-def what_is_left(films, decoded, dropped):
+def what_is_left(films: Iterable[Film], decoded: Iterable[Decoded], dropped: Mapping[str, int]) -> str:
     """Say what was dropped, with one unreadable film as an example."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
     example = next((f"; {film.file}: {found.reason}" for film, found in zip(films, decoded) if found.reason), "")
     return f"left after dropping from all classes {reasons}{example}"
 
 
-def require_enough(counts, per_class, what):
+def require_enough(counts: Sequence[int], per_class: int, what: str) -> None:
     """Raise `UserError` if a class has fewer films than are to be drawn."""
     fewest = min(counts)
     lower = f"lower --per-class to {fewest} or " if fewest >= FEWEST_PER_CLASS else ""
@@ -409,7 +422,7 @@ def require_enough(counts, per_class, what):
             raise UserError(f"class {name}: {count} films {what}; {per_class} wanted: {lower}add films")
 
 
-def fill_gaps(films, decoded, chosen, store):
+def fill_gaps(films: Sequence[Film], decoded: Sequence[Decoded], chosen: Sequence[int], store: FilmStore) -> None:
     """Store the drawn films that stand in for dropped ones, in the slots that those leave free."""
     taken = {decoded[number].slot for number in chosen}
     total = len(chosen)
@@ -421,7 +434,7 @@ def fill_gaps(films, decoded, chosen, store):
             decoded[number].slot = slot
 
 
-def read_again(film, found):
+def read_again(film: Film, found: Decoded) -> PIL.Image.Image:
     """Decode a film a second time.
 
     Raises:
@@ -434,7 +447,14 @@ def read_again(film, found):
         return decode(content)[0]
 
 
-def write_index(path, films, decoded, rows, splits, groups):
+def write_index(
+    path: Path,
+    films: Sequence[Film],
+    decoded: Sequence[Decoded],
+    rows: Iterable[int],
+    splits: Mapping[int, str],
+    groups: Mapping[int, str],
+) -> None:
     """Write `index.csv`: row i describes image i."""
     described = ((films[number], number) for number in rows)
     write_rows(
@@ -457,7 +477,7 @@ def write_index(path, films, decoded, rows, splits, groups):
     )
 
 
-def write_patients(path, patients):
+def write_patients(path: Path, patients: Sequence[str]) -> None:
     """Write `patients.csv`: the id behind each patient's running number.
 
     Args:
@@ -467,14 +487,14 @@ def write_patients(path, patients):
     write_rows(path, PATIENTS_COLUMNS, sorted({(number, patient) for number, patient in zip(numbers, patients) if patient}))
 
 
-def write_skipped(path, films, decoded):
+def write_skipped(path: Path, films: Iterable[Film], decoded: Iterable[Decoded]) -> None:
     """Write `skipped.csv`: the files that could not be read, and why."""
     write_rows(
         path, ("file", "reason"), ([film.file, found.reason] for film, found in zip(films, decoded) if found.sha256 is None)
     )
 
 
-def write_rows(path, columns, rows):
+def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a CSV file."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -482,7 +502,7 @@ def write_rows(path, columns, rows):
         writer.writerows(rows)
 
 
-def draw_overview(path, images_path, columns=10, film_px=128):
+def draw_overview(path: Path, images_path: Path, columns: int = 10, film_px: int = 128) -> None:
     """Draw `overview.png`: the first films of each class, a row a class."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
@@ -511,7 +531,7 @@ def draw_overview(path, images_path, columns=10, film_px=128):
     sheet.save(path)
 
 
-def print_warnings(films, decoded):
+def print_warnings(films: Iterable[Film], decoded: Iterable[Decoded]) -> None:
     """Print on stderr which films have odd grey levels, the first few by name."""
     odd = [f"warning: {film.file}: {found.warning}" for film, found in zip(films, decoded) if found.warning]
     for line in odd[:WARNINGS_SHOWN]:
@@ -520,7 +540,7 @@ def print_warnings(films, decoded):
         print(f"warning: the same of {len(odd) - WARNINGS_SHOWN} more films, which {MANIFEST} names", file=sys.stderr)
 
 
-def print_summary(pool, dropped, chosen, splits):
+def print_summary(pool: Pool, dropped: Counter[str], chosen: Sequence[int], splits: Mapping[int, str]) -> None:
     """Print what was found, passed over, dropped and drawn, by class, collection and split."""
     films = pool.films
     print(f"found {len(films)} films")
@@ -538,7 +558,7 @@ def print_summary(pool, dropped, chosen, splits):
         print(f"  {name:<12}", *(f"{counts[column]:>15}" for column in (*SPLITS, *collections)))
 
 
-def print_groups(films, groups, kept):
+def print_groups(films: Sequence[Film], groups: Mapping[int, str], kept: bool) -> None:
     """Print how many drawn films have no patient id, and how many groups of neighbours they form.
 
     Args:
@@ -553,7 +573,7 @@ def print_groups(films, groups, kept):
     )
 
 
-def print_shapes(drawn, image_size):
+def print_shapes(drawn: Sequence[Decoded], image_size: int) -> None:
     """Print how many of the drawn films lose or gain by being made square."""
     small = sum(min(film.width, film.height) < image_size for film in drawn)
     long = sum(max(film.width, film.height) > LONGEST_USUAL_ASPECT * min(film.width, film.height) for film in drawn)
@@ -563,7 +583,7 @@ def print_shapes(drawn, image_size):
     )
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         prog="python -m data_processing.prepare", description=__doc__.split("\n")[0], formatter_class=HelpFormatter
@@ -595,7 +615,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Prepare the films and return the exit status."""
     for arguments in each_seed(parse_args(argv), "out"):
         prepare(arguments)

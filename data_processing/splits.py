@@ -1,9 +1,13 @@
 """Which drawn films may show one person, and which split each film goes to."""
 
+from __future__ import annotations
+
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from data_processing.film import Film
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 
@@ -19,7 +23,7 @@ NEIGHBOURS = 3
 LAST_NUMBER = re.compile(r"(.*?)(\d+)\D*", re.DOTALL)
 
 
-def group_films(films, chosen):
+def group_films(films: Sequence[Film], chosen: Iterable[int]) -> dict[int, str]:
     """Group the drawn films that may show one person.
 
     Films of one patient are a group. Where no patient is known, films of one collection whose names have the same text
@@ -42,7 +46,7 @@ def group_films(films, chosen):
         else:
             series.setdefault((film.collection, match[1]), []).append((int(match[2]), film.file, number))
     for numbered in series.values():
-        before = group = None
+        before, group = None, ""
         for place, file, number in sorted(numbered):
             if before is None or place - before > NEIGHBOURS:
                 group = file
@@ -50,7 +54,7 @@ def group_films(films, chosen):
     return groups
 
 
-def assign_splits(films, groups, seed):
+def assign_splits(films: Sequence[Film], groups: Mapping[int, str | int], seed: int) -> dict[int, str]:
     """Split the drawn films into train, validation and test, stratified by class, in exact shares.
 
     Args:
@@ -68,10 +72,10 @@ def assign_splits(films, groups, seed):
     per_class = len(groups) // len(CLASSES)
     test = round(per_class * TEST_SHARE)
     validation = round((per_class - test) * VALIDATION_SHARE_OF_REST)
-    members = {}
+    members_of = {}
     for number in sorted(groups):
-        members.setdefault(groups[number], []).append(number)
-    members = list(members.values())
+        members_of.setdefault(groups[number], []).append(number)
+    members = list(members_of.values())
     for attempt in range(SPLIT_ATTEMPTS):
         positions = np.random.default_rng([seed, len(CLASSES), attempt]).permutation(len(members))
         splits = deal(films, [members[position] for position in positions], {"test": test, "validation": validation})
@@ -85,7 +89,7 @@ def assign_splits(films, groups, seed):
     )
 
 
-def deal(films, groups, films_a_class):
+def deal(films: Sequence[Film], groups: Iterable[Sequence[int]], films_a_class: Mapping[str, int]) -> dict[int, str] | None:
     """Give each group of films to the first split that has room for all of them, the rest to the training films.
 
     Args:

@@ -5,8 +5,12 @@ tensor that is the model's output and goes back from there, through nested model
 given. What it finds must give the model's own outputs again.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +40,8 @@ class Reading:
     """
 
     kind: str
-    tensors: list
-    scores: object = lambda values: values[0]
+    tensors: list[Any]
+    scores: Callable[[list[Any]], Any] = lambda values: values[0]
 
 
 class Logits:
@@ -48,12 +52,18 @@ class Logits:
         input_shape, output_shape: with None for any size; `input_shape` is None where the model does not tell.
     """
 
-    def __init__(self, scores, classes, variables=(), input_shape=None):
+    def __init__(
+        self,
+        scores: Callable[[Any], Any],
+        classes: int,
+        variables: Iterable[Any] = (),
+        input_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
         """Wrap a function from a backend tensor of images to one of logits [n, classes]."""
         self.scores, self.variables = scores, list(variables)
         self.input_shape, self.output_shape = input_shape, (None, classes)
 
-    def __call__(self, images, training=False):
+    def __call__(self, images: Any, training: bool = False) -> Any:
         """Return the logits of images, a backend tensor [n, classes]; `training` is taken as Keras's models take it."""
         return self.scores(images)
 
@@ -75,22 +85,29 @@ class Outputs:
     random: bool
 
     @property
-    def count(self):
+    def count(self) -> int:
         """How many outputs there are for an image."""
         return self.values.shape[1]
 
     @property
-    def bounded(self):
+    def bounded(self) -> bool:
         """Whether all lie in [0, 1]."""
         return bool(np.all((self.values >= 0) & (self.values <= 1 + TOLERANCES[self.dtype][1])))
 
     @property
-    def sum_to_one(self):
+    def sum_to_one(self) -> bool:
         """Whether those of each image are the probabilities of classes."""
         return self.count > 1 and self.bounded and bool(np.all(abs(self.values.sum(1) - 1) <= TOLERANCES[self.dtype][1]))
 
 
-def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
+def find_logits(
+    model: Any,
+    images: np.ndarray,
+    *,
+    logits: bool | None = None,
+    finding: int | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Logits:
     """Return a classifier's `Logits`, which share its weights.
 
     Args:
@@ -117,7 +134,8 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
             f"finding: expected a number from 0 to {outputs.count - 1}, one of the outputs of {outputs.name}, "
             f"received {finding!r}"
         )
-    kind, scores = UNKNOWN, partial(only_output, model)
+    kind = UNKNOWN
+    scores: Callable[[Any], Any] = partial(only_output, model)
     if isinstance(model, Followed):
         kind, scores = model.read(outputs, logits)
     elif logits:
@@ -137,7 +155,7 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
     )
 
 
-def look_at(model, probes):
+def look_at(model: Any, probes: np.ndarray) -> Outputs:
     """Call a model twice on images and return its `Outputs`.
 
     Raises:
@@ -145,7 +163,7 @@ def look_at(model, probes):
     """
     import keras
 
-    name = getattr(model, "name", None) or getattr(model, "__name__", type(model).__name__)
+    name = getattr(model, "name", "") or getattr(model, "__name__", type(model).__name__)
     if not callable(model):
         raise UserError(
             f"model: expected a Keras model, a PyTorch module, or a function of a batch of images, received a {name}"
@@ -156,7 +174,7 @@ def look_at(model, probes):
             f"{name}: has {inputs} inputs; wrap it in a function of the images alone and give logits=True or logits=False"
         )
     first, second = (only_output(model, keras.ops.convert_to_tensor(probes)) for _ in range(2))
-    values, again = (np.float64(to_numpy(keras.ops.cast(tensor, "float32"))) for tensor in (first, second))
+    values, again = (np.asarray(to_numpy(keras.ops.cast(tensor, "float32")), np.float64) for tensor in (first, second))
     if values.ndim == 1:
         values, again = values[:, None], again[:, None]
     if values.ndim != 2 or len(values) != len(probes):
@@ -170,7 +188,7 @@ def look_at(model, probes):
     return Outputs(name, values, coarsest_dtype(model, first), random)
 
 
-def only_output(model, images):
+def only_output(model: Any, images: Any) -> Any:
     """Return a model's output in inference mode, a backend tensor [n, outputs]."""
     import keras
 
@@ -184,7 +202,7 @@ def only_output(model, images):
     return flat[0]
 
 
-def coarsest_dtype(model, output):
+def coarsest_dtype(model: Any, output: Any) -> str:
     """Return the least precise type that a model computes with, a key of `TOLERANCES`."""
     import keras
 
@@ -204,7 +222,7 @@ def log_sigmoid(scores: np.ndarray) -> np.ndarray:
     return -np.logaddexp(0, -scores)
 
 
-def agrees(outputs, kind, scores, probes):
+def agrees(outputs: Outputs, kind: str, scores: Callable[[Any], Any], probes: np.ndarray) -> bool:
     """Tell whether scores give a model's outputs again; True where the images cannot tell, with a warning."""
     from keras import ops
 
@@ -225,7 +243,14 @@ def agrees(outputs, kind, scores, probes):
     return bool(error.max() <= TOLERANCES[outputs.dtype][0])
 
 
-def accepted(outputs, kind, scores, whole, logits, finding):
+def accepted(
+    outputs: Outputs,
+    kind: str,
+    scores: Callable[[Any], Any],
+    whole: Callable[[Any], Any],
+    logits: bool | None,
+    finding: int | None,
+) -> Callable[[Any], Any]:
     """Return the function from images to scores that the attacks follow, or raise `UserError`.
 
     Args:
@@ -248,7 +273,7 @@ def accepted(outputs, kind, scores, whole, logits, finding):
     return partial(log_probabilities if classes else log_odds, whole)
 
 
-def refuse_unclear(outputs, kind, logits, finding, classes):
+def refuse_unclear(outputs: Outputs, kind: str, logits: bool | None, finding: int | None, classes: bool) -> None:
     """Raise `UserError` if what a model gives is not clearly logits or probabilities; see `accepted`.
 
     Args:
@@ -284,7 +309,7 @@ def refuse_unclear(outputs, kind, logits, finding, classes):
         raise UserError(f"{outputs.name}: {problem}")
 
 
-def as_classes(scores, column, images):
+def as_classes(scores: Callable[[Any], Any], column: int | None, images: Any) -> Any:
     """Return logits, float32 [n, classes]: the scores, or 0 and the scores of one column."""
     from keras import ops
 
@@ -295,14 +320,14 @@ def as_classes(scores, column, images):
     return ops.concatenate([ops.zeros_like(z), z], axis=1)
 
 
-def log_probabilities(whole, images):
+def log_probabilities(whole: Callable[[Any], Any], images: Any) -> Any:
     """Return the logarithm of a model's probabilities, which are logits of the same softmax."""
     from keras import ops
 
     return ops.log(ops.maximum(ops.cast(whole(images), "float32"), SMALLEST))
 
 
-def log_odds(whole, images):
+def log_odds(whole: Callable[[Any], Any], images: Any) -> Any:
     """Return the log-odds of a model's probabilities, which a sigmoid turns into them again."""
     from keras import ops
 
@@ -310,7 +335,7 @@ def log_odds(whole, images):
     return ops.log(ops.maximum(p, SMALLEST)) - ops.log(ops.maximum(1 - p, SMALLEST))
 
 
-def is_graph(model):
+def is_graph(model: Any) -> bool:
     """Tell whether a model, or an operation of one, is a functional or built sequential Keras model."""
     import keras
 
@@ -322,27 +347,27 @@ def is_graph(model):
     )
 
 
-def read_model(model):
+def read_model(model: Any) -> tuple[str, Callable[[Any], Any]]:
     """Return the kind of a model's output and the function from images to its scores; see `Reading`."""
     reading = read(model.outputs[0])
     compute = computing(model.inputs, reading.tensors)
     return reading.kind, lambda images: reading.scores(compute(images))
 
 
-def computing(inputs, tensors):
+def computing(inputs: list[Any], tensors: list[Any]) -> Callable[[Any], list[Any]]:
     """Return the Keras model from a graph's inputs to some of its tensors, as a function from values to a list of values."""
     import keras
 
     model = keras.Model(inputs[0] if len(inputs) == 1 else inputs, tensors)
 
-    def compute(values):
+    def compute(values: Any) -> list[Any]:
         found = model(values, training=False)
         return list(found) if isinstance(found, (list, tuple)) else [found]
 
     return compute
 
 
-def read(tensor):
+def read(tensor: Any) -> Reading:
     """Return the `Reading` of a tensor, from the operation that made it."""
     operation, number, place = tensor._keras_history
     inputs = operation._inbound_nodes[number].input_tensors
@@ -359,7 +384,7 @@ def read(tensor):
         return read_weighted(operation, inputs[0], tensor)
     arguments = operation._inbound_nodes[number].arguments
 
-    def call(value):
+    def call(value: Any) -> Any:
         given, named = arguments.fill_in({id(inputs[0]): value})
         return operation(*given, **named)
 
@@ -374,7 +399,7 @@ def read(tensor):
     return Reading(LINEAR if before.kind == LINEAR else UNKNOWN, [tensor])
 
 
-def read_joined(operation, inputs, tensor):
+def read_joined(operation: Any, inputs: list[Any], tensor: Any) -> Reading:
     """Return the `Reading` of heads with a sigmoid each, or without any, that are joined to one output."""
     members = [read(part) for part in inputs]
     kinds = {member.kind for member in members}
@@ -383,18 +408,18 @@ def read_joined(operation, inputs, tensor):
     return Reading(LINEAR if kinds == {LINEAR} else UNKNOWN, [tensor])
 
 
-def together(members):
+def together(members: Iterable[Reading]) -> list[Any]:
     """Return the tensors of several readings as one list."""
     return [tensor for member in members for tensor in member.tensors]
 
 
-def scores_of_members(members, values):
+def scores_of_members(members: Iterable[Reading], values: Iterable[Any]) -> list[Any]:
     """Return the scores of several readings from the values of `together`'s tensors."""
     values = list(values)
     return [member.scores([values.pop(0) for _ in member.tensors]) for member in members]
 
 
-def read_nested(model, place, inputs, tensor):
+def read_nested(model: Any, place: int, inputs: Iterable[Any], tensor: Any) -> Reading:
     """Return the `Reading` of an output of a model inside a model."""
     inner = read(model.outputs[place])
     if inner.kind not in (SOFTMAX, SIGMOID):
@@ -403,7 +428,7 @@ def read_nested(model, place, inputs, tensor):
     return Reading(inner.kind, list(inputs), lambda values: inner.scores(compute(values[0] if len(values) == 1 else values)))
 
 
-def read_weighted(layer, before, tensor):
+def read_weighted(layer: Any, before: Any, tensor: Any) -> Reading:
     """Return the `Reading` of what a layer with weights and perhaps an activation gives."""
     import keras
 
@@ -418,7 +443,7 @@ def read_weighted(layer, before, tensor):
     return Reading(LINEAR if of_keras and kind in (IDENTITY, LOG_SOFTMAX) else UNKNOWN, [tensor])
 
 
-def without_activation(layer, values):
+def without_activation(layer: Any, values: Any) -> Any:
     """Call a layer without its activation: whatever else it does, quantised weights for one, it does itself."""
     held = vars(layer)
     missing = object()
@@ -433,7 +458,7 @@ def without_activation(layer, values):
             held["activation"] = kept
 
 
-def summands(tensor):
+def summands(tensor: Any) -> list[tuple[float, Any]]:
     """Return a tensor as a sum, a list of (positive weight, tensor), or [] if it is none."""
     import keras
 
@@ -456,7 +481,7 @@ def summands(tensor):
     return []
 
 
-def read_sum(parts, tensor):
+def read_sum(parts: list[tuple[float, Any]], tensor: Any) -> Reading:
     """Return the `Reading` of a weighted sum; that of an ensemble, a mean of probabilities, keeps its members' logits."""
     while any(inner := [summands(part) for _, part in parts]):
         parts = [
@@ -472,14 +497,14 @@ def read_sum(parts, tensor):
     return Reading(kinds.pop(), together(members), partial(mixed, members, weights))
 
 
-def mixed(members, weights, values):
+def mixed(members: Sequence[Reading], weights: np.ndarray, values: list[Any]) -> Any:
     """Return the scores of a weighted mean of softmaxes or of sigmoids, from the values of all members' tensors."""
     from keras import ops
 
     scores = [ops.cast(z, "float32") for z in scores_of_members(members, values)]
     shares = [float(np.log(weight)) for weight in weights]
 
-    def mean(logs):
+    def mean(logs: Iterable[Any]) -> Any:
         return ops.logsumexp(ops.stack([log + share for log, share in zip(logs, shares)]), axis=0)
 
     if members[0].kind == SOFTMAX:
@@ -487,7 +512,7 @@ def mixed(members, weights, values):
     return mean([ops.log_sigmoid(z) for z in scores]) - mean([ops.log_sigmoid(-z) for z in scores])
 
 
-def behaviour(function, shape):
+def behaviour(function: Callable[[Any], Any], shape: Sequence[int | None]) -> str:
     """Tell what a function of one tensor does, by trying it: one of the kinds above, or `UNKNOWN`.
 
     Names would not tell a softmax of TensorFlow's, of a `Lambda` layer or of a `Softmax` object from anything else.
@@ -498,9 +523,9 @@ def behaviour(function, shape):
     """
     import keras
 
-    shape = (2, *(4 if size is None else size for size in shape[1:]))
-    trials = [3 * np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in (0, 1)]
-    trials += [np.zeros(shape, np.float32), trials[0] + trials[1]]
+    sizes = (2, *(4 if size is None else size for size in shape[1:]))
+    trials = [3 * np.random.default_rng(seed).standard_normal(sizes).astype(np.float32) for seed in (0, 1)]
+    trials += [np.zeros(sizes, np.float32), trials[0] + trials[1]]
     try:
         found = [
             np.float64(to_numpy(keras.ops.cast(function(keras.ops.convert_to_tensor(trial)), "float32"))) for trial in trials

@@ -1,12 +1,15 @@
 """PyTorch: the attacks follow a `torch.nn.Module`, with Keras on its torch backend doing the arithmetic."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import itertools
 import os
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -18,9 +21,10 @@ FOLLOWED = weakref.WeakKeyDictionary()
 CHANNELS = 1
 # Largest difference of outputs in the two memory layouts, relative to the largest output.
 SAME = 1e-4
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def takes_modules(function):
+def takes_modules(function: Function) -> Function:
     """Let a function of a Keras model, images and labels take a `torch.nn.Module` and tensors too.
 
     For a module `channels` is 1 unless it is given; where the images are a tensor and the result an array, the result becomes
@@ -28,7 +32,7 @@ def takes_modules(function):
     """
 
     @functools.wraps(function)
-    def call(model, images, labels, *words, **settings):
+    def call(model: Any, images: Any, labels: Any, *words: Any, **settings: Any) -> Any:
         if not is_module(model):
             return function(model, images, labels, *words, **settings)
         import torch
@@ -47,22 +51,22 @@ def takes_modules(function):
         tensor = isinstance(images, torch.Tensor) and isinstance(found, np.ndarray)
         return torch.from_numpy(found).to(images.device) if tensor else found
 
-    return call
+    return cast(Function, call)
 
 
-def is_module(model):
+def is_module(model: Any) -> bool:
     """Tell whether a model is a PyTorch module and none of Keras's layers, which on torch are modules as well."""
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
     return torch is not None and isinstance(model, torch.nn.Module) and not (keras and isinstance(model, keras.Layer))
 
 
-def name_of(module):
+def name_of(module: Any) -> str:
     """Return a module's class, that of the original where TorchScript or `torch.compile` wraps it."""
     module = getattr(module, "_orig_mod", module)
     return getattr(module, "original_name", None) or type(module).__name__
 
 
-def use_keras_on_torch(module):
+def use_keras_on_torch(module: Any) -> None:
     """Import Keras on its torch backend, whatever keras.json says, or raise `UserError`."""
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "torch"
@@ -75,7 +79,7 @@ def use_keras_on_torch(module):
         )
 
 
-def in_numpy(value):
+def in_numpy(value: Any) -> Any:
     """Return a tensor as a NumPy array, float32 if it holds fractions; anything else as it is."""
     import torch
 
@@ -86,7 +90,7 @@ def in_numpy(value):
 
 
 @contextlib.contextmanager
-def left_as_it_was(module, images):
+def left_as_it_was(module: Any, images: Any) -> Iterator[None]:
     """Run a module in eval mode and on its own device; modes and PyTorch's random state are those of before afterwards."""
     import keras
     import torch
@@ -110,7 +114,7 @@ def left_as_it_was(module, images):
                 part.training = True
 
 
-def followed(module):
+def followed(module: Any) -> Followed:
     """Return the `Followed` of a module, the one of the last call unless a part of the module was exchanged."""
     try:
         known = FOLLOWED.get(module)
@@ -131,26 +135,28 @@ class Followed:
             before the first call, which tries it.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: Any) -> None:
         """Follow a module."""
-        self.name, self.module, self.channels_last = name_of(module), weakref.ref(module), None
+        self.name = name_of(module)
+        self.module: Callable[[], Any] = weakref.ref(module)
+        self.channels_last: bool | None = None
         self.parts = [weakref.ref(part) for part in module.modules()]
 
-    def has_parts(self, module):
+    def has_parts(self, module: Any) -> bool:
         """Tell whether a module consists of the parts that this one was made for."""
         return [part() for part in self.parts] == list(module.modules())
 
-    def __call__(self, images):
+    def __call__(self, images: Any) -> Any:
         """Return the module's output, a tensor [n, outputs] of its own type."""
         return self.run(self.module(), images)
 
-    def before_activation(self, images):
+    def before_activation(self, images: Any) -> Any:
         """Return what a sequential module's last layer is given."""
         return self.run(
             lambda images: functools.reduce(lambda x, layer: layer(x), layers_of(self.module())[:-1], images), images
         )
 
-    def run(self, function, images):
+    def run(self, function: Callable[[Any], Any], images: Any) -> Any:
         """Return a function's only output for images, float32, which are cast to the module's type.
 
         Raises:
@@ -176,7 +182,7 @@ class Followed:
             ) from error
         return self.only_tensor(output)
 
-    def allows_channels_last(self, function, images):
+    def allows_channels_last(self, function: Callable[[Any], Any], images: Any) -> bool | None:
         """Tell whether the outputs are the same with channels last in memory; `view` refuses that, for one."""
         import torch
 
@@ -189,7 +195,7 @@ class Followed:
         expected = self.only_tensor(function(images[:1].contiguous()))
         return bool(torch.allclose(found, expected, rtol=SAME, atol=SAME * float(expected.abs().max()), equal_nan=True))
 
-    def only_tensor(self, output):
+    def only_tensor(self, output: Any) -> Any:
         """Return the one tensor in a module's output, or that called logits; or raise `UserError`."""
         import torch
 
@@ -205,7 +211,7 @@ class Followed:
             )
         return values[0]
 
-    def read(self, outputs, logits):
+    def read(self, outputs: Any, logits: bool | None) -> tuple[str, Callable[[Any], Any]]:
         """Return the kind of the module's outputs and the function from images to its scores; see `nosign.classifiers.logits`.
 
         Args:
@@ -229,7 +235,7 @@ class Followed:
         return LINEAR if taken else UNKNOWN, self
 
 
-def layers_of(module):
+def layers_of(module: Any) -> list[Any]:
     """Return the layers of a sequential module, those of sequential modules in it too; [module] for any other."""
     import torch
 
@@ -238,7 +244,7 @@ def layers_of(module):
     return [layer for part in module for layer in layers_of(part)]
 
 
-def dtype_of(module):
+def dtype_of(module: Any) -> Any:
     """Return the floating-point type of a module's parameters, or of its buffers; float32 where it has none."""
     import torch
 
@@ -249,14 +255,14 @@ def dtype_of(module):
     )
 
 
-def lies_on_cpu(images):
+def lies_on_cpu(images: Any) -> bool:
     """Tell whether images are float32 films on the CPU, for which the layout in memory matters."""
     import torch
 
     return images.dim() == 4 and images.device.type == "cpu" and images.dtype == torch.float32
 
 
-def lays_out(module):
+def lays_out(module: Any) -> bool:
     """Tell whether a module may be given another layout: one that is compiled would be compiled anew."""
     import torch
 
