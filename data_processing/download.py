@@ -2,7 +2,7 @@
 
     python -m data_processing.download --out data/raw
 
-Public sets need no account. Where there is no network it says what to fetch by hand.
+Public sets need no account. Without a network, it says what to fetch by hand.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def download(source: Source, out: str | Path) -> Path:
         ) from None
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)  # a link whose target is gone, as Kaggle's cache was cleared
+        link.unlink(missing_ok=True)  # a link whose target is gone because Kaggle's cache was cleared
         os.symlink(cached, link, target_is_directory=True)
     except OSError as error:  # FAT and some network drives have no links
         print(f"{link}: no link can be made there ({error.strerror}); the films stay in {cached}")

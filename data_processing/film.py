@@ -29,7 +29,8 @@ MAX_PIXELS = 150_000_000
 MAX_BYTES = 4 * MAX_PIXELS
 WHITE_16, WHITE_12 = (1 << 16) - 1, (1 << 12) - 1
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
-# (byte order, white is zero or not, bits): layouts of a grey TIFF that Pillow can unpack and yet does not open.
+# Grey TIFFs that Pillow can unpack but does not open by itself. Key: byte order, PhotometricInterpretation (0: zero is white),
+# bits. Value: mode and raw mode.
 TIFF_LAYOUTS = {
     (b"MM", 0, 16): ("I;16B", "I;16B"),
     (b"II", 0, 12): ("I;16", "I;12"),
@@ -38,9 +39,9 @@ TIFF_LAYOUTS = {
 }
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH_AT = 24
-# Beside the pixels' own chunks, what tells how a PNG lies, and whether it is an animation.
+# Chunks of a PNG that are needed beside the critical ones: the orientation, and whether it is an animation.
 PNG_CHUNKS_READ = (b"eXIf", b"acTL")
-# What to do about a film that the system does not give; any other reason is the disk's or the network's.
+# What to do if the operating system cannot read a file, by error number; any other error comes from the disk or the network.
 REMEDIES: dict[int | None, str] = {
     errno.EACCES: "give yourself permission to read it",
     errno.EPERM: "give yourself permission to read it",
@@ -50,7 +51,7 @@ REMEDIES: dict[int | None, str] = {
     errno.ENOENT: "put it back",
 }
 EXIF_ORIENTATION = 0x0112
-# What brings a film with this orientation upright, by the name that Pillow gives it.
+# What brings a film upright, by its EXIF orientation: the name of one of Pillow's transpositions.
 TURNS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -70,7 +71,7 @@ class Film:
         path: where the file is.
         file: name of the data set and path inside it; the same on every machine.
         label: position in `nosign.dataset.CLASSES`.
-        patient: an id that is equal for two films of one patient; "" where none is known.
+        patient: the patient's id, equal for all films of one patient; "" where it is not known.
         collection: data set and collection, such as "covidx/rsna".
     """
 
@@ -92,8 +93,8 @@ def read_pixels(path: Path) -> PIL.Image.Image:
         PIL image of mode L at the film's own size.
 
     Raises:
-        UnreadableFilm: the bytes are no film.
-        UserError: the system does not give the bytes.
+        UnreadableFilm: the file cannot be decoded as a film.
+        UserError: the operating system cannot read the file, or memory runs out.
     """
     content = read_bytes(path)
     with blamed_on_system(path):
@@ -101,13 +102,13 @@ def read_pixels(path: Path) -> PIL.Image.Image:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return a file's bytes; of a longer file the first `MAX_BYTES` and one.
+    """Return a file's bytes, at most the first `MAX_BYTES` + 1.
 
-    The bytes are read here and decoded elsewhere: Pillow raises OSError for damaged bytes too, and its TIFF reader takes a
-    disk that fails for damage.
+    Reading is separate from decoding, because Pillow raises OSError for damaged bytes too, and its TIFF reader mistakes a
+    failing disk for a damaged file.
 
     Raises:
-        UserError: the system does not give them, which is no fault of the film.
+        UserError: the operating system cannot read the file, or memory runs out; the film is not to blame.
     """
     with blamed_on_system(path), open(path, "rb") as file:
         return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
@@ -115,7 +116,7 @@ def read_bytes(path: Path) -> bytes:
 
 @contextlib.contextmanager
 def blamed_on_system(path: Path) -> Iterator[None]:
-    """Turn a failing disk, missing permission or want of memory into one line: no film is left out because of it."""
+    """Turn a failing disk, a missing permission or a lack of memory into a `UserError`: no film is left out because of it."""
     try:
         yield
     except (OSError, MemoryError) as error:
@@ -130,8 +131,8 @@ def blamed_on_system(path: Path) -> Iterator[None]:
 def decode(content: bytes) -> tuple[PIL.Image.Image, str]:
     """Decode a film's bytes to grey.
 
-    Colour, palette and alpha become grey, 12 and 16 bits are scaled to 8 (not cut off), white as zero is inverted, EXIF
-    orientation is honoured, and the content decides about the format, not the ending.
+    Colour, palette and alpha become grey. 12 and 16 bits are scaled to 8, not cut off. An image in which zero is white is
+    inverted. The EXIF orientation is applied. The content decides what the format is, not the file's ending.
 
     Args:
         content: bytes of the file.
@@ -205,7 +206,7 @@ def png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def without_extras(content: bytes) -> bytes:
-    """Return a PNG's bytes without the chunks that its pixels do not need."""
+    """Return a PNG's bytes with its critical chunks, the undamaged ones of `PNG_CHUNKS_READ`, and no others."""
 
     def needed(kind: bytes, start: int, end: int) -> bool:
         sound = content[end - 4 : end] == struct.pack(">I", zlib.crc32(content[start + 4 : end - 4]))
@@ -238,16 +239,16 @@ def to_grey(image: PIL.Image.Image, content: bytes) -> PIL.Image.Image:
 
 
 def white_is_zero(image: PIL.Image.Image) -> bool:
-    """Tell whether a TIFF counts from white to black; up to 8 bits Pillow has inverted it already."""
+    """Tell whether an image is a TIFF in which zero is white; up to 8 bits, Pillow has inverted it already."""
     return image.format == "TIFF" and cast("TiffImageFile", image).tag_v2.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
 
 
 def full_scale(image: PIL.Image.Image, content: bytes, values: np.ndarray) -> int:
-    """Return the value of full scale of an image whose samples lie in 16 bits.
+    """Return the full-scale value, that of white, of an image whose samples are stored in 16 bits.
 
-    A TIFF says how many bits a sample has (its MaxSampleValue is not meant for showing it). A PNG has the full scale of
-    16 bits, whatever its sBIT says, for writers are to stretch the samples so; where the low bits are used and the high
-    bits are not, they have not been.
+    A TIFF states how many bits a sample has (its MaxSampleValue is not meant for display). A PNG has the full scale of 16
+    bits whatever its sBIT says, because writers must stretch the samples to it. Where the low bits are used and the high
+    bits are not, the writer did not do so: then sBIT counts.
 
     Args:
         values: the image as an array.
@@ -261,9 +262,9 @@ def full_scale(image: PIL.Image.Image, content: bytes, values: np.ndarray) -> in
 
 
 def darkness_of(image: PIL.Image.Image, content: bytes) -> str:
-    """Return a warning about a film of 16 bits whose values need 12 at most, "" for any other.
+    """Return a warning about a film of 16 bits whose values need at most 12, "" for any other.
 
-    It is not scaled: a film that is meant to be dark looks the same.
+    Such a film is not rescaled, because one that is meant to be dark looks the same.
     """
     import numpy as np
 
@@ -315,7 +316,7 @@ def fingerprint(image: PIL.Image.Image) -> str:
 def resize(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
     """Resize a grey image to `size` x `size` pixels.
 
-    The aspect ratio is not kept, as in the paper. Lanczos' filter widens with the reduction, so nothing aliases.
+    The aspect ratio is not kept, as in the paper. The Lanczos filter widens with the reduction, so there is no aliasing.
 
     Returns:
         PIL image of mode L.

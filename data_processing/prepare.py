@@ -44,11 +44,12 @@ PER_CLASS = 1500
 IMAGE_SIZE = 224
 WORKERS = 15
 LONGEST_USUAL_ASPECT = 2.0
-# The smallest class of which these shares leave a film for each split.
+# The smallest number of films per class with which each split gets at least one film of the class.
 FEWEST_PER_CLASS = 7
 FILMS_A_TASK = 16
 WARNINGS_SHOWN = 5
-# How far above its films a set of phantoms may have its manifest: raw/chest-xray-pneumonia/chest_xray/train/NORMAL.
+# How many folders, from a film's own upwards, may hold the manifest of a set of phantoms:
+# raw/chest-xray-pneumonia/chest_xray/train/NORMAL.
 LEVELS_ABOVE = 5
 # numpy pads the header of a four-dimensional array to this length.
 HEADER_BYTES = 128
@@ -62,11 +63,11 @@ class Pool:
     """The films that both data sets offer.
 
     Attributes:
-        films: list of `Film`, in an order that no file system decides.
-        left_out: Counter of the rows that the lists leave out, by reason.
+        films: list of `Film`, in an order that does not depend on the file system.
+        left_out: Counter of the rows of the lists that are left out, by reason.
         not_read: Counter of the films in folders that are not read, by folder.
-        times: one SHA-256 of when each film's file was changed.
-        phantoms: SHA-256 of the files around the films that `data_processing.phantom` drew.
+        times: one SHA-256 of all files' times, see `times_of`.
+        phantoms: SHA-256 of the files around the films that `data_processing.phantom` wrote.
     """
 
     films: list[Film]
@@ -82,11 +83,11 @@ class Decoded:
 
     Attributes:
         content: SHA-256 of the file's bytes.
-        sha256: of its size and pixels, or None if it could not be read.
+        sha256: SHA-256 of its size and pixels, or None if it could not be read.
         reason: why it could not be read.
         warning: what is odd about its grey levels, or "".
         width, height: in pixels.
-        slot: row of the array file that holds it, or None.
+        slot: row of `images.npy` that holds it, or None.
     """
 
     content: str
@@ -126,7 +127,7 @@ class FilmStore:
 
 
 def image_bytes(rows: int, size: int) -> int:
-    """Return how long an `images.npy` of so many films is, and so where the next film begins."""
+    """Return the length in bytes of an `images.npy` of `rows` films, which is also where the next film begins."""
     return HEADER_BYTES + rows * size * size * 3
 
 
@@ -186,9 +187,10 @@ def find_films(arguments: argparse.Namespace) -> Pool:
 
 
 def facts_of(pool: Pool, decoded: Sequence[Decoded]) -> dict[str, Any]:
-    """Return what the manifest says of the pool beside the settings.
+    """Return what the manifest says of the pool, beside the settings.
 
-    Its films are synthetic if `data_processing.phantom` drew any, so that no caption passes drawings for patients' films.
+    The films count as synthetic if `data_processing.phantom` drew any of them, so that no caption presents drawings as
+    patients' films.
     """
     return {
         "left_out": dict(pool.left_out),
@@ -216,9 +218,9 @@ def find_films_not_read(arguments: argparse.Namespace, films: Iterable[Film]) ->
 
 
 def hashes_of_phantoms(films: Iterable[Film]) -> set[str]:
-    """Return the SHA-256 of all files that `data_processing.phantom` says it wrote around the films.
+    """Return the SHA-256 of all files that manifests of `data_processing.phantom` around the films list.
 
-    By its hash a film is known for a drawing whatever its folder is called and wherever that is linked from.
+    A drawing is recognised by its hash, whatever its folder is called and wherever that is linked from.
     """
     folders = {path.parent for film in films for path in (film.path.absolute(), film.path.resolve())}
     hashes = set()
@@ -242,14 +244,14 @@ def settings_of(arguments: argparse.Namespace, films: Sequence[Film]) -> dict[st
 
 
 def times_of(films: Iterable[Film]) -> str:
-    """Return one SHA-256 of when each film's file was written and last changed in any way."""
+    """Return one SHA-256 of the times (mtime and ctime) of all films' files."""
     stats = ((film, film.path.stat()) for film in films)
     listing = "\n".join(f"{film.file} {stat.st_mtime_ns} {stat.st_ctime_ns}" for film, stat in stats)
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def contents_of(films: Iterable[Film], hashes: Iterable[str]) -> str:
-    """Return one SHA-256 of what all films' files hold, by the SHA-256 of each."""
+    """Return one SHA-256 of the contents of all films' files, from the SHA-256 of each."""
     return hashlib.sha256("\n".join(f"{film.file} {sha256}" for film, sha256 in zip(films, hashes)).encode()).hexdigest()
 
 
@@ -259,10 +261,10 @@ def hash_of_film(film: Film) -> str:
 
 
 def replaced(manifest: Mapping[str, Any], pool: Pool) -> bool:
-    """Tell whether a film's file was replaced by another of its length since a manifest was written.
+    """Tell whether a film's file was replaced by another of the same length since a manifest was written.
 
-    Where the files' times are the recorded ones they were not. A copy of the data set has other times and the same contents,
-    which are then read. Older manifests record neither.
+    If the files' times are those in the manifest, none was. Otherwise the contents are read and compared: a copy of the data
+    set has other times and the same contents. Older manifests record neither times nor contents; then the answer is no.
     """
     if manifest.get("film_times_sha256") in (None, pool.times):
         return False
@@ -274,7 +276,7 @@ def already_prepared(out: Path, settings: dict[str, Any], pool: Pool) -> bool:
     """Tell whether `out` holds these films already.
 
     Raises:
-        UserError: it holds the films of another run, or of nobody knows which.
+        UserError: it holds the films of another run or of an unknown one, or the films' files were replaced since.
     """
     advice = "choose another --out, or give --overwrite"
     present = [name for name in OUTPUTS if (out / name).exists()]
@@ -304,15 +306,15 @@ def draw_order(films: Sequence[Film], seed: int) -> list[list[int]]:
 def decode_all(
     films: Sequence[Film], order: Sequence[Sequence[int]], store: FilmStore, workers: int, per_class: int
 ) -> list[Decoded]:
-    """Decode every film once: the duplicates of a drawn film may stand anywhere in the pool.
+    """Decode every film once, because the duplicates of a drawn film may be anywhere in the pool.
 
-    The first films in the order of drawing are resized and stored on the way.
+    The first `per_class` films of each class, in the order of drawing, are also resized and stored.
 
     Returns:
-        list of `Decoded`, one a film.
+        list of `Decoded`, one per film.
 
     Raises:
-        UserError: a worker process was killed, or the system does not give a film's bytes.
+        UserError: a worker process was killed, or the operating system cannot read a film's file.
     """
     from tqdm import tqdm
 
@@ -336,13 +338,13 @@ def decode_all(
 
 
 def leave_interrupts_to_parent() -> None:
-    """Let Ctrl-C end the script with one line, not with one traceback a worker."""
+    """Let Ctrl-C end the script with one line, not with one traceback per worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def useful_workers() -> int:
-    """Return how many processes can decode at once: the cores that this one may use."""
+    """Return how many processes can decode at once: the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -373,7 +375,7 @@ def choose(
         list of the numbers of the drawn films, and a Counter of what was dropped, by reason.
 
     Raises:
-        UserError: a class runs short.
+        UserError: too few films are left of a class.
     """
     labels = {}
     for film, found in zip(films, decoded):
@@ -423,7 +425,7 @@ def require_enough(counts: Sequence[int], per_class: int, what: str) -> None:
 
 
 def fill_gaps(films: Sequence[Film], decoded: Sequence[Decoded], chosen: Sequence[int], store: FilmStore) -> None:
-    """Store the drawn films that stand in for dropped ones, in the slots that those leave free."""
+    """Store the films that are drawn in place of dropped ones, in the slots of the dropped ones."""
     taken = {decoded[number].slot for number in chosen}
     total = len(chosen)
     for label in range(len(CLASSES)):
@@ -438,7 +440,7 @@ def read_again(film: Film, found: Decoded) -> PIL.Image.Image:
     """Decode a film a second time.
 
     Raises:
-        UserError: its file is another by now, or the system does not give it.
+        UserError: its file has changed since, or the operating system cannot read it.
     """
     content = read_bytes(film.path)
     if hashlib.sha256(content).hexdigest() != found.content:
@@ -503,7 +505,7 @@ def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]
 
 
 def draw_overview(path: Path, images_path: Path, columns: int = 10, film_px: int = 128) -> None:
-    """Draw `overview.png`: the first films of each class, a row a class."""
+    """Draw `overview.png`: the first films of each class, one row per class."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
@@ -574,7 +576,7 @@ def print_groups(films: Sequence[Film], groups: Mapping[int, str], kept: bool) -
 
 
 def print_shapes(drawn: Sequence[Decoded], image_size: int) -> None:
-    """Print how many of the drawn films lose or gain by being made square."""
+    """Print how many of the drawn films were smaller than the square that they are scaled to, and how many far from square."""
     small = sum(min(film.width, film.height) < image_size for film in drawn)
     long = sum(max(film.width, film.height) > LONGEST_USUAL_ASPECT * min(film.width, film.height) for film in drawn)
     print(

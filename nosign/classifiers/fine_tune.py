@@ -162,7 +162,7 @@ def train_phases(
     """Train the head, then everything; leave the model with the weights of the best validation epoch of both phases.
 
     Args:
-        model: keras.Model as `nosign.classifiers.build.build.build` returns it.
+        model: keras.Model as `nosign.classifiers.build.build` returns it.
         folder: where the state of an unfinished training is kept.
 
     Returns:

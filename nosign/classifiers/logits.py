@@ -1,8 +1,8 @@
 """A classifier's logits: found in a Keras model's graph, then checked by value.
 
 Attacks follow the gradient of logits, because a saturated softmax has a gradient of exactly zero. The search starts at the
-tensor that is the model's output and goes back from there, through nested models, to what the last softmax or sigmoid was
-given. What it finds must give the model's own outputs again.
+model's output tensor and goes back, through nested models, to the input of the last softmax or sigmoid. What it finds must
+reproduce the model's own outputs.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from nosign.classifiers.kinds import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
 from nosign.classifiers.pytorch import Followed
 from nosign.errors import UserError, warn
 
-# What an operation without weights does to one tensor, beside SOFTMAX and SIGMOID.
+# What else, beside SOFTMAX and SIGMOID, an operation without weights can do to a tensor.
 IDENTITY, LOG_SOFTMAX, AFFINE = "identity", "log-softmax", "affine"
-# Logits are compared by the probabilities between this and 1 minus this; beyond, rounding decides.
+# Logits are checked on probabilities between this and 1 minus this; outside of that range rounding errors decide.
 LEAST_PROBABILITY = 1e-4
-# Of log-probabilities, and of the sum of probabilities.
+# Tolerances for log-probabilities, and for the sum of probabilities.
 TOLERANCES = {"float16": (1e-2, 1e-2), "bfloat16": (0.1, 5e-2), "float32": (1e-4, 1e-3)}
 SMALLEST = float(np.finfo(np.float32).tiny)
 PROBES, RANDOM_PROBES = 4, 4
@@ -31,7 +31,7 @@ PROBES, RANDOM_PROBES = 4, 4
 
 @dataclass(frozen=True)
 class Reading:
-    """How a tensor of a model's graph comes about.
+    """How a tensor of a model's graph is computed.
 
     Attributes:
         kind: `SOFTMAX` or `SIGMOID` of the scores; `LINEAR`, as logits are; or `UNKNOWN`.
@@ -45,11 +45,11 @@ class Reading:
 
 
 class Logits:
-    """A model from images to logits, as the attacks take it.
+    """A model from images to logits, in the form that the attacks need.
 
     Attributes:
         variables: Keras variables that the logits depend on.
-        input_shape, output_shape: with None for any size; `input_shape` is None where the model does not tell.
+        input_shape, output_shape: tuples, with None for any size; `input_shape` is None if the model does not state it.
     """
 
     def __init__(
@@ -64,19 +64,19 @@ class Logits:
         self.input_shape, self.output_shape = input_shape, (None, classes)
 
     def __call__(self, images: Any, training: bool = False) -> Any:
-        """Return the logits of images, a backend tensor [n, classes]; `training` is taken as Keras's models take it."""
+        """Return the logits of images, a backend tensor [n, classes]; `training`, which Keras models take, is ignored."""
         return self.scores(images)
 
 
 @dataclass
 class Outputs:
-    """What a model gives for some images.
+    """A model's outputs for some images.
 
     Attributes:
         name: of the model, for messages.
         values: float64 [n, outputs].
         dtype: the coarsest of the model's floating-point types, a key of `TOLERANCES`.
-        random: whether a second call gave something else.
+        random: whether a second call gave other values.
     """
 
     name: str
@@ -86,17 +86,17 @@ class Outputs:
 
     @property
     def count(self) -> int:
-        """How many outputs there are for an image."""
+        """Number of outputs per image."""
         return self.values.shape[1]
 
     @property
     def bounded(self) -> bool:
-        """Whether all lie in [0, 1]."""
+        """Whether all outputs lie in [0, 1]."""
         return bool(np.all((self.values >= 0) & (self.values <= 1 + TOLERANCES[self.dtype][1])))
 
     @property
     def sum_to_one(self) -> bool:
-        """Whether those of each image are the probabilities of classes."""
+        """Whether each image has several outputs, all in [0, 1] and with sum 1: the probabilities of classes."""
         return self.count > 1 and self.bounded and bool(np.all(abs(self.values.sum(1) - 1) <= TOLERANCES[self.dtype][1]))
 
 
@@ -112,16 +112,16 @@ def find_logits(
 
     Args:
         model: keras.Model, or a function from images to outputs [n, outputs].
-        images: float32 [n, ...], on the first of which, and on random ones, the logits are checked.
+        images: float32 [n, ...]; the logits are checked on the first of them, and on random images.
         logits: True if the outputs are logits, False if they are probabilities, None to find out.
         finding: number of the output that is attacked in a multi-label model, as two classes: 0 absent, 1 present.
         bounds: smallest and largest value of an image.
 
     Returns:
-        `Logits`. With one sigmoid, or with `finding`, they are 0 and the sigmoid's z.
+        `Logits`. With one sigmoid, or with `finding`, there are two: 0 and the sigmoid's input z.
 
     Raises:
-        UserError: the outputs are no classifier's, or whether they are logits cannot be told.
+        UserError: the outputs are not those of a classifier, or it cannot be told whether they are logits.
 
     Warns:
         AttackWarning: the model is random, or its logits could not be checked or found.
@@ -159,7 +159,7 @@ def look_at(model: Any, probes: np.ndarray) -> Outputs:
     """Call a model twice on images and return its `Outputs`.
 
     Raises:
-        UserError: it is no model, it has several inputs or outputs, or the output is not [n, outputs].
+        UserError: it is not a model, it has several inputs or outputs, or the output is not [n, outputs].
     """
     import keras
 
@@ -223,7 +223,7 @@ def log_sigmoid(scores: np.ndarray) -> np.ndarray:
 
 
 def agrees(outputs: Outputs, kind: str, scores: Callable[[Any], Any], probes: np.ndarray) -> bool:
-    """Tell whether scores give a model's outputs again; True where the images cannot tell, with a warning."""
+    """Tell whether scores reproduce a model's outputs; True where that cannot be checked, of which the user is warned."""
     from keras import ops
 
     if outputs.random:
@@ -256,7 +256,7 @@ def accepted(
     Args:
         outputs: `Outputs`.
         kind: of `Reading`, checked by value.
-        scores: function from images to what the last softmax or sigmoid was given.
+        scores: function from images to the input of the last softmax or sigmoid.
         whole: function from images to the model's output.
         logits, finding: see `find_logits`.
     """
@@ -274,7 +274,7 @@ def accepted(
 
 
 def refuse_unclear(outputs: Outputs, kind: str, logits: bool | None, finding: int | None, classes: bool) -> None:
-    """Raise `UserError` if what a model gives is not clearly logits or probabilities; see `accepted`.
+    """Raise `UserError` unless a model's outputs are clearly logits or probabilities; see `accepted`.
 
     Args:
         classes: whether each output is a class of its own.
@@ -321,14 +321,14 @@ def as_classes(scores: Callable[[Any], Any], column: int | None, images: Any) ->
 
 
 def log_probabilities(whole: Callable[[Any], Any], images: Any) -> Any:
-    """Return the logarithm of a model's probabilities, which are logits of the same softmax."""
+    """Return the logarithm of a model's probabilities: logits whose softmax is these probabilities."""
     from keras import ops
 
     return ops.log(ops.maximum(ops.cast(whole(images), "float32"), SMALLEST))
 
 
 def log_odds(whole: Callable[[Any], Any], images: Any) -> Any:
-    """Return the log-odds of a model's probabilities, which a sigmoid turns into them again."""
+    """Return the log-odds of a model's probabilities, whose sigmoid is these probabilities."""
     from keras import ops
 
     p = ops.cast(whole(images), "float32")
@@ -355,7 +355,7 @@ def read_model(model: Any) -> tuple[str, Callable[[Any], Any]]:
 
 
 def computing(inputs: list[Any], tensors: list[Any]) -> Callable[[Any], list[Any]]:
-    """Return the Keras model from a graph's inputs to some of its tensors, as a function from values to a list of values."""
+    """Return a function from the values of a graph's inputs to a list of the values of some of its tensors."""
     import keras
 
     model = keras.Model(inputs[0] if len(inputs) == 1 else inputs, tensors)
@@ -400,7 +400,7 @@ def read(tensor: Any) -> Reading:
 
 
 def read_joined(operation: Any, inputs: list[Any], tensor: Any) -> Reading:
-    """Return the `Reading` of heads with a sigmoid each, or without any, that are joined to one output."""
+    """Return the `Reading` of heads that are joined to one output, all of them with a sigmoid or all without."""
     members = [read(part) for part in inputs]
     kinds = {member.kind for member in members}
     if kinds == {SIGMOID}:
@@ -429,14 +429,14 @@ def read_nested(model: Any, place: int, inputs: Iterable[Any], tensor: Any) -> R
 
 
 def read_weighted(layer: Any, before: Any, tensor: Any) -> Reading:
-    """Return the `Reading` of what a layer with weights and perhaps an activation gives."""
+    """Return the `Reading` of the output of a layer with weights, with or without an activation."""
     import keras
 
     activation = getattr(layer, "activation", None)
     kind = IDENTITY if activation is None else behaviour(activation, (2, 4))
     if kind in (SOFTMAX, SIGMOID):
         return Reading(kind, [before], lambda values: without_activation(layer, values[0]))
-    # Of a layer of the user's own nothing is known but its name.
+    # Of a user's own layer, only the name is known.
     of_keras = type(layer).__module__.partition(".")[0] == "keras" or isinstance(
         layer, (keras.layers.Dense, keras.layers.EinsumDense)
     )
@@ -444,14 +444,14 @@ def read_weighted(layer: Any, before: Any, tensor: Any) -> Reading:
 
 
 def without_activation(layer: Any, values: Any) -> Any:
-    """Call a layer without its activation: whatever else it does, quantised weights for one, it does itself."""
+    """Call a layer without its activation; all else, such as quantised weights, is left to the layer itself."""
     held = vars(layer)
     missing = object()
     kept, held["activation"] = held.get("activation", missing), lambda x: x
     try:
         return layer(values)
     finally:
-        # On PyTorch a layer that serves as activation lies elsewhere.
+        # On PyTorch, an activation that is a layer is stored elsewhere.
         if kept is missing:
             del held["activation"]
         else:
@@ -459,7 +459,7 @@ def without_activation(layer: Any, values: Any) -> Any:
 
 
 def summands(tensor: Any) -> list[tuple[float, Any]]:
-    """Return a tensor as a sum, a list of (positive weight, tensor), or [] if it is none."""
+    """Return the summands of a tensor, a list of (positive weight, tensor); [] if it is not a sum."""
     import keras
 
     operation, number, _ = tensor._keras_history
@@ -482,7 +482,7 @@ def summands(tensor: Any) -> list[tuple[float, Any]]:
 
 
 def read_sum(parts: list[tuple[float, Any]], tensor: Any) -> Reading:
-    """Return the `Reading` of a weighted sum; that of an ensemble, a mean of probabilities, keeps its members' logits."""
+    """Return the `Reading` of a weighted sum; for an ensemble (a mean of probabilities) it keeps the members' logits."""
     while any(inner := [summands(part) for _, part in parts]):
         parts = [
             (weight * factor, leaf) for (weight, part), split in zip(parts, inner) for factor, leaf in split or [(1.0, part)]
@@ -515,7 +515,7 @@ def mixed(members: Sequence[Reading], weights: np.ndarray, values: list[Any]) ->
 def behaviour(function: Callable[[Any], Any], shape: Sequence[int | None]) -> str:
     """Tell what a function of one tensor does, by trying it: one of the kinds above, or `UNKNOWN`.
 
-    Names would not tell a softmax of TensorFlow's, of a `Lambda` layer or of a `Softmax` object from anything else.
+    By its name, a softmax could not be recognised in a function of TensorFlow, a `Lambda` layer or a `Softmax` object.
 
     Args:
         function: an activation, or an operation or layer without weights.
@@ -530,7 +530,7 @@ def behaviour(function: Callable[[Any], Any], shape: Sequence[int | None]) -> st
         found = [
             np.float64(to_numpy(keras.ops.cast(function(keras.ops.convert_to_tensor(trial)), "float32"))) for trial in trials
         ]
-    except Exception:  # a function of the user's own raises anything, on a shape it was not made for
+    except Exception:  # a user's own function may raise anything on a shape that it was not made for
         return UNKNOWN
     known = {
         IDENTITY: lambda x: x,
