@@ -1,5 +1,7 @@
 """Reads a Kermany Chest X-Ray folder: `chest_xray/{train,val,test}/{NORMAL,PNEUMONIA}/`."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path
@@ -11,16 +13,16 @@ from nosign.errors import UserError
 SPLITS = ("train", "val", "test")
 FOLDERS = {"NORMAL": CLASSES.index("Normal"), "PNEUMONIA": CLASSES.index("Pneumonia")}
 NAME = "chest_xray"
-# Kaggle's names, person12_virus_34 and NORMAL2-IM-0383-0001, then Mendeley's, BACTERIA-1135262-0004. Bacteria, virus and
-# normal may count persons separately; taking equal numbers for one person is the safe side.
+# File names as on Kaggle (person12_virus_34, NORMAL2-IM-0383-0001), then as on Mendeley (BACTERIA-1135262-0004). Bacteria,
+# virus and normal films may number persons separately; treating equal numbers as one person errs on the safe side.
 PATIENT = re.compile(r"(person\d+)_|((?:NORMAL2-)?IM-\d+)-|(?:BACTERIA|VIRUS|NORMAL)-(\d+)-")
 
 
-def read_chest_xray(folder):
+def read_chest_xray(folder: str | Path) -> list[Film]:
     """Read the films of a Kermany folder.
 
-    The archive holds everything twice (`chest_xray/chest_xray/`) and macOS's `__MACOSX` and `._*` files; the outermost
-    copy alone is read.
+    The archive holds everything twice (again in `chest_xray/chest_xray/`), and macOS's `__MACOSX` and `._*` files. Only the
+    outermost copy is read.
 
     Args:
         folder: `chest_xray`, or the folder that holds it.
@@ -41,12 +43,12 @@ def read_chest_xray(folder):
     return films
 
 
-def folders_of(folder):
+def folders_of(folder: Path) -> list[Path]:
     """Return the folders whose films are read."""
     return [folder / split / name for split in SPLITS for name in FOLDERS]
 
 
-def find_folder(folder):
+def find_folder(folder: str | Path) -> Path:
     """Return the outermost folder that holds the splits."""
     folder = Path(folder)
     for candidate in (folder, folder / "chest_xray"):
@@ -57,7 +59,7 @@ def find_folder(folder):
     )
 
 
-def patient_of(file):
+def patient_of(file: str) -> str:
     """Return the patient's id in a file name such as person12_virus_34.jpeg, "" if it has none."""
     match = PATIENT.match(file)
-    return f"kermany:{match[match.lastindex]}" if match else ""
+    return f"kermany:{match[match.lastindex]}" if match and match.lastindex else ""

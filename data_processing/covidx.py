@@ -1,9 +1,12 @@
 """Reads a COVIDx-CXR2 folder: `train/ test/ train.txt test.txt`, rows `patient-id file class source`."""
 
+from __future__ import annotations
+
 import codecs
 import contextlib
 import re
 from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from data_processing.film import Film
@@ -14,17 +17,20 @@ SPLITS = ("train", "test")
 LISTS = tuple(f"{split}.txt" for split in SPLITS)
 THREE_CLASS_LISTS = tuple(f"{split}_COVIDx8A.txt" for split in SPLITS)
 NEGATIVES = ("strict", "paper")
-# The folder may have any name, a version number in Kaggle's cache for one; the films' names must not depend on it.
+# The folder may have any name, such as a version number in Kaggle's cache; the films' names must not depend on it.
 NAME = "covidx-cxr2"
-# The share of a form's films that must show that its ids are persons'. Figure 1's collection has one film of most persons,
-# and shows it by the others (COVID-00015 has COVID-00015a and b); one slip in a list of films' ids must not be enough.
+# Ids of one form all name persons if at least this share of their films shows it; see `ids_of_persons`. Figure 1's collection
+# has one film of most persons, and the others show it (COVID-00015 has COVID-00015a and b). A single slip in a list of films'
+# ids must not be enough.
 PERSONS_SHARE = 0.1
 
 
-def read_covidx(folder, negatives="strict", three_class_lists=None):
+def read_covidx(
+    folder: str | Path, negatives: str = "strict", three_class_lists: Sequence[str | Path] | None = None
+) -> tuple[list[Film], Counter[str]]:
     """Read the films of a COVIDx-CXR2 folder that belong to COVID-19 or Normal.
 
-    A negative is not yet normal: more than a third of them show pneumonia in the three-class list of the same films.
+    A negative is not always normal: the three-class lists of the same films call more than a third of them pneumonia.
 
     Args:
         folder: holds the lists and the folders `train` and `test`.
@@ -63,7 +69,7 @@ def read_covidx(folder, negatives="strict", three_class_lists=None):
     return films, left_out
 
 
-def find_folder(folder):
+def find_folder(folder: str | Path) -> Path:
     """Return the folder that holds the lists: the one given or the only one inside it that does."""
     folder = Path(folder)
     for candidate in (folder, *sorted(path for path in folder.glob("*") if path.name != "__MACOSX")):
@@ -75,22 +81,22 @@ def find_folder(folder):
     )
 
 
-def folders_of(folder):
+def folders_of(folder: Path) -> list[Path]:
     """Return the folders whose films are read."""
     return [folder / split for split in SPLITS]
 
 
-def names_in(folder):
+def names_in(folder: Path) -> set[str]:
     """Return the names of the files in a folder; none where there is no folder."""
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def ids_of_persons(rows):
+def ids_of_persons(rows: Iterable[tuple[str, str, str, str, str]]) -> set[tuple[str, str]]:
     """Tell the ids that name persons from those that name films.
 
-    Some collections' lists only repeat the file name where a patient id should stand: "COVID 1234" of COVID-1234.jpg. An
-    id is a person's if it says something else than its file name or several films carry it, and if enough ids of the
-    same form (the id without its digits) do so.
+    Some collections' lists only repeat the file name where a patient id should be: "COVID 1234" for COVID-1234.jpg. An id
+    names a person if it differs from its file name, or if several films carry it. All ids of one form (the id without its
+    digits) name persons if this holds for enough of their films: a share of `PERSONS_SHARE`.
 
     Args:
         rows: what `read_list` yields.
@@ -114,13 +120,13 @@ def ids_of_persons(rows):
     return {key for key in files if key in shows or films_that_show[form[key]] >= PERSONS_SHARE * films_of_form[form[key]]}
 
 
-def letters_and_digits(name):
+def letters_and_digits(name: str) -> str:
     """Return a name in lower case without spaces, hyphens, underscores, brackets and other punctuation."""
     return re.sub(r"[\W_]", "", name).casefold()
 
 
-def read_normal_files(paths, present):
-    """Return the class of each film in the three-class lists, by file name; `present` are the names of the files there are."""
+def read_normal_files(paths: Sequence[str | Path], present: Collection[str]) -> dict[str, str]:
+    """Return the class of each film in the three-class lists, by file name; `present` holds the existing files' names."""
     for path in paths:
         if not Path(path).is_file():
             raise UserError(
@@ -134,13 +140,15 @@ def read_normal_files(paths, present):
     }
 
 
-def read_list(path, categories, present=frozenset()):
+def read_list(
+    path: str | Path, categories: Sequence[str], present: Collection[str] = frozenset()
+) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield (where, id, file, category, collection) for each row; ids and files may contain spaces.
 
     Args:
         path: of the list.
         categories: the classes that it may name.
-        present: names of the files there are, by which a file with spaces is told from the id before it.
+        present: names of the existing files; they tell where the id ends and a file name with spaces begins.
     """
     for number, line in enumerate(text_of(Path(path).read_bytes()).splitlines(), 1):
         if not line.strip():
@@ -151,20 +159,24 @@ def read_list(path, categories, present=frozenset()):
                 f"{path} line {number}: expected 'patient-id file class source' with class "
                 f"{' or '.join(categories)}, found {line[:80]!r}"
             )
-        yield f"{path} line {number}", *id_and_file(line, fields, present), *fields[2:]
+        yield f"{path} line {number}", *id_and_file(line, fields, present), fields[2], fields[3]
 
 
-def id_and_file(line, fields, present):
-    """Return the id and the file of a row: of the words before the class the longest end that is a file, or the last."""
+def id_and_file(line: str, fields: Sequence[str], present: Collection[str]) -> tuple[str, str]:
+    """Return the id and the file name of a row.
+
+    The file name is the longest end of the text before the class that is one of the files, with an id before it; if there is
+    none, the last word.
+    """
     before = line.rsplit(maxsplit=2)[0].strip()
     for space in re.finditer(r"\s+", before):
         if before[space.end() :] in present:
             return before[: space.start()], before[space.end() :]
-    return fields[:2]
+    return fields[0], fields[1]
 
 
-def text_of(content):
-    """Return a list's text: what its byte order mark says, else UTF-8, else Chinese Windows' code (GBK)."""
+def text_of(content: bytes) -> str:
+    """Return a list's text: UTF-16 if a byte order mark says so, else UTF-8, else GB18030 (of Chinese Windows)."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return content.decode("utf-16", "replace")
     for encoding in ("utf-8-sig", "gb18030"):

@@ -2,17 +2,21 @@
 
     python -m data_processing.download --out data/raw
 
-Public sets need no account. Where there is no network it says what to fetch by hand.
+Public sets need no account. Without a network, it says what to fetch by hand.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import read_covidx
+from data_processing.film import Film
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.script import run
@@ -32,14 +36,14 @@ class Source:
     handle: str
     version: int
     folder: str
-    counts: dict
+    counts: dict[str, int]
 
 
 COVIDX = Source("andyczhao/covidx-cxr2", 3, "covidx-cxr2", {"COVID-19": 2358, "Normal": 13994})
 CHEST_XRAY = Source("paultimothymooney/chest-xray-pneumonia", 2, "chest-xray-pneumonia", {"Normal": 1583, "Pneumonia": 4273})
 
 
-def download(source, out):
+def download(source: Source, out: str | Path) -> Path:
     """Fetch one data set into Kaggle's cache and link it below `out`.
 
     Returns:
@@ -65,7 +69,7 @@ def download(source, out):
         ) from None
     try:
         link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)  # a link whose target is gone, as Kaggle's cache was cleared
+        link.unlink(missing_ok=True)  # a link whose target is gone because Kaggle's cache was cleared
         os.symlink(cached, link, target_is_directory=True)
     except OSError as error:  # FAT and some network drives have no links
         print(f"{link}: no link can be made there ({error.strerror}); the films stay in {cached}")
@@ -73,7 +77,7 @@ def download(source, out):
     return link
 
 
-def check_counts(source, films):
+def check_counts(source: Source, films: Sequence[Film]) -> None:
     """Compare the films found with the published counts; raise `UserError` if they differ."""
     found = Counter(CLASSES[film.label] for film in films)
     if dict(found) != source.counts:
@@ -84,7 +88,7 @@ def check_counts(source, films):
     print(f"{source.folder}: {len(films)} films, as published")
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         prog="python -m data_processing.download",
@@ -95,7 +99,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Fetch both data sets and return the exit status."""
     out = Path(parse_args(argv).out)
     covidx, chest_xray = download(COVIDX, out), download(CHEST_XRAY, out)

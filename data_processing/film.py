@@ -1,5 +1,7 @@
 """One film: where it came from, and its pixels. Every trap of the file formats is dealt with here."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import hashlib
@@ -8,10 +10,17 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from nosign.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    from PIL.TiffImagePlugin import TiffImageFile
 
 # The formats that chest films are published in; anything else (DICOM, PDF, text) is reported, not guessed at.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
@@ -20,7 +29,8 @@ MAX_PIXELS = 150_000_000
 MAX_BYTES = 4 * MAX_PIXELS
 WHITE_16, WHITE_12 = (1 << 16) - 1, (1 << 12) - 1
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
-# (byte order, white is zero or not, bits): layouts of a grey TIFF that Pillow can unpack and yet does not open.
+# Grey TIFFs that Pillow can unpack but does not open by itself. Key: byte order, PhotometricInterpretation (0: zero is white),
+# bits. Value: mode and raw mode.
 TIFF_LAYOUTS = {
     (b"MM", 0, 16): ("I;16B", "I;16B"),
     (b"II", 0, 12): ("I;16", "I;12"),
@@ -29,10 +39,10 @@ TIFF_LAYOUTS = {
 }
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_DEPTH_AT = 24
-# Beside the pixels' own chunks, what tells how a PNG lies, and whether it is an animation.
+# Chunks of a PNG that are needed beside the critical ones: the orientation, and whether it is an animation.
 PNG_CHUNKS_READ = (b"eXIf", b"acTL")
-# What to do about a film that the system does not give; any other reason is the disk's or the network's.
-REMEDIES = {
+# What to do if the operating system cannot read a file, by error number; any other error comes from the disk or the network.
+REMEDIES: dict[int | None, str] = {
     errno.EACCES: "give yourself permission to read it",
     errno.EPERM: "give yourself permission to read it",
     errno.EMFILE: "allow more open files (ulimit -n)",
@@ -41,7 +51,7 @@ REMEDIES = {
     errno.ENOENT: "put it back",
 }
 EXIF_ORIENTATION = 0x0112
-# What brings a film with this orientation upright, by the name that Pillow gives it.
+# What brings a film upright, by its EXIF orientation: the name of one of Pillow's transpositions.
 TURNS = {
     2: "FLIP_LEFT_RIGHT",
     3: "ROTATE_180",
@@ -61,7 +71,7 @@ class Film:
         path: where the file is.
         file: name of the data set and path inside it; the same on every machine.
         label: position in `nosign.dataset.CLASSES`.
-        patient: an id that is equal for two films of one patient; "" where none is known.
+        patient: the patient's id, equal for all films of one patient; "" where it is not known.
         collection: data set and collection, such as "covidx/rsna".
     """
 
@@ -76,37 +86,37 @@ class UnreadableFilm(Exception):
     """A file that cannot be read as a film; the message is the reason."""
 
 
-def read_pixels(path):
+def read_pixels(path: Path) -> PIL.Image.Image:
     """Decode the film in a file to grey; see `decode`.
 
     Returns:
         PIL image of mode L at the film's own size.
 
     Raises:
-        UnreadableFilm: the bytes are no film.
-        UserError: the system does not give the bytes.
+        UnreadableFilm: the file cannot be decoded as a film.
+        UserError: the operating system cannot read the file, or memory runs out.
     """
     content = read_bytes(path)
     with blamed_on_system(path):
         return decode(content)[0]
 
 
-def read_bytes(path):
-    """Return a file's bytes; of a longer file the first `MAX_BYTES` and one.
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes, at most the first `MAX_BYTES` + 1.
 
-    The bytes are read here and decoded elsewhere: Pillow raises OSError for damaged bytes too, and its TIFF reader takes a
-    disk that fails for damage.
+    Reading is separate from decoding, because Pillow raises OSError for damaged bytes too, and its TIFF reader mistakes a
+    failing disk for a damaged file.
 
     Raises:
-        UserError: the system does not give them, which is no fault of the film.
+        UserError: the operating system cannot read the file, or memory runs out; the film is not to blame.
     """
     with blamed_on_system(path), open(path, "rb") as file:
         return file.read(min(os.fstat(file.fileno()).st_size, MAX_BYTES) + 1)
 
 
 @contextlib.contextmanager
-def blamed_on_system(path):
-    """Turn a failing disk, missing permission or want of memory into one line: no film is left out because of it."""
+def blamed_on_system(path: Path) -> Iterator[None]:
+    """Turn a failing disk, a missing permission or a lack of memory into a `UserError`: no film is left out because of it."""
     try:
         yield
     except (OSError, MemoryError) as error:
@@ -118,11 +128,11 @@ def blamed_on_system(path):
         ) from None
 
 
-def decode(content):
+def decode(content: bytes) -> tuple[PIL.Image.Image, str]:
     """Decode a film's bytes to grey.
 
-    Colour, palette and alpha become grey, 12 and 16 bits are scaled to 8 (not cut off), white as zero is inverted, EXIF
-    orientation is honoured, and the content decides about the format, not the ending.
+    Colour, palette and alpha become grey. 12 and 16 bits are scaled to 8, not cut off. An image in which zero is white is
+    inverted. The EXIF orientation is applied. The content decides what the format is, not the file's ending.
 
     Args:
         content: bytes of the file.
@@ -148,7 +158,7 @@ def decode(content):
         raise UnreadableFilm(f"cannot be decoded: {str(error) or type(error).__name__}") from None
 
 
-def decode_sound_parts(content):
+def decode_sound_parts(content: bytes) -> tuple[PIL.Image.Image, str]:
     """Decode a film's bytes; a PNG that fails is tried again without its texts, colour profile and the like."""
     if len(content) > MAX_BYTES:
         raise UnreadableFilm(f"longer than {MAX_BYTES} bytes, more than a film of {MAX_PIXELS} pixels needs")
@@ -162,7 +172,7 @@ def decode_sound_parts(content):
         return decode_whole(without_extras(content))
 
 
-def decode_whole(content):
+def decode_whole(content: bytes) -> tuple[PIL.Image.Image, str]:
     """Return what `decode` returns; raise whatever Pillow raises."""
     from PIL import Image, TiffImagePlugin
 
@@ -176,7 +186,7 @@ def decode_whole(content):
     return upright(to_grey(image, content), orientation_of(image)), darkness_of(image, content)
 
 
-def reject_absurd(image):
+def reject_absurd(image: PIL.Image.Image) -> None:
     """Raise `UnreadableFilm` for animations and absurd sizes, before any pixel is decoded."""
     frames = getattr(image, "n_frames", 1)
     # An MPO file is a phone's JPEG with previews behind it; its first frame is the photograph.
@@ -186,7 +196,7 @@ def reject_absurd(image):
         raise UnreadableFilm(f"its header claims more than the {MAX_PIXELS} pixels allowed")
 
 
-def png_chunks(content):
+def png_chunks(content: bytes) -> Iterator[tuple[bytes, int, int]]:
     """Yield (kind, start, end) of each chunk in a PNG's bytes."""
     start = len(PNG_SIGNATURE)
     while start + 8 <= len(content):
@@ -195,17 +205,17 @@ def png_chunks(content):
         start += length + 12
 
 
-def without_extras(content):
-    """Return a PNG's bytes without the chunks that its pixels do not need."""
+def without_extras(content: bytes) -> bytes:
+    """Return a PNG's bytes with its critical chunks, the undamaged ones of `PNG_CHUNKS_READ`, and no others."""
 
-    def needed(kind, start, end):
+    def needed(kind: bytes, start: int, end: int) -> bool:
         sound = content[end - 4 : end] == struct.pack(">I", zlib.crc32(content[start + 4 : end - 4]))
         return kind[:1].isupper() or kind in PNG_CHUNKS_READ and sound
 
     return PNG_SIGNATURE + b"".join(content[start:end] for kind, start, end in png_chunks(content) if needed(kind, start, end))
 
 
-def to_grey(image, content):
+def to_grey(image: PIL.Image.Image, content: bytes) -> PIL.Image.Image:
     """Return a decoded PIL image as mode L."""
     import numpy as np
     from PIL import Image
@@ -228,33 +238,33 @@ def to_grey(image, content):
     return image.convert("RGB").convert("L")
 
 
-def white_is_zero(image):
-    """Tell whether a TIFF counts from white to black; up to 8 bits Pillow has inverted it already."""
-    return image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
+def white_is_zero(image: PIL.Image.Image) -> bool:
+    """Tell whether an image is a TIFF in which zero is white; up to 8 bits, Pillow has inverted it already."""
+    return image.format == "TIFF" and cast("TiffImageFile", image).tag_v2.get(PHOTOMETRIC_INTERPRETATION) == WHITE_IS_ZERO
 
 
-def full_scale(image, content, values):
-    """Return the value of full scale of an image whose samples lie in 16 bits.
+def full_scale(image: PIL.Image.Image, content: bytes, values: np.ndarray) -> int:
+    """Return the full-scale value, that of white, of an image whose samples are stored in 16 bits.
 
-    A TIFF says how many bits a sample has (its MaxSampleValue is not meant for showing it). A PNG has the full scale of
-    16 bits, whatever its sBIT says, for writers are to stretch the samples so; where the low bits are used and the high
-    bits are not, they have not been.
+    A TIFF states how many bits a sample has (its MaxSampleValue is not meant for display). A PNG has the full scale of 16
+    bits whatever its sBIT says, because writers must stretch the samples to it. Where the low bits are used and the high
+    bits are not, the writer did not do so: then sBIT counts.
 
     Args:
         values: the image as an array.
     """
     if image.format == "TIFF":
-        return min((1 << image.tag_v2.get(BITS_PER_SAMPLE, (16,))[0]) - 1, WHITE_16)
+        return min((1 << cast("TiffImageFile", image).tag_v2.get(BITS_PER_SAMPLE, (16,))[0]) - 1, WHITE_16)
     bits = next((content[start + 8] for kind, start, _ in png_chunks(content) if kind == b"sBIT"), 16)
     white = (1 << bits) - 1
     unstretched = 8 <= bits < 16 and values.max() <= white and (values & ((1 << 16 - bits) - 1)).any()
     return white if unstretched else WHITE_16
 
 
-def darkness_of(image, content):
-    """Return a warning about a film of 16 bits whose values need 12 at most, "" for any other.
+def darkness_of(image: PIL.Image.Image, content: bytes) -> str:
+    """Return a warning about a film of 16 bits whose values need at most 12, "" for any other.
 
-    It is not scaled: a film that is meant to be dark looks the same.
+    Such a film is not rescaled, because one that is meant to be dark looks the same.
     """
     import numpy as np
 
@@ -274,14 +284,14 @@ def darkness_of(image, content):
     )
 
 
-def bits_of(image, content):
+def bits_of(image: PIL.Image.Image, content: bytes) -> int:
     """Return how many bits a sample of a TIFF or PNG has, 8 for other formats."""
     if image.format == "TIFF":
-        return max(image.tag_v2.get(BITS_PER_SAMPLE, (8,)))
+        return max(cast("TiffImageFile", image).tag_v2.get(BITS_PER_SAMPLE, (8,)))
     return content[PNG_DEPTH_AT] if image.format == "PNG" else 8
 
 
-def orientation_of(image):
+def orientation_of(image: PIL.Image.Image) -> int | None:
     """Return the EXIF orientation of a PIL image, None where there is none or the block is damaged."""
     try:
         return image.getexif().get(EXIF_ORIENTATION)
@@ -289,24 +299,24 @@ def orientation_of(image):
         return None
 
 
-def upright(image, orientation):
+def upright(image: PIL.Image.Image, orientation: int | None) -> PIL.Image.Image:
     """Turn or mirror a PIL image as its EXIF orientation says."""
     from PIL import Image
 
     return image.transpose(Image.Transpose[TURNS[orientation]]) if orientation in TURNS else image
 
 
-def fingerprint(image):
+def fingerprint(image: PIL.Image.Image) -> str:
     """Return the SHA-256 of a grey image's size and pixels; equal for the same pixels in another file format."""
     digest = hashlib.sha256(f"{image.width}x{image.height}:".encode())
     digest.update(image.tobytes())
     return digest.hexdigest()
 
 
-def resize(image, size):
+def resize(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
     """Resize a grey image to `size` x `size` pixels.
 
-    The aspect ratio is not kept, as in the paper. Lanczos' filter widens with the reduction, so nothing aliases.
+    The aspect ratio is not kept, as in the paper. The Lanczos filter widens with the reduction, so there is no aliasing.
 
     Returns:
         PIL image of mode L.

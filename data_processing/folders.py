@@ -1,30 +1,33 @@
-"""The films that lie beside those which are read: folders that a data set's layout does not have, and folders in folders."""
+"""Counts films that are not read: those in folders that a data set's layout does not have, and in folders within folders."""
+
+from __future__ import annotations
 
 import contextlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
-# The endings of films, DICOM's among them; content is not looked at.
+# File endings of films, including DICOM's; the content is not looked at.
 ENDINGS = (".png", ".jpg", ".jpeg", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".dcm")
 NAMED = 5
 
 
-def films_elsewhere(folder, name, read, skipped=()):
-    """Count the films below a data set's folder that nobody reads.
+def films_elsewhere(folder: Path, name: str, read: set[str], skipped: Sequence[str] = ()) -> Counter[str]:
+    """Count the films below a data set's folder that are not read.
 
     Args:
         folder: the data set's folder.
-        name: what stands for it in the films' names.
+        name: name of the data set, with which the films' names begin.
         read: real paths of the folders whose films are read.
-        skipped: names of folders that repeat the set, or belong to no set.
+        skipped: names of folders that are not looked into, because they repeat the set or belong to no set.
 
     Returns:
         Counter of the films in each folder, by name and path inside the set, such as "covidx-cxr2/validation".
     """
     counts, seen, waiting = Counter(), set(), [(folder, name)]
     for path, inside in waiting:
-        if (real := os.path.realpath(path)) in seen:  # by a link
+        if (real := os.path.realpath(path)) in seen:  # reached before, by a link
             continue
         seen.add(real)
         folders, files = entries_of(path)
@@ -34,10 +37,10 @@ def films_elsewhere(folder, name, read, skipped=()):
     return +counts
 
 
-def entries_of(folder):
-    """Return the names of the folders and of the files in a folder, without hidden ones; none where it may not be listed.
+def entries_of(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of the folders and of the files in a folder, without hidden ones; none without permission to list it.
 
-    Links come last, so that a folder has its own name where a link leads to it too.
+    Linked folders come last, so that a folder to which a link leads too is counted under its own name.
     """
     folders, files = [], []
     with contextlib.suppress(PermissionError), os.scandir(folder) as entries:
@@ -47,7 +50,7 @@ def entries_of(folder):
     return [name for _, name in sorted(folders)], [name for _, name in files]
 
 
-def name_some(counts):
+def name_some(counts: Counter[str]) -> str:
     """Return the folders with the most films as text: "12 in covidx-cxr2/val, 3 in covidx-cxr2/train/sub"."""
     ordered = counts.most_common()
     named = [f"{films} in {folder}" for folder, films in ordered[:NAMED]]

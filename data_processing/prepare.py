@@ -5,6 +5,8 @@
 Writes images.npy, index.csv, patients.csv, skipped.csv, overview.png and manifest.json.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import csv
@@ -14,16 +16,18 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from data_processing import chest_xray, covidx
 from data_processing.chest_xray import read_chest_xray
 from data_processing.covidx import NEGATIVES, read_covidx
-from data_processing.film import UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, resize
+from data_processing.film import Film, UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, resize
 from data_processing.folders import films_elsewhere, name_some
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
@@ -33,15 +37,19 @@ from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manif
 from nosign.processes import process_map
 from nosign.script import HelpFormatter, add_seeds, each_seed, run, whole_number
 
+if TYPE_CHECKING:
+    import PIL.Image
+
 PER_CLASS = 1500
 IMAGE_SIZE = 224
 WORKERS = 15
 LONGEST_USUAL_ASPECT = 2.0
-# The smallest class of which these shares leave a film for each split.
+# The smallest number of films per class with which each split gets at least one film of the class.
 FEWEST_PER_CLASS = 7
 FILMS_A_TASK = 16
 WARNINGS_SHOWN = 5
-# How far above its films a set of phantoms may have its manifest: raw/chest-xray-pneumonia/chest_xray/train/NORMAL.
+# How many folders, from a film's own upwards, may hold the manifest of a set of phantoms:
+# raw/chest-xray-pneumonia/chest_xray/train/NORMAL.
 LEVELS_ABOVE = 5
 # numpy pads the header of a four-dimensional array to this length.
 HEADER_BYTES = 128
@@ -55,18 +63,18 @@ class Pool:
     """The films that both data sets offer.
 
     Attributes:
-        films: list of `Film`, in an order that no file system decides.
-        left_out: Counter of the rows that the lists leave out, by reason.
+        films: list of `Film`, in an order that does not depend on the file system.
+        left_out: Counter of the rows of the lists that are left out, by reason.
         not_read: Counter of the films in folders that are not read, by folder.
-        times: one SHA-256 of when each film's file was changed.
-        phantoms: SHA-256 of the files around the films that `data_processing.phantom` drew.
+        times: one SHA-256 of all files' times, see `times_of`.
+        phantoms: SHA-256 of the files around the films that `data_processing.phantom` wrote.
     """
 
-    films: list
-    left_out: Counter
-    not_read: Counter
+    films: list[Film]
+    left_out: Counter[str]
+    not_read: Counter[str]
     times: str
-    phantoms: set
+    phantoms: set[str]
 
 
 @dataclass
@@ -75,11 +83,11 @@ class Decoded:
 
     Attributes:
         content: SHA-256 of the file's bytes.
-        sha256: of its size and pixels, or None if it could not be read.
+        sha256: SHA-256 of its size and pixels, or None if it could not be read.
         reason: why it could not be read.
         warning: what is odd about its grey levels, or "".
         width, height: in pixels.
-        slot: row of the array file that holds it, or None.
+        slot: row of `images.npy` that holds it, or None.
     """
 
     content: str
@@ -98,7 +106,7 @@ class FilmStore:
     path: Path
     size: int
 
-    def create(self, rows):
+    def create(self, rows: int) -> None:
         """Create the file of uint8 [rows, size, size, 3] and reserve its space."""
         import numpy as np
 
@@ -109,7 +117,7 @@ class FilmStore:
                 raise AssertionError(f"the header of {self.path} has {file.tell()} bytes, not {HEADER_BYTES}")
             reserve(file, image_bytes(rows, self.size))
 
-    def write(self, row, grey):
+    def write(self, row: int, grey: PIL.Image.Image) -> None:
         """Write a grey film, PIL image of `size` x `size`, as three equal channels."""
         from PIL import Image
 
@@ -118,12 +126,12 @@ class FilmStore:
             file.write(Image.merge("RGB", (grey, grey, grey)).tobytes())
 
 
-def image_bytes(rows, size):
-    """Return how long an `images.npy` of so many films is, and so where the next film begins."""
+def image_bytes(rows: int, size: int) -> int:
+    """Return the length in bytes of an `images.npy` of `rows` films, which is also where the next film begins."""
     return HEADER_BYTES + rows * size * size * 3
 
 
-def prepare(arguments):
+def prepare(arguments: argparse.Namespace) -> None:
     """Run stage 1; see the module's docstring."""
     started = time.time()
     pool = find_films(arguments)
@@ -146,7 +154,7 @@ def prepare(arguments):
         groups = group_films(films, chosen)
         together = groups if arguments.split == "patient" else {number: number for number in chosen}
         splits = assign_splits(films, together, arguments.seed)
-        rows = sorted(chosen, key=lambda number: decoded[number].slot)
+        rows = sorted(chosen, key=lambda number: cast(int, decoded[number].slot))  # each has one by now
         write_index(part[INDEX], films, decoded, rows, splits, groups)
         write_patients(part[PATIENTS], [films[number].patient for number in rows])
         write_skipped(part[SKIPPED], films, decoded)
@@ -171,17 +179,18 @@ def prepare(arguments):
     print(f"wrote {out}/: {', '.join(OUTPUTS)} in {time.time() - started:.1f} s")
 
 
-def find_films(arguments):
+def find_films(arguments: argparse.Namespace) -> Pool:
     """Return the `Pool` of both data sets."""
     listed, left_out = read_covidx(arguments.covidx, arguments.negatives, arguments.three_class_lists)
     films = sorted(listed + read_chest_xray(arguments.chest_xray), key=lambda film: film.file)
     return Pool(films, left_out, find_films_not_read(arguments, films), times_of(films), hashes_of_phantoms(films))
 
 
-def facts_of(pool, decoded):
-    """Return what the manifest says of the pool beside the settings.
+def facts_of(pool: Pool, decoded: Sequence[Decoded]) -> dict[str, Any]:
+    """Return what the manifest says of the pool, beside the settings.
 
-    Its films are synthetic if `data_processing.phantom` drew any, so that no caption passes drawings for patients' films.
+    The films count as synthetic if `data_processing.phantom` drew any of them, so that no caption presents drawings as
+    patients' films.
     """
     return {
         "left_out": dict(pool.left_out),
@@ -193,7 +202,7 @@ def facts_of(pool, decoded):
     }
 
 
-def find_films_not_read(arguments, films):
+def find_films_not_read(arguments: argparse.Namespace, films: Iterable[Film]) -> Counter[str]:
     """Count the films of both data sets in folders that are not read, by folder."""
     covidx_folder = covidx.find_folder(arguments.covidx)
     chest_xray_folder = chest_xray.find_folder(arguments.chest_xray)
@@ -208,10 +217,10 @@ def find_films_not_read(arguments, films):
     )
 
 
-def hashes_of_phantoms(films):
-    """Return the SHA-256 of all files that `data_processing.phantom` says it wrote around the films.
+def hashes_of_phantoms(films: Iterable[Film]) -> set[str]:
+    """Return the SHA-256 of all files that manifests of `data_processing.phantom` around the films list.
 
-    By its hash a film is known for a drawing whatever its folder is called and wherever that is linked from.
+    A drawing is recognised by its hash, whatever its folder is called and wherever that is linked from.
     """
     folders = {path.parent for film in films for path in (film.path.absolute(), film.path.resolve())}
     hashes = set()
@@ -223,7 +232,7 @@ def hashes_of_phantoms(films):
     return hashes
 
 
-def settings_of(arguments, films):
+def settings_of(arguments: argparse.Namespace, films: Sequence[Film]) -> dict[str, Any]:
     """Return what the outputs depend on."""
     listing = "\n".join(f"{film.file} {film.label} {film.patient} {film.path.stat().st_size}" for film in films)
     names = ("per_class", "image_size", "split", "negatives", "seed")
@@ -234,28 +243,28 @@ def settings_of(arguments, films):
     }
 
 
-def times_of(films):
-    """Return one SHA-256 of when each film's file was written and last changed in any way."""
+def times_of(films: Iterable[Film]) -> str:
+    """Return one SHA-256 of the times (mtime and ctime) of all films' files."""
     stats = ((film, film.path.stat()) for film in films)
     listing = "\n".join(f"{film.file} {stat.st_mtime_ns} {stat.st_ctime_ns}" for film, stat in stats)
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def contents_of(films, hashes):
-    """Return one SHA-256 of what all films' files hold, by the SHA-256 of each."""
+def contents_of(films: Iterable[Film], hashes: Iterable[str]) -> str:
+    """Return one SHA-256 of the contents of all films' files, from the SHA-256 of each."""
     return hashlib.sha256("\n".join(f"{film.file} {sha256}" for film, sha256 in zip(films, hashes)).encode()).hexdigest()
 
 
-def hash_of_film(film):
+def hash_of_film(film: Film) -> str:
     """Return the SHA-256 of a film's file."""
     return hashlib.sha256(read_bytes(film.path)).hexdigest()
 
 
-def replaced(manifest, pool):
-    """Tell whether a film's file was replaced by another of its length since a manifest was written.
+def replaced(manifest: Mapping[str, Any], pool: Pool) -> bool:
+    """Tell whether a film's file was replaced by another of the same length since a manifest was written.
 
-    Where the files' times are the recorded ones they were not. A copy of the data set has other times and the same contents,
-    which are then read. Older manifests record neither.
+    If the files' times are those in the manifest, none was. Otherwise the contents are read and compared: a copy of the data
+    set has other times and the same contents. Older manifests record neither times nor contents; then the answer is no.
     """
     if manifest.get("film_times_sha256") in (None, pool.times):
         return False
@@ -263,11 +272,11 @@ def replaced(manifest, pool):
         return contents_of(pool.films, threads.map(hash_of_film, pool.films)) != manifest.get("film_contents_sha256")
 
 
-def already_prepared(out, settings, pool):
+def already_prepared(out: Path, settings: dict[str, Any], pool: Pool) -> bool:
     """Tell whether `out` holds these films already.
 
     Raises:
-        UserError: it holds the films of another run, or of nobody knows which.
+        UserError: it holds the films of another run or of an unknown one, or the films' files were replaced since.
     """
     advice = "choose another --out, or give --overwrite"
     present = [name for name in OUTPUTS if (out / name).exists()]
@@ -283,7 +292,7 @@ def already_prepared(out, settings, pool):
     return False
 
 
-def draw_order(films, seed):
+def draw_order(films: Sequence[Film], seed: int) -> list[list[int]]:
     """Return for each class the numbers of its films in the order in which they are drawn."""
     import numpy as np
 
@@ -294,16 +303,18 @@ def draw_order(films, seed):
     return order
 
 
-def decode_all(films, order, store, workers, per_class):
-    """Decode every film once: the duplicates of a drawn film may stand anywhere in the pool.
+def decode_all(
+    films: Sequence[Film], order: Sequence[Sequence[int]], store: FilmStore, workers: int, per_class: int
+) -> list[Decoded]:
+    """Decode every film once, because the duplicates of a drawn film may be anywhere in the pool.
 
-    The first films in the order of drawing are resized and stored on the way.
+    The first `per_class` films of each class, in the order of drawing, are also resized and stored.
 
     Returns:
-        list of `Decoded`, one a film.
+        list of `Decoded`, one per film.
 
     Raises:
-        UserError: a worker process was killed, or the system does not give a film's bytes.
+        UserError: a worker process was killed, or the operating system cannot read a film's file.
     """
     from tqdm import tqdm
 
@@ -326,18 +337,18 @@ def decode_all(films, order, store, workers, per_class):
         ) from None
 
 
-def leave_interrupts_to_parent():
-    """Let Ctrl-C end the script with one line, not with one traceback a worker."""
+def leave_interrupts_to_parent() -> None:
+    """Let Ctrl-C end the script with one line, not with one traceback per worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def useful_workers():
-    """Return how many processes can decode at once: the cores that this one may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def useful_workers() -> int:
+    """Return how many processes can decode at once: the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decode_film(store, work):
+def decode_film(store: FilmStore, work: tuple[Path, int | None]) -> Decoded:
     """Decode a film, given as (path, slot); store it resized if it has a slot."""
     path, slot = work
     content = read_bytes(path)
@@ -350,19 +361,21 @@ def decode_film(store, work):
             return found
         found.sha256, found.width, found.height, found.slot = fingerprint(image), image.width, image.height, slot
         small = None if slot is None else resize(image, store.size)
-    if small is not None:
+    if slot is not None and small is not None:
         store.write(slot, small)
     return found
 
 
-def choose(films, decoded, order, per_class):
+def choose(
+    films: Sequence[Film], decoded: Sequence[Decoded], order: Sequence[Sequence[int]], per_class: int
+) -> tuple[list[int], Counter[str]]:
     """Draw films class by class, without unreadable ones and duplicates.
 
     Returns:
         list of the numbers of the drawn films, and a Counter of what was dropped, by reason.
 
     Raises:
-        UserError: a class runs short.
+        UserError: too few films are left of a class.
     """
     labels = {}
     for film, found in zip(films, decoded):
@@ -374,7 +387,9 @@ def choose(films, decoded, order, per_class):
     return [number for numbers in kept for number in numbers[:per_class]], dropped
 
 
-def drop(numbers, decoded, in_two_classes, dropped):
+def drop(
+    numbers: Iterable[int], decoded: Sequence[Decoded], in_two_classes: set[str | None], dropped: Counter[str]
+) -> list[int]:
     """Return a class's films without unreadable ones and duplicates, and count those in `dropped`.
 
     Of equal films in the class the first is kept; a film that stands in two classes is dropped in both.
@@ -393,14 +408,14 @@ def drop(numbers, decoded, in_two_classes, dropped):
     return list(kept.values())
 
 
-def what_is_left(films, decoded, dropped):
+def what_is_left(films: Iterable[Film], decoded: Iterable[Decoded], dropped: Mapping[str, int]) -> str:
     """Say what was dropped, with one unreadable film as an example."""
     reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
     example = next((f"; {film.file}: {found.reason}" for film, found in zip(films, decoded) if found.reason), "")
     return f"left after dropping from all classes {reasons}{example}"
 
 
-def require_enough(counts, per_class, what):
+def require_enough(counts: Sequence[int], per_class: int, what: str) -> None:
     """Raise `UserError` if a class has fewer films than are to be drawn."""
     fewest = min(counts)
     lower = f"lower --per-class to {fewest} or " if fewest >= FEWEST_PER_CLASS else ""
@@ -409,8 +424,8 @@ def require_enough(counts, per_class, what):
             raise UserError(f"class {name}: {count} films {what}; {per_class} wanted: {lower}add films")
 
 
-def fill_gaps(films, decoded, chosen, store):
-    """Store the drawn films that stand in for dropped ones, in the slots that those leave free."""
+def fill_gaps(films: Sequence[Film], decoded: Sequence[Decoded], chosen: Sequence[int], store: FilmStore) -> None:
+    """Store the films that are drawn in place of dropped ones, in the slots of the dropped ones."""
     taken = {decoded[number].slot for number in chosen}
     total = len(chosen)
     for label in range(len(CLASSES)):
@@ -421,11 +436,11 @@ def fill_gaps(films, decoded, chosen, store):
             decoded[number].slot = slot
 
 
-def read_again(film, found):
+def read_again(film: Film, found: Decoded) -> PIL.Image.Image:
     """Decode a film a second time.
 
     Raises:
-        UserError: its file is another by now, or the system does not give it.
+        UserError: its file has changed since, or the operating system cannot read it.
     """
     content = read_bytes(film.path)
     if hashlib.sha256(content).hexdigest() != found.content:
@@ -434,7 +449,14 @@ def read_again(film, found):
         return decode(content)[0]
 
 
-def write_index(path, films, decoded, rows, splits, groups):
+def write_index(
+    path: Path,
+    films: Sequence[Film],
+    decoded: Sequence[Decoded],
+    rows: Iterable[int],
+    splits: Mapping[int, str],
+    groups: Mapping[int, str],
+) -> None:
     """Write `index.csv`: row i describes image i."""
     described = ((films[number], number) for number in rows)
     write_rows(
@@ -457,7 +479,7 @@ def write_index(path, films, decoded, rows, splits, groups):
     )
 
 
-def write_patients(path, patients):
+def write_patients(path: Path, patients: Sequence[str]) -> None:
     """Write `patients.csv`: the id behind each patient's running number.
 
     Args:
@@ -467,14 +489,14 @@ def write_patients(path, patients):
     write_rows(path, PATIENTS_COLUMNS, sorted({(number, patient) for number, patient in zip(numbers, patients) if patient}))
 
 
-def write_skipped(path, films, decoded):
+def write_skipped(path: Path, films: Iterable[Film], decoded: Iterable[Decoded]) -> None:
     """Write `skipped.csv`: the files that could not be read, and why."""
     write_rows(
         path, ("file", "reason"), ([film.file, found.reason] for film, found in zip(films, decoded) if found.sha256 is None)
     )
 
 
-def write_rows(path, columns, rows):
+def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a CSV file."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -482,8 +504,8 @@ def write_rows(path, columns, rows):
         writer.writerows(rows)
 
 
-def draw_overview(path, images_path, columns=10, film_px=128):
-    """Draw `overview.png`: the first films of each class, a row a class."""
+def draw_overview(path: Path, images_path: Path, columns: int = 10, film_px: int = 128) -> None:
+    """Draw `overview.png`: the first films of each class, one row per class."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
@@ -511,7 +533,7 @@ def draw_overview(path, images_path, columns=10, film_px=128):
     sheet.save(path)
 
 
-def print_warnings(films, decoded):
+def print_warnings(films: Iterable[Film], decoded: Iterable[Decoded]) -> None:
     """Print on stderr which films have odd grey levels, the first few by name."""
     odd = [f"warning: {film.file}: {found.warning}" for film, found in zip(films, decoded) if found.warning]
     for line in odd[:WARNINGS_SHOWN]:
@@ -520,7 +542,7 @@ def print_warnings(films, decoded):
         print(f"warning: the same of {len(odd) - WARNINGS_SHOWN} more films, which {MANIFEST} names", file=sys.stderr)
 
 
-def print_summary(pool, dropped, chosen, splits):
+def print_summary(pool: Pool, dropped: Counter[str], chosen: Sequence[int], splits: Mapping[int, str]) -> None:
     """Print what was found, passed over, dropped and drawn, by class, collection and split."""
     films = pool.films
     print(f"found {len(films)} films")
@@ -538,7 +560,7 @@ def print_summary(pool, dropped, chosen, splits):
         print(f"  {name:<12}", *(f"{counts[column]:>15}" for column in (*SPLITS, *collections)))
 
 
-def print_groups(films, groups, kept):
+def print_groups(films: Sequence[Film], groups: Mapping[int, str], kept: bool) -> None:
     """Print how many drawn films have no patient id, and how many groups of neighbours they form.
 
     Args:
@@ -553,8 +575,8 @@ def print_groups(films, groups, kept):
     )
 
 
-def print_shapes(drawn, image_size):
-    """Print how many of the drawn films lose or gain by being made square."""
+def print_shapes(drawn: Sequence[Decoded], image_size: int) -> None:
+    """Print how many of the drawn films were smaller than the square that they are scaled to, and how many far from square."""
     small = sum(min(film.width, film.height) < image_size for film in drawn)
     long = sum(max(film.width, film.height) > LONGEST_USUAL_ASPECT * min(film.width, film.height) for film in drawn)
     print(
@@ -563,7 +585,7 @@ def print_shapes(drawn, image_size):
     )
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line."""
     parser = argparse.ArgumentParser(
         prog="python -m data_processing.prepare", description=__doc__.split("\n")[0], formatter_class=HelpFormatter
@@ -595,7 +617,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Prepare the films and return the exit status."""
     for arguments in each_seed(parse_args(argv), "out"):
         prepare(arguments)

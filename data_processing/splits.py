@@ -1,30 +1,34 @@
-"""Which drawn films may show one person, and which split each film goes to."""
+"""Groups the drawn films that may show one person, and assigns each film to a split."""
+
+from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from data_processing.film import Film
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
 
 # The paper's 3,240 training, 360 validation and 900 test films of 4,500.
 TEST_SHARE = 0.2
 VALIDATION_SHARE_OF_REST = 0.1
-# Orders of the groups tried before a split counts as impossible.
+# How many random orders of the groups are tried before a split counts as impossible.
 SPLIT_ATTEMPTS = 100
-# The Radiography Database (sirm) took films from publications case by case, numbered them as they came and names no
-# patients: numbers this close are often one person's. Dealt out film by film, 176 of 211 test films had such a neighbour
-# among the training and validation films.
+# The Radiography Database (sirm) took films from publications case by case, numbered them in that order and names no
+# patients. Films whose numbers are this close often show one person. In a split made film by film, 176 of 211 test films had
+# such a neighbour among the training and validation films.
 NEIGHBOURS = 3
 LAST_NUMBER = re.compile(r"(.*?)(\d+)\D*", re.DOTALL)
 
 
-def group_films(films, chosen):
+def group_films(films: Sequence[Film], chosen: Iterable[int]) -> dict[int, str]:
     """Group the drawn films that may show one person.
 
-    Films of one patient are a group. Where no patient is known, films of one collection whose names have the same text
-    before their last number are a group as far as these numbers go on in steps of at most `NEIGHBOURS` (1, 3, 6 are one
-    group, 1 and 6 alone are two). Any other film is its own group.
+    Films of one patient are a group. Where the patient is not known, films of one collection whose names have the same text
+    before the last number are put in the order of that number. A group goes on as long as the number rises by at most
+    `NEIGHBOURS` (1, 3, 6 are one group; 1 and 6 alone are two). Any other film is its own group.
 
     Args:
         films: list of `Film`.
@@ -42,7 +46,7 @@ def group_films(films, chosen):
         else:
             series.setdefault((film.collection, match[1]), []).append((int(match[2]), film.file, number))
     for numbered in series.values():
-        before = group = None
+        before, group = None, ""
         for place, file, number in sorted(numbered):
             if before is None or place - before > NEIGHBOURS:
                 group = file
@@ -50,7 +54,7 @@ def group_films(films, chosen):
     return groups
 
 
-def assign_splits(films, groups, seed):
+def assign_splits(films: Sequence[Film], groups: Mapping[int, str | int], seed: int) -> dict[int, str]:
     """Split the drawn films into train, validation and test, stratified by class, in exact shares.
 
     Args:
@@ -61,17 +65,17 @@ def assign_splits(films, groups, seed):
         dict from film number to split.
 
     Raises:
-        UserError: large groups leave no exact split.
+        UserError: no split in exact shares was found, because some groups are too large.
     """
     import numpy as np
 
     per_class = len(groups) // len(CLASSES)
     test = round(per_class * TEST_SHARE)
     validation = round((per_class - test) * VALIDATION_SHARE_OF_REST)
-    members = {}
+    members_of = {}
     for number in sorted(groups):
-        members.setdefault(groups[number], []).append(number)
-    members = list(members.values())
+        members_of.setdefault(groups[number], []).append(number)
+    members = list(members_of.values())
     for attempt in range(SPLIT_ATTEMPTS):
         positions = np.random.default_rng([seed, len(CLASSES), attempt]).permutation(len(members))
         splits = deal(films, [members[position] for position in positions], {"test": test, "validation": validation})
@@ -85,15 +89,15 @@ def assign_splits(films, groups, seed):
     )
 
 
-def deal(films, groups, films_a_class):
-    """Give each group of films to the first split that has room for all of them, the rest to the training films.
+def deal(films: Sequence[Film], groups: Iterable[Sequence[int]], films_a_class: Mapping[str, int]) -> dict[int, str] | None:
+    """Assign each group of films to the first split that has room for all of them; the rest are training films.
 
     Args:
         groups: lists of film numbers that stay together.
-        films_a_class: dict from split to the number of films that it takes of each class.
+        films_a_class: dict from split to the number of films of each class that it takes.
 
     Returns:
-        dict from film number to split, or None if a split does not come out full.
+        dict from film number to split, or None if a split is not full in the end.
     """
     room = {split: Counter(dict.fromkeys(range(len(CLASSES)), films)) for split, films in films_a_class.items()}
     splits = {}

@@ -1,7 +1,7 @@
 """Synthetic chest films: `python -m data_processing.phantom`; see `__main__`."""
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Write the films and return the exit status."""
     # Imported here, as `python -m` is to find `__main__` not yet imported.
     from data_processing.phantom import __main__

@@ -7,16 +7,20 @@ sets wherever those cannot be had: the demonstration, the tests, a first look at
 them says nothing about patients. `anatomy` draws a film, `layouts` says which films go where.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import shlex
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data_processing.phantom.anatomy import DRAWING_VERSION
-from data_processing.phantom.layouts import CHEST_XRAY, COVIDX, plan_films, write_films, write_lists
+from data_processing.phantom.layouts import CHEST_XRAY, COVIDX, Film, plan_films, write_films, write_lists
 from nosign.errors import UserError
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.script import run, whole_number
@@ -26,7 +30,7 @@ PER_CLASS = 200
 FEWEST_PER_CLASS = 4
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m data_processing.phantom", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=Path, required=True, help="folder to write, e.g. data/raw")
@@ -48,7 +52,7 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Write the films and return the exit status."""
     args = parse_args(argv)
     started = time.time()
@@ -72,7 +76,7 @@ def main(argv=None):
     return 0
 
 
-def check_own(out):
+def check_own(out: Path) -> None:
     """Refuse a folder that holds anything that this script did not write.
 
     Raises:
@@ -93,7 +97,7 @@ def check_own(out):
         )
 
 
-def already_there(out, settings):
+def already_there(out: Path, settings: dict[str, Any]) -> bool:
     """Tell whether a folder holds just the films that these settings give.
 
     Raises:
@@ -108,12 +112,12 @@ def already_there(out, settings):
     return True
 
 
-def files_in(folder):
+def files_in(folder: str | Path) -> list[str]:
     """Return the paths of all files in a folder, relative to it."""
     return sorted(str(path.relative_to(folder)) for path in Path(folder).rglob("*") if not path.is_dir())
 
 
-def move_into_place(part, out):
+def move_into_place(part: Path, out: Path) -> None:
     """Give a finished folder its name; what stood there was checked to be this script's own."""
     old = part.with_suffix(".old")
     if out.exists():
@@ -123,7 +127,7 @@ def move_into_place(part, out):
         shutil.rmtree(old)
 
 
-def summary(films, out):
+def summary(films: Sequence[Film], out: Path) -> str:
     """Return what was written, as lines of text."""
     counts = Counter(
         (film.row[3], film.row[2], film.class_8a or "in no row of list 8A")
@@ -135,7 +139,7 @@ def summary(films, out):
     return "\n".join([f"{len(films)} films of {len({film.patient for film in films})} patients in {out}:", *lines])
 
 
-def next_command(out, per_class):
+def next_command(out: Path, per_class: int) -> str:
     """Return the command that goes on from here."""
     return shlex.join(
         [

@@ -10,7 +10,10 @@ half the height of the film. Within a lung, `lateral` goes from 0 (mediastinum) 
 (apex) to 1 (diaphragm).
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import numpy as np
@@ -85,7 +88,7 @@ MARKER_SHARE = 0.6  # of films
 COLLIMATED_SHARE = 0.2
 
 
-def smooth_step(value, width):
+def smooth_step(value: np.ndarray, width: float) -> np.ndarray:
     """Rise from 0 to 1 where `value` passes from -width/2 to width/2."""
     t = value * np.float32(1 / width)
     t += np.float32(0.5)
@@ -97,7 +100,7 @@ def smooth_step(value, width):
     return rise
 
 
-def blotches(rng, shape, cells):
+def blotches(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> np.ndarray:
     """Return smooth noise, float32 of `shape`, standard deviation about 0.8, with `cells` independent values a side."""
     from PIL import Image
 
@@ -105,7 +108,7 @@ def blotches(rng, shape, cells):
     return np.asarray(Image.fromarray(coarse).resize(shape[::-1], Image.Resampling.BICUBIC))
 
 
-def uniform_draws(rng, ranges):
+def uniform_draws(rng: np.random.Generator, ranges: Mapping[str, tuple[float, float]]) -> SimpleNamespace:
     """Draw each named quantity uniformly from its range."""
     return SimpleNamespace(**{name: float(rng.uniform(*limits)) for name, limits in ranges.items()})
 
@@ -118,7 +121,7 @@ class View:
         x, y: float32 [height, width], the patient's coordinates at every pixel.
     """
 
-    def __init__(self, shape, pose):
+    def __init__(self, shape: tuple[int, int], pose: SimpleNamespace) -> None:
         self.shape = shape
         height, width = shape
         stretch = math.sqrt(width / height / 1.05)
@@ -131,13 +134,13 @@ class View:
         self.x = xx * across + xy * down - pose.shift_x
         self.y = yx * across + yy * down - pose.shift_y
 
-    def pixel(self, points):
+    def pixel(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the row and column, float [points], of places given as float [points, 2] in the patient's x and y."""
         height, width = self.shape
         place = (points + self._shift) @ np.linalg.inv(self._matrix).T
         return (place[:, 1] * height + height) / 2, (place[:, 0] * height + width) / 2
 
-    def splat(self, points, weights):
+    def splat(self, points: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Add up weighted points on the film.
 
         Args:
@@ -153,12 +156,14 @@ class View:
         flat = np.bincount(row[inside] * width + column[inside], weights[inside], height * width)
         return flat.reshape(self.shape).astype(np.float32)
 
-    def window(self, center, reach):
+    def window(self, center: tuple[float, float], reach: tuple[float, float]) -> tuple[slice, ...]:
         """Return the pair of slices that holds all points within `reach` (in x and y) of `center`."""
         corners = np.array([[i, j] for i in (-1, 1) for j in (-1, 1)]) * reach + center
         return tuple(slice(max(0, int(place.min())), max(0, int(place.max()) + 2)) for place in self.pixel(corners))
 
-    def disc(self, center, radii, edge, lean=0.0):
+    def disc(
+        self, center: tuple[float, float], radii: tuple[float, float], edge: float, lean: float = 0.0
+    ) -> tuple[tuple[slice, ...], np.ndarray]:
         """Draw an ellipse with a soft edge.
 
         Args:
@@ -175,7 +180,7 @@ class View:
         return window, smooth_step((1 - np.hypot(x / radii[0], y / radii[1])) * min(radii), edge)
 
 
-def chest(view, body, turn):
+def chest(view: View, body: SimpleNamespace, turn: float) -> SimpleNamespace:
     """Lay out lungs, mediastinum and diaphragm.
 
     Args:
@@ -202,7 +207,7 @@ def chest(view, body, turn):
     )
 
 
-def central_shadow(view, body, turn):
+def central_shadow(view: View, body: SimpleNamespace, turn: float) -> np.ndarray:
     """Return the mediastinum, 0 to 1: great vessels, aortic knob, pulmonary trunk and the heart on the diaphragm."""
     middle = np.abs(view.x - turn - 0.03 * view.y)
     shadow = smooth_step(body.mediastinum + 0.35 * np.clip(-0.66 - view.y, 0, 1) - middle, 0.07)
@@ -218,7 +223,7 @@ def central_shadow(view, body, turn):
     return shadow
 
 
-def soft_tissue(view, body, thorax):
+def soft_tissue(view: View, body: SimpleNamespace, thorax: SimpleNamespace) -> np.ndarray:
     """Return the attenuation of trunk, neck, shoulders, arms and abdomen, without the lungs' air."""
     y, away = view.y, thorax.away
     trunk_width = body.cage_width + body.wall + 0.05 * np.clip(y, 0, 1)
@@ -239,7 +244,7 @@ def soft_tissue(view, body, thorax):
     return tissue
 
 
-def ribs(view, body, thorax):
+def ribs(view: View, body: SimpleNamespace, thorax: SimpleNamespace) -> np.ndarray:
     """Return the attenuation of posterior and anterior ribs; they meet at the chest wall."""
     across = thorax.away / body.cage_width
     squared = across * across
@@ -259,7 +264,7 @@ def ribs(view, body, thorax):
     return body.rib_density * total * inside * (1 - 0.6 * smooth_step(thorax.below, 0.2))
 
 
-def spine(view, body, turn):
+def spine(view: View, body: SimpleNamespace, turn: float) -> tuple[tuple[slice, ...], np.ndarray]:
     """Return a window of the film and the attenuation of the vertebrae there."""
     window = view.window((0.3 * turn, 0), (body.spine + 0.05, 1.5))
     away = np.abs(view.x[window] - 0.3 * turn)
@@ -269,7 +274,7 @@ def spine(view, body, turn):
     return window, body.spine_density * (column + 0.5 * pedicles)
 
 
-def clavicles(view, body, thorax):
+def clavicles(view: View, body: SimpleNamespace, thorax: SimpleNamespace) -> tuple[tuple[slice, ...], np.ndarray]:
     """Return a window of the film and the attenuation of both clavicles there."""
     window = view.window((0, body.clavicle_y - 0.12), (1.0, 0.30))
     along = np.clip((thorax.away[window] - 0.09) / 0.76, 0, 1)
@@ -279,7 +284,7 @@ def clavicles(view, body, thorax):
     return window, 0.13 * smooth_step(1 - off_axis, 0.6) * (0.6 + 0.4 * np.minimum(off_axis, 1) ** 2) * ends
 
 
-def other_bones(view, body, thorax, turn):
+def other_bones(view: View, body: SimpleNamespace, thorax: SimpleNamespace, turn: float) -> np.ndarray:
     """Return the attenuation of spine, clavicles, shoulder blades and arms' bones."""
     bones = np.zeros(view.shape, np.float32)
     for window, bone in (spine(view, body, turn), clavicles(view, body, thorax)):
@@ -295,7 +300,7 @@ def other_bones(view, body, thorax, turn):
     return bones
 
 
-def airways(view, turn):
+def airways(view: View, turn: float) -> tuple[tuple[slice, ...], np.ndarray]:
     """Return a window of the film and how much air trachea and main bronchi take out of the beam there, 0 to 1."""
     window = view.window((0.5 * turn, -0.75), (0.30, 0.65))
     x, y = view.x[window] - 0.5 * turn + 0.01, view.y[window]
@@ -305,7 +310,7 @@ def airways(view, turn):
     return window, np.maximum(trachea, 0.8 * bronchi)
 
 
-def vessel_tree(rng, side, trunks=8):
+def vessel_tree(rng: np.random.Generator, side: int, trunks: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Draw the branching lines that leave one hilum.
 
     Args:
@@ -337,7 +342,7 @@ def vessel_tree(rng, side, trunks=8):
     return np.concatenate(places), np.concatenate(widths)
 
 
-def lung_markings(view, rng):
+def lung_markings(view: View, rng: np.random.Generator) -> np.ndarray:
     """Return hila and vessels as attenuation of a fully aerated lung, about 0 to 0.3."""
     from scipy.ndimage import gaussian_filter
 
@@ -353,12 +358,12 @@ def lung_markings(view, rng):
     return marks
 
 
-def clear(view, thorax, rng):
+def clear(view: View, thorax: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
     """Return a lung without disease: nothing is filled."""
     return np.zeros(view.shape, np.float32)
 
 
-def ground_glass(view, thorax, rng):
+def ground_glass(view: View, thorax: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
     """Fill patches of both lungs a little, mostly at the periphery and the bases, with a fine net of lines.
 
     Returns:
@@ -391,7 +396,7 @@ LOBES = {  # side, center (lateral, level), radii, where the fissure bounds it (
 }
 
 
-def consolidation(view, thorax, rng):
+def consolidation(view: View, thorax: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
     """Fill one lobe, or a focus in it, densely: partly a sharp border at the fissure, bronchi that stay open.
 
     Returns:
@@ -415,7 +420,13 @@ def consolidation(view, thorax, rng):
 DISEASE = dict(zip(CLASSES, (ground_glass, clear, consolidation)))
 
 
-def attenuation(view, body, turn, disease, rng):
+def attenuation(
+    view: View,
+    body: SimpleNamespace,
+    turn: float,
+    disease: Callable[[View, SimpleNamespace, np.random.Generator], np.ndarray],
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Add up everything that the beam meets.
 
     Args:
@@ -436,7 +447,7 @@ def attenuation(view, body, turn, disease, rng):
     return beam
 
 
-def expose(view, beam, exposure, rng):
+def expose(view: View, beam: np.ndarray, exposure: SimpleNamespace, rng: np.random.Generator) -> np.ndarray:
     """Turn attenuation into grey levels: tone curve, uneven field, quantum noise.
 
     Returns:
@@ -453,7 +464,7 @@ def expose(view, beam, exposure, rng):
     return np.clip(film, 0, 1, dtype=np.float32)
 
 
-def add_marker(film, rng):
+def add_marker(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Print the side marker on some films, and black borders of the collimator on others."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -472,7 +483,13 @@ def add_marker(film, rng):
     return film
 
 
-def draw_film(seed, class_name, patient, film=1, disease=None):
+def draw_film(
+    seed: int,
+    class_name: str,
+    patient: int,
+    film: int = 1,
+    disease: Callable[[View, SimpleNamespace, np.random.Generator], np.ndarray] | None = None,
+) -> np.ndarray:
     """Draw one film.
 
     The patient's generator (anatomy, vessels, disease) is that of "film 0"; NumPy pads short seeds with zeros, so

@@ -3,12 +3,16 @@
 The file formats are the same for all classes, save that the Kermany layout takes JPEG only.
 """
 
+from __future__ import annotations
+
 import io
 import math
 import signal
 import uuid
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +64,7 @@ class Film:
     class_8a: str | None = None
 
 
-def plan_films(per_class, seed):
+def plan_films(per_class: int, seed: int) -> list[Film]:
     """Plan all films of a run.
 
     Args:
@@ -86,12 +90,12 @@ def plan_films(per_class, seed):
     return planned
 
 
-def next_patient(planned):
+def next_patient(planned: Sequence[Film]) -> int:
     """Return the first patient number that is still free."""
     return planned[-1].patient + 1 if planned else 0
 
 
-def covidx_films(films, class_name, class_8a, first_patient, seed):
+def covidx_films(films: int, class_name: str, class_8a: str | None, first_patient: int, seed: int) -> list[Film]:
     """Plan one group of COVIDx films.
 
     Args:
@@ -111,7 +115,7 @@ def covidx_films(films, class_name, class_8a, first_patient, seed):
     return planned
 
 
-def chest_xray_films(films, class_name, first_patient):
+def chest_xray_films(films: int, class_name: str, first_patient: int) -> list[Film]:
     """Plan one group of Kermany films."""
     planned = []
     for patient, rank, number, film_rank in visits(films, first_patient):
@@ -127,7 +131,7 @@ def chest_xray_films(films, class_name, first_patient):
     return planned
 
 
-def visits(films, first_patient):
+def visits(films: int, first_patient: int) -> Iterator[tuple[int, int, int, int]]:
     """Deal films out to patients, one to three each.
 
     Yields:
@@ -142,7 +146,7 @@ def visits(films, first_patient):
         rank += 1
 
 
-def covidx_name(source, patient, number, seed):
+def covidx_name(source: str, patient: int, number: int, seed: int) -> tuple[str, str]:
     """Return patient id and file stem as the source writes them."""
     if source == "rsna":
         name = str(uuid.uuid5(uuid.NAMESPACE_URL, f"phantom/{seed}/{patient}"))
@@ -156,7 +160,7 @@ def covidx_name(source, patient, number, seed):
     return str(patient + 1), f"covid-19-phantom-{patient + 1}-day{number}"
 
 
-def encoding_of(rank, formats, offset):
+def encoding_of(rank: int, formats: Sequence[str], offset: int) -> str:
     """Return the file format of a group's film: odd ones at regular intervals, EXIF orientation once."""
     if rank == 1:
         return "JPEG with EXIF orientation"
@@ -165,7 +169,7 @@ def encoding_of(rank, formats, offset):
     return "grey JPEG"
 
 
-def encoded(film, encoding):
+def encoded(film: np.ndarray, encoding: str) -> bytes:
     """Return a film as the bytes of an image file.
 
     Args:
@@ -178,7 +182,7 @@ def encoded(film, encoding):
         image = Image.fromarray(np.round(film * 65535).astype(np.uint16))
     else:
         image = Image.fromarray(np.round(film * 255).astype(np.uint8))
-    options = {"format": "PNG"} if encoding.endswith("PNG") else {"format": "JPEG", "quality": JPEG_QUALITY}
+    options: dict[str, Any] = {"format": "PNG"} if encoding.endswith("PNG") else {"format": "JPEG", "quality": JPEG_QUALITY}
     if encoding == "RGB JPEG":
         image = image.convert("RGB")
     elif encoding == "progressive JPEG":
@@ -192,7 +196,7 @@ def encoded(film, encoding):
     return buffer.getvalue()
 
 
-def write_films(folder, films, seed, workers):
+def write_films(folder: Path, films: Sequence[Film], seed: int, workers: int) -> None:
     """Draw all films into a folder, spread over processes, with a progress bar."""
     from tqdm import tqdm
 
@@ -209,7 +213,7 @@ def write_films(folder, films, seed, workers):
             pass
 
 
-def write_film(job):
+def write_film(job: tuple[str, int, Film]) -> None:
     """Draw and write one film; runs in a worker process.
 
     Args:
@@ -220,13 +224,13 @@ def write_film(job):
     Path(folder, film.path).write_bytes(encoded(pixels, film.encoding))
 
 
-def start_worker():
+def start_worker() -> None:
     """Prepare a worker process; an interrupt is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     keep_freed_memory()
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Save a third of the drawing time: have the C library keep the memory of freed arrays for the next ones.
 
     GNU's allocator does so for blocks no larger than the largest it has seen freed; elsewhere this does nothing.
@@ -234,10 +238,10 @@ def keep_freed_memory():
     np.empty(FREED_BYTES, np.uint8)
 
 
-def write_lists(folder, films):
+def write_lists(folder: Path, films: Sequence[Film]) -> None:
     """Write COVIDx's two-class and three-class lists."""
     for split in ("train", "test"):
-        listed = [film for film in films if film.row and film.path.startswith(f"{COVIDX}/{split}/")]
-        write_text(Path(folder, COVIDX, f"{split}.txt"), "".join(" ".join(film.row) + "\n" for film in listed))
-        rows = [(*film.row[:2], film.class_8a, film.row[3]) for film in listed if film.class_8a]
+        listed = [(film.row, film.class_8a) for film in films if film.row and film.path.startswith(f"{COVIDX}/{split}/")]
+        write_text(Path(folder, COVIDX, f"{split}.txt"), "".join(" ".join(row) + "\n" for row, _ in listed))
+        rows = [(*row[:2], class_8a, row[3]) for row, class_8a in listed if class_8a]
         write_text(Path(folder, COVIDX, f"{split}_COVIDx8A.txt"), "".join(" ".join(row) + "\n" for row in rows))

@@ -1,7 +1,12 @@
 """The three classifiers: backbone, adaptation head, saving and loading."""
 
+from __future__ import annotations
+
 import hashlib
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
@@ -18,7 +23,7 @@ FILM_MEAN, FILM_SPREAD = 0.5, 0.25
 BATCH_NORM_MOMENTUM = 0.8
 
 
-def build(name, size, *, weights="none", preprocessing="paper", seed=0):
+def build(name: str, size: int, *, weights: str = "none", preprocessing: str = "paper", seed: int = 0) -> Any:
     """Build a classifier: preprocessing, backbone and adaptation head in one model.
 
     Args:
@@ -50,7 +55,7 @@ def build(name, size, *, weights="none", preprocessing="paper", seed=0):
     return model
 
 
-def check_buildable(name, size, weights):
+def check_buildable(name: str, size: int, weights: str) -> None:
     """Raise `UserError` if films are too small for a backbone or its weights are not in the folder; needs no Keras."""
     smallest = BACKBONES[name].minimum_size
     if size < smallest:
@@ -62,7 +67,7 @@ def check_buildable(name, size, weights):
         weights_file(name, weights)
 
 
-def load_backbone(name, size, weights):
+def load_backbone(name: str, size: int, weights: str) -> Any:
     """Return a backbone of `keras.applications` without its top, named after its table entry."""
     import keras
 
@@ -87,7 +92,7 @@ def load_backbone(name, size, weights):
     return base
 
 
-def weights_file(name, folder):
+def weights_file(name: str, folder: str | Path) -> Path:
     """Return the path of a backbone's ImageNet weights in a folder, or raise `UserError` if they are not there."""
     path = Path(folder) / BACKBONES[name].weights
     if not path.is_file():
@@ -98,7 +103,7 @@ def weights_file(name, folder):
     return path
 
 
-def start_from_scratch(model, name, seed):
+def start_from_scratch(model: Any, name: str, seed: int) -> None:
     """Give a classifier without pre-trained weights a start from which it learns in few steps.
 
     Convolutions followed by ReLU without batch normalisation keep their signal's variance with He's initialisation
@@ -117,7 +122,7 @@ def start_from_scratch(model, name, seed):
             layer.momentum = BATCH_NORM_MOMENTUM
 
 
-def unfreeze(model, name, backbone_batch_norm="train", head_batch_norm="train"):
+def unfreeze(model: Any, name: str, backbone_batch_norm: str = "train", head_batch_norm: str = "train") -> None:
     """Make all of a classifier trainable; "frozen" batch normalisation keeps its averages, scale and shift.
 
     Args:
@@ -135,14 +140,14 @@ def unfreeze(model, name, backbone_batch_norm="train", head_batch_norm="train"):
     model.get_layer(HEAD_BATCH_NORM).trainable = head_batch_norm == "train"
 
 
-def convolution_kernels(model, name):
+def convolution_kernels(model: Any, name: str) -> list[np.ndarray]:
     """Return copies of the kernels of a classifier's convolutions, a list of float32 arrays."""
     import keras
 
     return [layer.get_weights()[0] for layer in model.get_layer(name).layers if isinstance(layer, keras.layers.Conv2D)]
 
 
-def preprocess(films, name, preprocessing):
+def preprocess(films: Any, name: str, preprocessing: str) -> Any:
     """Apply a preprocessing to films in [0, 1], as layers without weights.
 
     "imagenet" repeats `keras.applications.*.preprocess_input`: VGG16 takes BGR minus the channel mean in 0..255,
@@ -163,7 +168,7 @@ def preprocess(films, name, preprocessing):
     return keras.layers.Rescaling([1 / d for d in deviation], [-m / d for m, d in zip(mean, deviation)], name="imagenet")(films)
 
 
-def head_layers():
+def head_layers() -> list[Any]:
     """Return new layers of the paper's adaptation head, in order.
 
     Average pooling, flatten, batch normalisation and two dense layers; 64 hidden units give DenseNet201 exactly the
@@ -181,13 +186,13 @@ def head_layers():
     ]
 
 
-def save(model, path):
+def save(model: Any, path: str | Path) -> None:
     """Save a classifier as a `.keras` file, atomically."""
     with atomic_path(path) as temporary:
         model.save(temporary)
 
 
-def load(path, size=None):
+def load(path: str | Path, size: int | None = None) -> Any:
     """Load a classifier.
 
     Args:
@@ -222,7 +227,7 @@ def load(path, size=None):
     return model
 
 
-def weights_sha256(model):
+def weights_sha256(model: Any) -> str:
     """Return the SHA-256 of a model's weights; equal weights have an equal hash in whatever file."""
     digest = hashlib.sha256()
     for array in model.get_weights():
@@ -230,7 +235,7 @@ def weights_sha256(model):
     return digest.hexdigest()
 
 
-def logits_of(model):
+def logits_of(model: Any) -> Any:
     """Return the keras.Model from films to logits of a classifier of `build`; it shares the weights."""
     import keras
 

@@ -6,7 +6,9 @@ import argparse
 import json
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nosign.classifiers.build import check_buildable
 from nosign.classifiers.catalogue import BACKBONES
@@ -14,6 +16,11 @@ from nosign.errors import UserError
 from nosign.files import atomic_path, locked, sha256_of_file, write_csv, write_text
 from nosign.manifest import describe_differences, read_manifest, write_manifest
 from nosign.paper import HEAD_BATCH, HEAD_DECAY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from nosign.dataset import FilmSet
 
 HEAD_EPOCHS = 30
 # Phase 2, everything: the paper says "a relatively low rate" and states neither rate nor length.
@@ -113,7 +120,9 @@ def unfinished_folder(out: Path, name: str) -> Path:
     return Path(out) / f".{name}.unfinished"
 
 
-def train(name, splits, out, settings, device, tensorboard):
+def train(
+    name: str, splits: Mapping[str, FilmSet], out: Path, settings: dict[str, Any], device: dict[str, Any], tensorboard: bool
+) -> None:
     """Train one model and write its files."""
     from nosign.classifiers import build
     from nosign.classifiers.training import predict
@@ -147,11 +156,13 @@ def train(name, splits, out, settings, device, tensorboard):
     )
 
 
-def train_phases(model, name, splits, settings, folder, tensorboard):
+def train_phases(
+    model: Any, name: str, splits: Mapping[str, FilmSet], settings: Mapping[str, Any], folder: Path, tensorboard: Path | None
+) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Train the head, then everything; leave the model with the weights of the best validation epoch of both phases.
 
     Args:
-        model: keras.Model as `nosign.classifiers.build.build.build` returns it.
+        model: keras.Model as `nosign.classifiers.build.build` returns it.
         folder: where the state of an unfinished training is kept.
 
     Returns:
@@ -186,7 +197,7 @@ def train_phases(model, name, splits, settings, folder, tensorboard):
     }
 
 
-def mark_kept(history):
+def mark_kept(history: pd.DataFrame) -> pd.DataFrame:
     """Mark the epoch whose weights are kept: the lowest validation loss of both phases.
 
     Args:
@@ -206,7 +217,7 @@ def mark_kept(history):
     return marked
 
 
-def train_head(model, name, splits, settings, folder):
+def train_head(model: Any, name: str, splits: Mapping[str, FilmSet], settings: Mapping[str, Any], folder: Path) -> pd.DataFrame:
     """Phase 1: train the head on pooled features, which do not change while the backbone is frozen.
 
     One forward pass over the films serves all epochs.
@@ -238,7 +249,9 @@ def train_head(model, name, splits, settings, folder):
     )
 
 
-def train_everything(logits, name, splits, settings, folder, tensorboard):
+def train_everything(
+    logits: Any, name: str, splits: Mapping[str, FilmSet], settings: Mapping[str, Any], folder: Path, tensorboard: Path | None
+) -> pd.DataFrame:
     """Phase 2: train backbone and head together; from scratch the only phase.
 
     Args:
@@ -258,7 +271,7 @@ def train_everything(logits, name, splits, settings, folder, tensorboard):
     return fit(logits, batches, validation, rate, settings["epochs"], folder / "2-all", name, tensorboard)
 
 
-def draw_curves(history, name, path):
+def draw_curves(history: pd.DataFrame, name: str, path: Path) -> None:
     """Draw loss and accuracy against the epoch, for training and validation films, and mark the epoch that is kept."""
     import matplotlib
 
@@ -294,15 +307,15 @@ def draw_curves(history, name, path):
     pyplot.close(figure)
 
 
-def record(out, row, settings, device, started):
+def record(out: Path, row: dict[str, Any], settings: dict[str, Any], device: dict[str, Any], started: float) -> None:
     """Enter a finished model into Table I and the manifest; another process may do so for another model."""
     import pandas as pd
 
     name = row["model"]
     with locked(out):
         manifest = read_manifest(out) or {}
-        rows = {**{earlier["model"]: earlier for earlier in manifest.get("models", [])}, name: row}
-        rows = [rows[known] for known in BACKBONES if known in rows]
+        row_of = {**{earlier["model"]: earlier for earlier in manifest.get("models", [])}, name: row}
+        rows = [row_of[known] for known in BACKBONES if known in row_of]
         write_csv(out / TABLE, pd.DataFrame(rows))
         outputs = [path for known in rows for path in sorted(out.glob(f"{known['model']}.*"))] + [out / TABLE]
         write_manifest(

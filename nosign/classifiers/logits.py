@@ -1,12 +1,16 @@
 """A classifier's logits: found in a Keras model's graph, then checked by value.
 
 Attacks follow the gradient of logits, because a saturated softmax has a gradient of exactly zero. The search starts at the
-tensor that is the model's output and goes back from there, through nested models, to what the last softmax or sigmoid was
-given. What it finds must give the model's own outputs again.
+model's output tensor and goes back, through nested models, to the input of the last softmax or sigmoid. What it finds must
+reproduce the model's own outputs.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +19,11 @@ from nosign.classifiers.kinds import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
 from nosign.classifiers.pytorch import Followed
 from nosign.errors import UserError, warn
 
-# What an operation without weights does to one tensor, beside SOFTMAX and SIGMOID.
+# What else, beside SOFTMAX and SIGMOID, an operation without weights can do to a tensor.
 IDENTITY, LOG_SOFTMAX, AFFINE = "identity", "log-softmax", "affine"
-# Logits are compared by the probabilities between this and 1 minus this; beyond, rounding decides.
+# Logits are checked on probabilities between this and 1 minus this; outside of that range rounding errors decide.
 LEAST_PROBABILITY = 1e-4
-# Of log-probabilities, and of the sum of probabilities.
+# Tolerances for log-probabilities, and for the sum of probabilities.
 TOLERANCES = {"float16": (1e-2, 1e-2), "bfloat16": (0.1, 5e-2), "float32": (1e-4, 1e-3)}
 SMALLEST = float(np.finfo(np.float32).tiny)
 PROBES, RANDOM_PROBES = 4, 4
@@ -27,7 +31,7 @@ PROBES, RANDOM_PROBES = 4, 4
 
 @dataclass(frozen=True)
 class Reading:
-    """How a tensor of a model's graph comes about.
+    """How a tensor of a model's graph is computed.
 
     Attributes:
         kind: `SOFTMAX` or `SIGMOID` of the scores; `LINEAR`, as logits are; or `UNKNOWN`.
@@ -36,37 +40,43 @@ class Reading:
     """
 
     kind: str
-    tensors: list
-    scores: object = lambda values: values[0]
+    tensors: list[Any]
+    scores: Callable[[list[Any]], Any] = lambda values: values[0]
 
 
 class Logits:
-    """A model from images to logits, as the attacks take it.
+    """A model from images to logits, in the form that the attacks need.
 
     Attributes:
         variables: Keras variables that the logits depend on.
-        input_shape, output_shape: with None for any size; `input_shape` is None where the model does not tell.
+        input_shape, output_shape: tuples, with None for any size; `input_shape` is None if the model does not state it.
     """
 
-    def __init__(self, scores, classes, variables=(), input_shape=None):
+    def __init__(
+        self,
+        scores: Callable[[Any], Any],
+        classes: int,
+        variables: Iterable[Any] = (),
+        input_shape: tuple[int | None, ...] | None = None,
+    ) -> None:
         """Wrap a function from a backend tensor of images to one of logits [n, classes]."""
         self.scores, self.variables = scores, list(variables)
         self.input_shape, self.output_shape = input_shape, (None, classes)
 
-    def __call__(self, images, training=False):
-        """Return the logits of images, a backend tensor [n, classes]; `training` is taken as Keras's models take it."""
+    def __call__(self, images: Any, training: bool = False) -> Any:
+        """Return the logits of images, a backend tensor [n, classes]; `training`, which Keras models take, is ignored."""
         return self.scores(images)
 
 
 @dataclass
 class Outputs:
-    """What a model gives for some images.
+    """A model's outputs for some images.
 
     Attributes:
         name: of the model, for messages.
         values: float64 [n, outputs].
         dtype: the coarsest of the model's floating-point types, a key of `TOLERANCES`.
-        random: whether a second call gave something else.
+        random: whether a second call gave other values.
     """
 
     name: str
@@ -75,36 +85,43 @@ class Outputs:
     random: bool
 
     @property
-    def count(self):
-        """How many outputs there are for an image."""
+    def count(self) -> int:
+        """Number of outputs per image."""
         return self.values.shape[1]
 
     @property
-    def bounded(self):
-        """Whether all lie in [0, 1]."""
+    def bounded(self) -> bool:
+        """Whether all outputs lie in [0, 1]."""
         return bool(np.all((self.values >= 0) & (self.values <= 1 + TOLERANCES[self.dtype][1])))
 
     @property
-    def sum_to_one(self):
-        """Whether those of each image are the probabilities of classes."""
+    def sum_to_one(self) -> bool:
+        """Whether each image has several outputs, all in [0, 1] and with sum 1: the probabilities of classes."""
         return self.count > 1 and self.bounded and bool(np.all(abs(self.values.sum(1) - 1) <= TOLERANCES[self.dtype][1]))
 
 
-def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
+def find_logits(
+    model: Any,
+    images: np.ndarray,
+    *,
+    logits: bool | None = None,
+    finding: int | None = None,
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> Logits:
     """Return a classifier's `Logits`, which share its weights.
 
     Args:
         model: keras.Model, or a function from images to outputs [n, outputs].
-        images: float32 [n, ...], on the first of which, and on random ones, the logits are checked.
+        images: float32 [n, ...]; the logits are checked on the first of them, and on random images.
         logits: True if the outputs are logits, False if they are probabilities, None to find out.
         finding: number of the output that is attacked in a multi-label model, as two classes: 0 absent, 1 present.
         bounds: smallest and largest value of an image.
 
     Returns:
-        `Logits`. With one sigmoid, or with `finding`, they are 0 and the sigmoid's z.
+        `Logits`. With one sigmoid, or with `finding`, there are two: 0 and the sigmoid's input z.
 
     Raises:
-        UserError: the outputs are no classifier's, or whether they are logits cannot be told.
+        UserError: the outputs are not those of a classifier, or it cannot be told whether they are logits.
 
     Warns:
         AttackWarning: the model is random, or its logits could not be checked or found.
@@ -117,7 +134,8 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
             f"finding: expected a number from 0 to {outputs.count - 1}, one of the outputs of {outputs.name}, "
             f"received {finding!r}"
         )
-    kind, scores = UNKNOWN, partial(only_output, model)
+    kind = UNKNOWN
+    scores: Callable[[Any], Any] = partial(only_output, model)
     if isinstance(model, Followed):
         kind, scores = model.read(outputs, logits)
     elif logits:
@@ -137,15 +155,15 @@ def find_logits(model, images, *, logits=None, finding=None, bounds=(0.0, 1.0)):
     )
 
 
-def look_at(model, probes):
+def look_at(model: Any, probes: np.ndarray) -> Outputs:
     """Call a model twice on images and return its `Outputs`.
 
     Raises:
-        UserError: it is no model, it has several inputs or outputs, or the output is not [n, outputs].
+        UserError: it is not a model, it has several inputs or outputs, or the output is not [n, outputs].
     """
     import keras
 
-    name = getattr(model, "name", None) or getattr(model, "__name__", type(model).__name__)
+    name = getattr(model, "name", "") or getattr(model, "__name__", type(model).__name__)
     if not callable(model):
         raise UserError(
             f"model: expected a Keras model, a PyTorch module, or a function of a batch of images, received a {name}"
@@ -156,7 +174,7 @@ def look_at(model, probes):
             f"{name}: has {inputs} inputs; wrap it in a function of the images alone and give logits=True or logits=False"
         )
     first, second = (only_output(model, keras.ops.convert_to_tensor(probes)) for _ in range(2))
-    values, again = (np.float64(to_numpy(keras.ops.cast(tensor, "float32"))) for tensor in (first, second))
+    values, again = (np.asarray(to_numpy(keras.ops.cast(tensor, "float32")), np.float64) for tensor in (first, second))
     if values.ndim == 1:
         values, again = values[:, None], again[:, None]
     if values.ndim != 2 or len(values) != len(probes):
@@ -170,7 +188,7 @@ def look_at(model, probes):
     return Outputs(name, values, coarsest_dtype(model, first), random)
 
 
-def only_output(model, images):
+def only_output(model: Any, images: Any) -> Any:
     """Return a model's output in inference mode, a backend tensor [n, outputs]."""
     import keras
 
@@ -184,7 +202,7 @@ def only_output(model, images):
     return flat[0]
 
 
-def coarsest_dtype(model, output):
+def coarsest_dtype(model: Any, output: Any) -> str:
     """Return the least precise type that a model computes with, a key of `TOLERANCES`."""
     import keras
 
@@ -204,8 +222,8 @@ def log_sigmoid(scores: np.ndarray) -> np.ndarray:
     return -np.logaddexp(0, -scores)
 
 
-def agrees(outputs, kind, scores, probes):
-    """Tell whether scores give a model's outputs again; True where the images cannot tell, with a warning."""
+def agrees(outputs: Outputs, kind: str, scores: Callable[[Any], Any], probes: np.ndarray) -> bool:
+    """Tell whether scores reproduce a model's outputs; True where that cannot be checked, of which the user is warned."""
     from keras import ops
 
     if outputs.random:
@@ -225,13 +243,20 @@ def agrees(outputs, kind, scores, probes):
     return bool(error.max() <= TOLERANCES[outputs.dtype][0])
 
 
-def accepted(outputs, kind, scores, whole, logits, finding):
+def accepted(
+    outputs: Outputs,
+    kind: str,
+    scores: Callable[[Any], Any],
+    whole: Callable[[Any], Any],
+    logits: bool | None,
+    finding: int | None,
+) -> Callable[[Any], Any]:
     """Return the function from images to scores that the attacks follow, or raise `UserError`.
 
     Args:
         outputs: `Outputs`.
         kind: of `Reading`, checked by value.
-        scores: function from images to what the last softmax or sigmoid was given.
+        scores: function from images to the input of the last softmax or sigmoid.
         whole: function from images to the model's output.
         logits, finding: see `find_logits`.
     """
@@ -248,8 +273,8 @@ def accepted(outputs, kind, scores, whole, logits, finding):
     return partial(log_probabilities if classes else log_odds, whole)
 
 
-def refuse_unclear(outputs, kind, logits, finding, classes):
-    """Raise `UserError` if what a model gives is not clearly logits or probabilities; see `accepted`.
+def refuse_unclear(outputs: Outputs, kind: str, logits: bool | None, finding: int | None, classes: bool) -> None:
+    """Raise `UserError` unless a model's outputs are clearly logits or probabilities; see `accepted`.
 
     Args:
         classes: whether each output is a class of its own.
@@ -284,7 +309,7 @@ def refuse_unclear(outputs, kind, logits, finding, classes):
         raise UserError(f"{outputs.name}: {problem}")
 
 
-def as_classes(scores, column, images):
+def as_classes(scores: Callable[[Any], Any], column: int | None, images: Any) -> Any:
     """Return logits, float32 [n, classes]: the scores, or 0 and the scores of one column."""
     from keras import ops
 
@@ -295,22 +320,22 @@ def as_classes(scores, column, images):
     return ops.concatenate([ops.zeros_like(z), z], axis=1)
 
 
-def log_probabilities(whole, images):
-    """Return the logarithm of a model's probabilities, which are logits of the same softmax."""
+def log_probabilities(whole: Callable[[Any], Any], images: Any) -> Any:
+    """Return the logarithm of a model's probabilities: logits whose softmax is these probabilities."""
     from keras import ops
 
     return ops.log(ops.maximum(ops.cast(whole(images), "float32"), SMALLEST))
 
 
-def log_odds(whole, images):
-    """Return the log-odds of a model's probabilities, which a sigmoid turns into them again."""
+def log_odds(whole: Callable[[Any], Any], images: Any) -> Any:
+    """Return the log-odds of a model's probabilities, whose sigmoid is these probabilities."""
     from keras import ops
 
     p = ops.cast(whole(images), "float32")
     return ops.log(ops.maximum(p, SMALLEST)) - ops.log(ops.maximum(1 - p, SMALLEST))
 
 
-def is_graph(model):
+def is_graph(model: Any) -> bool:
     """Tell whether a model, or an operation of one, is a functional or built sequential Keras model."""
     import keras
 
@@ -322,27 +347,27 @@ def is_graph(model):
     )
 
 
-def read_model(model):
+def read_model(model: Any) -> tuple[str, Callable[[Any], Any]]:
     """Return the kind of a model's output and the function from images to its scores; see `Reading`."""
     reading = read(model.outputs[0])
     compute = computing(model.inputs, reading.tensors)
     return reading.kind, lambda images: reading.scores(compute(images))
 
 
-def computing(inputs, tensors):
-    """Return the Keras model from a graph's inputs to some of its tensors, as a function from values to a list of values."""
+def computing(inputs: list[Any], tensors: list[Any]) -> Callable[[Any], list[Any]]:
+    """Return a function from the values of a graph's inputs to a list of the values of some of its tensors."""
     import keras
 
     model = keras.Model(inputs[0] if len(inputs) == 1 else inputs, tensors)
 
-    def compute(values):
+    def compute(values: Any) -> list[Any]:
         found = model(values, training=False)
         return list(found) if isinstance(found, (list, tuple)) else [found]
 
     return compute
 
 
-def read(tensor):
+def read(tensor: Any) -> Reading:
     """Return the `Reading` of a tensor, from the operation that made it."""
     operation, number, place = tensor._keras_history
     inputs = operation._inbound_nodes[number].input_tensors
@@ -359,7 +384,7 @@ def read(tensor):
         return read_weighted(operation, inputs[0], tensor)
     arguments = operation._inbound_nodes[number].arguments
 
-    def call(value):
+    def call(value: Any) -> Any:
         given, named = arguments.fill_in({id(inputs[0]): value})
         return operation(*given, **named)
 
@@ -374,8 +399,8 @@ def read(tensor):
     return Reading(LINEAR if before.kind == LINEAR else UNKNOWN, [tensor])
 
 
-def read_joined(operation, inputs, tensor):
-    """Return the `Reading` of heads with a sigmoid each, or without any, that are joined to one output."""
+def read_joined(operation: Any, inputs: list[Any], tensor: Any) -> Reading:
+    """Return the `Reading` of heads that are joined to one output, all of them with a sigmoid or all without."""
     members = [read(part) for part in inputs]
     kinds = {member.kind for member in members}
     if kinds == {SIGMOID}:
@@ -383,18 +408,18 @@ def read_joined(operation, inputs, tensor):
     return Reading(LINEAR if kinds == {LINEAR} else UNKNOWN, [tensor])
 
 
-def together(members):
+def together(members: Iterable[Reading]) -> list[Any]:
     """Return the tensors of several readings as one list."""
     return [tensor for member in members for tensor in member.tensors]
 
 
-def scores_of_members(members, values):
+def scores_of_members(members: Iterable[Reading], values: Iterable[Any]) -> list[Any]:
     """Return the scores of several readings from the values of `together`'s tensors."""
     values = list(values)
     return [member.scores([values.pop(0) for _ in member.tensors]) for member in members]
 
 
-def read_nested(model, place, inputs, tensor):
+def read_nested(model: Any, place: int, inputs: Iterable[Any], tensor: Any) -> Reading:
     """Return the `Reading` of an output of a model inside a model."""
     inner = read(model.outputs[place])
     if inner.kind not in (SOFTMAX, SIGMOID):
@@ -403,38 +428,38 @@ def read_nested(model, place, inputs, tensor):
     return Reading(inner.kind, list(inputs), lambda values: inner.scores(compute(values[0] if len(values) == 1 else values)))
 
 
-def read_weighted(layer, before, tensor):
-    """Return the `Reading` of what a layer with weights and perhaps an activation gives."""
+def read_weighted(layer: Any, before: Any, tensor: Any) -> Reading:
+    """Return the `Reading` of the output of a layer with weights, with or without an activation."""
     import keras
 
     activation = getattr(layer, "activation", None)
     kind = IDENTITY if activation is None else behaviour(activation, (2, 4))
     if kind in (SOFTMAX, SIGMOID):
         return Reading(kind, [before], lambda values: without_activation(layer, values[0]))
-    # Of a layer of the user's own nothing is known but its name.
+    # Of a user's own layer, only the name is known.
     of_keras = type(layer).__module__.partition(".")[0] == "keras" or isinstance(
         layer, (keras.layers.Dense, keras.layers.EinsumDense)
     )
     return Reading(LINEAR if of_keras and kind in (IDENTITY, LOG_SOFTMAX) else UNKNOWN, [tensor])
 
 
-def without_activation(layer, values):
-    """Call a layer without its activation: whatever else it does, quantised weights for one, it does itself."""
+def without_activation(layer: Any, values: Any) -> Any:
+    """Call a layer without its activation; all else, such as quantised weights, is left to the layer itself."""
     held = vars(layer)
     missing = object()
     kept, held["activation"] = held.get("activation", missing), lambda x: x
     try:
         return layer(values)
     finally:
-        # On PyTorch a layer that serves as activation lies elsewhere.
+        # On PyTorch, an activation that is a layer is stored elsewhere.
         if kept is missing:
             del held["activation"]
         else:
             held["activation"] = kept
 
 
-def summands(tensor):
-    """Return a tensor as a sum, a list of (positive weight, tensor), or [] if it is none."""
+def summands(tensor: Any) -> list[tuple[float, Any]]:
+    """Return the summands of a tensor, a list of (positive weight, tensor); [] if it is not a sum."""
     import keras
 
     operation, number, _ = tensor._keras_history
@@ -456,8 +481,8 @@ def summands(tensor):
     return []
 
 
-def read_sum(parts, tensor):
-    """Return the `Reading` of a weighted sum; that of an ensemble, a mean of probabilities, keeps its members' logits."""
+def read_sum(parts: list[tuple[float, Any]], tensor: Any) -> Reading:
+    """Return the `Reading` of a weighted sum; for an ensemble (a mean of probabilities) it keeps the members' logits."""
     while any(inner := [summands(part) for _, part in parts]):
         parts = [
             (weight * factor, leaf) for (weight, part), split in zip(parts, inner) for factor, leaf in split or [(1.0, part)]
@@ -472,14 +497,14 @@ def read_sum(parts, tensor):
     return Reading(kinds.pop(), together(members), partial(mixed, members, weights))
 
 
-def mixed(members, weights, values):
+def mixed(members: Sequence[Reading], weights: np.ndarray, values: list[Any]) -> Any:
     """Return the scores of a weighted mean of softmaxes or of sigmoids, from the values of all members' tensors."""
     from keras import ops
 
     scores = [ops.cast(z, "float32") for z in scores_of_members(members, values)]
     shares = [float(np.log(weight)) for weight in weights]
 
-    def mean(logs):
+    def mean(logs: Iterable[Any]) -> Any:
         return ops.logsumexp(ops.stack([log + share for log, share in zip(logs, shares)]), axis=0)
 
     if members[0].kind == SOFTMAX:
@@ -487,10 +512,10 @@ def mixed(members, weights, values):
     return mean([ops.log_sigmoid(z) for z in scores]) - mean([ops.log_sigmoid(-z) for z in scores])
 
 
-def behaviour(function, shape):
+def behaviour(function: Callable[[Any], Any], shape: Sequence[int | None]) -> str:
     """Tell what a function of one tensor does, by trying it: one of the kinds above, or `UNKNOWN`.
 
-    Names would not tell a softmax of TensorFlow's, of a `Lambda` layer or of a `Softmax` object from anything else.
+    By its name, a softmax could not be recognised in a function of TensorFlow, a `Lambda` layer or a `Softmax` object.
 
     Args:
         function: an activation, or an operation or layer without weights.
@@ -498,14 +523,14 @@ def behaviour(function, shape):
     """
     import keras
 
-    shape = (2, *(4 if size is None else size for size in shape[1:]))
-    trials = [3 * np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in (0, 1)]
-    trials += [np.zeros(shape, np.float32), trials[0] + trials[1]]
+    sizes = (2, *(4 if size is None else size for size in shape[1:]))
+    trials = [3 * np.random.default_rng(seed).standard_normal(sizes).astype(np.float32) for seed in (0, 1)]
+    trials += [np.zeros(sizes, np.float32), trials[0] + trials[1]]
     try:
         found = [
             np.float64(to_numpy(keras.ops.cast(function(keras.ops.convert_to_tensor(trial)), "float32"))) for trial in trials
         ]
-    except Exception:  # a function of the user's own raises anything, on a shape it was not made for
+    except Exception:  # a user's own function may raise anything on a shape that it was not made for
         return UNKNOWN
     known = {
         IDENTITY: lambda x: x,

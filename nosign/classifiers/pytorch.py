@@ -1,34 +1,39 @@
 """PyTorch: the attacks follow a `torch.nn.Module`, with Keras on its torch backend doing the arithmetic."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import itertools
 import os
 import sys
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from nosign.classifiers.kinds import LINEAR, SIGMOID, SOFTMAX, UNKNOWN
 from nosign.errors import UserError
 
-# `Followed` of each module: beside it rather than in it, so that the module is saved, copied and let go as if never attacked.
+# The `Followed` of each module. It is kept here rather than in the module, so that the module is saved, copied and freed as if
+# it had never been attacked.
 FOLLOWED = weakref.WeakKeyDictionary()
 CHANNELS = 1
-# Largest difference of outputs in the two memory layouts, relative to the largest output.
+# Largest difference, relative to the largest output, at which the outputs in the two memory layouts count as the same.
 SAME = 1e-4
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def takes_modules(function):
+def takes_modules(function: Function) -> Function:
     """Let a function of a Keras model, images and labels take a `torch.nn.Module` and tensors too.
 
-    For a module `channels` is 1 unless it is given; where the images are a tensor and the result an array, the result becomes
+    For a module, `channels` is 1 unless it is given. If the images are a tensor and the result is an array, the result becomes
     a float32 tensor on the images' device.
     """
 
     @functools.wraps(function)
-    def call(model, images, labels, *words, **settings):
+    def call(model: Any, images: Any, labels: Any, *words: Any, **settings: Any) -> Any:
         if not is_module(model):
             return function(model, images, labels, *words, **settings)
         import torch
@@ -47,22 +52,22 @@ def takes_modules(function):
         tensor = isinstance(images, torch.Tensor) and isinstance(found, np.ndarray)
         return torch.from_numpy(found).to(images.device) if tensor else found
 
-    return call
+    return cast(Function, call)
 
 
-def is_module(model):
-    """Tell whether a model is a PyTorch module and none of Keras's layers, which on torch are modules as well."""
+def is_module(model: Any) -> bool:
+    """Tell whether a model is a PyTorch module but not a Keras layer; on the torch backend, Keras layers are modules too."""
     torch, keras = sys.modules.get("torch"), sys.modules.get("keras")
     return torch is not None and isinstance(model, torch.nn.Module) and not (keras and isinstance(model, keras.Layer))
 
 
-def name_of(module):
-    """Return a module's class, that of the original where TorchScript or `torch.compile` wraps it."""
+def name_of(module: Any) -> str:
+    """Return the name of a module's class; if TorchScript or `torch.compile` wraps the module, that of the original's class."""
     module = getattr(module, "_orig_mod", module)
     return getattr(module, "original_name", None) or type(module).__name__
 
 
-def use_keras_on_torch(module):
+def use_keras_on_torch(module: Any) -> None:
     """Import Keras on its torch backend, whatever keras.json says, or raise `UserError`."""
     if "keras" not in sys.modules:
         os.environ["KERAS_BACKEND"] = "torch"
@@ -75,8 +80,8 @@ def use_keras_on_torch(module):
         )
 
 
-def in_numpy(value):
-    """Return a tensor as a NumPy array, float32 if it holds fractions; anything else as it is."""
+def in_numpy(value: Any) -> Any:
+    """Return a tensor as a NumPy array, float32 if its type is floating-point; return anything else as it is."""
     import torch
 
     if not isinstance(value, torch.Tensor):
@@ -86,14 +91,14 @@ def in_numpy(value):
 
 
 @contextlib.contextmanager
-def left_as_it_was(module, images):
-    """Run a module in eval mode and on its own device; modes and PyTorch's random state are those of before afterwards."""
+def left_as_it_was(module: Any, images: Any) -> Iterator[None]:
+    """Run a module in eval mode and on its own device; afterwards restore its modes and PyTorch's random state."""
     import keras
     import torch
 
     tensors = itertools.chain(module.parameters(), module.buffers(), [images] if isinstance(images, torch.Tensor) else [])
     device = next((tensor.device for tensor in tensors), torch.device("cpu"))
-    # Flag by flag: `eval` and `train` may be a module's own and do more, such as merging weights.
+    # The flags are set one by one: a module's own `eval` and `train` may do more, such as merging weights.
     training = [part for part in module.modules() if getattr(part, "training", False)]
     with (
         keras.device(str(device)),
@@ -110,8 +115,8 @@ def left_as_it_was(module, images):
                 part.training = True
 
 
-def followed(module):
-    """Return the `Followed` of a module, the one of the last call unless a part of the module was exchanged."""
+def followed(module: Any) -> Followed:
+    """Return the `Followed` of a module: that of the last call, unless a part of the module has been replaced since."""
     try:
         known = FOLLOWED.get(module)
     except TypeError:  # a module that compares by value has no hash
@@ -122,36 +127,38 @@ def followed(module):
 
 
 class Followed:
-    """A module as the rest of the package takes a model: a function of a batch of images, a tensor on the module's device.
+    """A module in the form that the package needs: a function of a batch of images, a tensor on the module's device.
 
     Attributes:
-        name: the module's class, for messages.
+        name: the name of the module's class, for messages.
         module: weak reference to the module.
-        channels_last: whether films are laid out with channels last in memory, as PyTorch computes faster on a CPU; None
-            before the first call, which tries it.
+        channels_last: whether films are laid out with channels last in memory, with which PyTorch is faster on a CPU; None
+            until a call has tried it.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: Any) -> None:
         """Follow a module."""
-        self.name, self.module, self.channels_last = name_of(module), weakref.ref(module), None
+        self.name = name_of(module)
+        self.module: Callable[[], Any] = weakref.ref(module)
+        self.channels_last: bool | None = None
         self.parts = [weakref.ref(part) for part in module.modules()]
 
-    def has_parts(self, module):
-        """Tell whether a module consists of the parts that this one was made for."""
+    def has_parts(self, module: Any) -> bool:
+        """Tell whether a module still has the parts for which this `Followed` was made."""
         return [part() for part in self.parts] == list(module.modules())
 
-    def __call__(self, images):
+    def __call__(self, images: Any) -> Any:
         """Return the module's output, a tensor [n, outputs] of its own type."""
         return self.run(self.module(), images)
 
-    def before_activation(self, images):
-        """Return what a sequential module's last layer is given."""
+    def before_activation(self, images: Any) -> Any:
+        """Return the input of a sequential module's last layer."""
         return self.run(
             lambda images: functools.reduce(lambda x, layer: layer(x), layers_of(self.module())[:-1], images), images
         )
 
-    def run(self, function, images):
-        """Return a function's only output for images, float32, which are cast to the module's type.
+    def run(self, function: Callable[[Any], Any], images: Any) -> Any:
+        """Return a function's only output for float32 images, which are first cast to the module's type.
 
         Raises:
             UserError: the module raises an error, or gives anything but one tensor.
@@ -176,8 +183,11 @@ class Followed:
             ) from error
         return self.only_tensor(output)
 
-    def allows_channels_last(self, function, images):
-        """Tell whether the outputs are the same with channels last in memory; `view` refuses that, for one."""
+    def allows_channels_last(self, function: Callable[[Any], Any], images: Any) -> bool | None:
+        """Tell whether the outputs are the same with channels last in memory; None where the layout does not matter.
+
+        A module that calls `view`, for example, may refuse that layout.
+        """
         import torch
 
         if not lies_on_cpu(images):
@@ -189,8 +199,8 @@ class Followed:
         expected = self.only_tensor(function(images[:1].contiguous()))
         return bool(torch.allclose(found, expected, rtol=SAME, atol=SAME * float(expected.abs().max()), equal_nan=True))
 
-    def only_tensor(self, output):
-        """Return the one tensor in a module's output, or that called logits; or raise `UserError`."""
+    def only_tensor(self, output: Any) -> Any:
+        """Return the `logits` of a module's output, else its only tensor; raise `UserError` if it has neither."""
         import torch
 
         if isinstance(getattr(output, "logits", None), torch.Tensor):
@@ -205,15 +215,15 @@ class Followed:
             )
         return values[0]
 
-    def read(self, outputs, logits):
+    def read(self, outputs: Any, logits: bool | None) -> tuple[str, Callable[[Any], Any]]:
         """Return the kind of the module's outputs and the function from images to its scores; see `nosign.classifiers.logits`.
 
         Args:
             outputs: `nosign.classifiers.logits.Outputs`.
-            logits: as for `attack`; None takes outputs for logits unless all lie in [0, 1].
+            logits: as for `attack`; with None, outputs are taken as logits unless all lie in [0, 1].
 
         Raises:
-            UserError: the outputs are probabilities, and nothing says so.
+            UserError: the outputs are probabilities, and `logits` is not False.
         """
 
         layers = layers_of(self.module()) or [None]
@@ -229,8 +239,8 @@ class Followed:
         return LINEAR if taken else UNKNOWN, self
 
 
-def layers_of(module):
-    """Return the layers of a sequential module, those of sequential modules in it too; [module] for any other."""
+def layers_of(module: Any) -> list[Any]:
+    """Return the layers of a sequential module, with those of sequential modules inside it; [module] for any other module."""
     import torch
 
     if type(module) is not torch.nn.Sequential or module._forward_hooks or module._forward_pre_hooks:
@@ -238,7 +248,7 @@ def layers_of(module):
     return [layer for part in module for layer in layers_of(part)]
 
 
-def dtype_of(module):
+def dtype_of(module: Any) -> Any:
     """Return the floating-point type of a module's parameters, or of its buffers; float32 where it has none."""
     import torch
 
@@ -249,15 +259,15 @@ def dtype_of(module):
     )
 
 
-def lies_on_cpu(images):
+def lies_on_cpu(images: Any) -> bool:
     """Tell whether images are float32 films on the CPU, for which the layout in memory matters."""
     import torch
 
     return images.dim() == 4 and images.device.type == "cpu" and images.dtype == torch.float32
 
 
-def lays_out(module):
-    """Tell whether a module may be given another layout: one that is compiled would be compiled anew."""
+def lays_out(module: Any) -> bool:
+    """Tell whether a module may be given another memory layout: a compiled one would be compiled again."""
     import torch
 
     return not (

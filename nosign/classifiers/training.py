@@ -5,9 +5,13 @@ all freed memory at once (VGG16's steps then take 1.4 times as long on a CPU), s
 resumed run does not have, and compiles anew for a short last batch.
 """
 
+from __future__ import annotations
+
 import re
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,7 +19,7 @@ import pandas as pd
 from scipy.special import log_softmax
 from tqdm import tqdm
 
-from nosign.dataset import CLASSES, prefetched, whole_batches
+from nosign.dataset import CLASSES, FilmSet, prefetched, whole_batches
 from nosign.errors import UserError
 from nosign.files import atomic_path, write_csv
 
@@ -26,7 +30,7 @@ STATE = re.compile(r"epoch-(\d+)\.weights\.h5")
 class Batches:
     """Training batches of films or features with one-hot labels, in an order that seed and epoch decide."""
 
-    def __init__(self, source, labels, batch, seed):
+    def __init__(self, source: FilmSet | np.ndarray, labels: np.ndarray, batch: int, seed: int) -> None:
         """Serve batches of equal length; a short last one is left out, as it would upset batch normalisation.
 
         Args:
@@ -38,10 +42,10 @@ class Batches:
         self.source, self.batch, self.seed = source, min(batch, len(labels)), seed
         self.labels = np.eye(len(CLASSES), dtype=np.float32)[labels]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels) // self.batch
 
-    def epoch(self, number):
+    def epoch(self, number: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield an epoch's batches: float32 films or features, float32 one-hot labels [batch, classes]."""
         order = np.random.default_rng([self.seed, number]).permutation(len(self.labels))
         for start in range(0, len(self) * self.batch, self.batch):
@@ -49,12 +53,12 @@ class Batches:
             yield take(self.source, chosen), self.labels[chosen]
 
 
-def take(source, positions):
+def take(source: FilmSet | np.ndarray, positions: np.ndarray) -> np.ndarray:
     """Return chosen films of a `FilmSet` or rows of an array, float32."""
     return source[positions] if isinstance(source, np.ndarray) else source.pixels(positions)
 
 
-def predict(model, source, batch, progress=None):
+def predict(model: keras.Model, source: FilmSet | np.ndarray, batch: int, progress: str | None = None) -> np.ndarray:
     """Return a model's outputs for all films or features, float32 [n, outputs].
 
     Args:
@@ -64,14 +68,14 @@ def predict(model, source, batch, progress=None):
         progress: what to call the work on a progress bar, or None for no bar.
     """
     batch = min(batch, len(source))
-    films = prefetched(take(source, positions) for _, _, positions in whole_batches(len(source), batch))
+    films: Iterable[np.ndarray] = prefetched(take(source, positions) for _, _, positions in whole_batches(len(source), batch))
     films = tqdm(films, progress, -(-len(source) // batch), unit=" batches", leave=False, disable=None if progress else True)
     return np.concatenate([model.predict_on_batch(part) for part in films])[: len(source)]
 
 
-def score(logits, labels):
+def score(logits: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return mean cross-entropy and accuracy of logits [n, classes] against int labels [n]."""
-    losses = -log_softmax(np.float64(logits), axis=-1)[np.arange(len(labels)), labels]
+    losses = -log_softmax(np.asarray(logits, np.float64), axis=-1)[np.arange(len(labels)), labels]
     return {"val_loss": float(losses.mean()), "val_accuracy": float((logits.argmax(-1) == labels).mean())}
 
 
@@ -81,26 +85,26 @@ class Progress:
     The state of an epoch (weights and optimiser) is moved into place last, so it vouches for the other files.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        states = {int(STATE.fullmatch(path.name)[1]): path for path in folder.iterdir() if STATE.fullmatch(path.name)}
+        states = {int(match[1]): path for path in folder.iterdir() if (match := STATE.fullmatch(path.name))}
         self.epoch = max(states, default=0)
         self.state = states.get(self.epoch)
         self.rows = pd.read_csv(folder / HISTORY)[: self.epoch].to_dict("records") if states else []
 
     @property
-    def best(self):
+    def best(self) -> Path:
         """Path of the weights with the lowest validation loss so far."""
         return self.folder / "best.weights.h5"
 
-    def restore(self, model):
+    def restore(self, model: keras.Model) -> int:
         """Load the last epoch's state into a compiled model and return how many epochs are done."""
         if self.state:
             model.load_weights(self.state)
         return self.epoch
 
-    def add(self, model, row):
+    def add(self, model: keras.Model, row: Mapping[str, float]) -> None:
         """Store the state after an epoch, and the model's weights if they are the best so far."""
         if row["val_loss"] < min((earlier["val_loss"] for earlier in self.rows), default=np.inf):
             save_weights(model, self.best)
@@ -112,13 +116,22 @@ class Progress:
             previous.unlink()
 
 
-def save_weights(model, path):
+def save_weights(model: keras.Model, path: Path) -> None:
     """Save a model's weights, its optimiser's included if it is compiled, atomically."""
     with atomic_path(path) as temporary:
         model.save_weights(temporary)
 
 
-def fit(model, batches, validation, rate, epochs, folder, title, tensorboard=None):
+def fit(
+    model: keras.Model,
+    batches: Batches,
+    validation: tuple[FilmSet | np.ndarray, np.ndarray],
+    rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    epochs: int,
+    folder: Path,
+    title: str,
+    tensorboard: Path | None = None,
+) -> pd.DataFrame:
     """Fit a model to logits and leave it with the weights of its best validation epoch.
 
     Args:
@@ -161,7 +174,7 @@ def fit(model, batches, validation, rate, epochs, folder, title, tensorboard=Non
     return pd.DataFrame(progress.rows)
 
 
-def prepare(model, rate):
+def prepare(model: keras.Model, rate: float | keras.optimizers.schedules.LearningRateSchedule) -> None:
     """Compile a model to logits for training.
 
     Optimiser and metrics make their variables here, not inside the first step, which TensorFlow would then trace
@@ -178,7 +191,14 @@ def prepare(model, rate):
     model.compute_metrics(None, some, some)
 
 
-def train_epoch(model, batches, validation, epoch, callbacks, bar):
+def train_epoch(
+    model: keras.Model,
+    batches: Batches,
+    validation: tuple[FilmSet | np.ndarray, np.ndarray],
+    epoch: int,
+    callbacks: keras.callbacks.CallbackList,
+    bar: tqdm,
+) -> dict[str, float]:
     """Train for one epoch and return its row of the history."""
     callbacks.on_epoch_begin(epoch)
     steps = []
@@ -198,7 +218,7 @@ def train_epoch(model, batches, validation, epoch, callbacks, bar):
     return row
 
 
-def describe(row):
+def describe(row: Mapping[str, float]) -> str:
     """Return a row of the history as a line for the screen."""
     return (
         f"loss {row['loss']:.3f}, accuracy {100 * row['accuracy']:.1f} %, validation loss {row['val_loss']:.3f}, accuracy "
