@@ -1,9 +1,16 @@
 """Attacks on classifiers of films or other images: `from nosign import attack, turning_strength` (see `nosign.attacks.api`)."""
 
+from typing import TYPE_CHECKING, Any
 
-def __getattr__(name):
+if TYPE_CHECKING:
+    from nosign.attacks.api import attack, turning_strength
+
+__all__ = ["attack", "turning_strength"]
+
+
+def __getattr__(name: str) -> Any:
     # Imported when it is asked for: the first stages need none of what it loads.
-    if name in ("attack", "turning_strength"):
+    if name in __all__:
         from nosign.attacks import api
 
         return getattr(api, name)

@@ -153,9 +153,10 @@ class Sweep:
         Steps of an adaptive attack are not watched: it goes back to earlier points, so they do not follow each other.
         """
 
-        def watch(before, after, gradient, logits):
-            steps.append((self.engine.step_effect(before, after, gradient), logits))
+        def watch(before: Any, after: Any, gradient: Any, logits: Any) -> None:
+            watched.append((self.engine.step_effect(before, after, gradient), logits))
 
+        watched = [] if steps is None else steps
         labels = self.labels(batch.positions)
         settings = {"targeted": self.outcome.is_targeted, "steps": self.engine.steps, **self.geometry}
         options["watch"] = None if steps is None or attack.adaptive else watch

@@ -13,6 +13,7 @@ import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import jinja2
 import pandas as pd
@@ -53,7 +54,7 @@ class Tables:
         }
         self.networks = [name for name in described if name]
 
-    def rows(self, table: str, run: str = FIRST, **where) -> list[SimpleNamespace]:
+    def rows(self, table: str, run: str = FIRST, **where: Any) -> list[SimpleNamespace]:
         """Return the rows of a table in which columns have the given values.
 
         Raises:
@@ -67,7 +68,7 @@ class Tables:
             raise UserError(f"texts.jinja asks for {run}/{table} {where}, but there is no {error}") from None
         return [SimpleNamespace(**row) for row in frame.to_dict("records")]
 
-    def row(self, table: str, run: str = FIRST, **where) -> SimpleNamespace:
+    def row(self, table: str, run: str = FIRST, **where: Any) -> SimpleNamespace:
         """Return the one row of a table in which columns have the given values.
 
         Raises:
