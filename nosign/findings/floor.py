@@ -33,7 +33,7 @@ MEANS = {"softmax": "the softmax taken for logits", "probabilities": "cross-entr
 PREDICTED = ("source", "loss", "films", "predicted", "predicted_right")
 # What a sweep that follows the loss adds.
 FOUND = (
-    *("condition", "zero_gradient", "unmoved", "unmoved_right"),
+    *("condition", "zero_gradient", "unmoved", "unmoved_predicted", "unmoved_right"),
     *("floor", "floor_unmoved", "floor_attack", "floor_strength", "floor_default"),
 )
 
@@ -63,6 +63,7 @@ def floor_rows(run: Run, films: CleanFilms) -> Iterator[dict]:
             condition                            of the sweep; absent, as all that follows, if there is none
             zero_gradient                        films without a gradient as the sweep's health report counted them
             unmoved, unmoved_right               films that no step moves; of these, right before the attacks
+            unmoved_predicted                    of these, films that were predicted: the last digits decide on some
             floor, floor_attack, floor_strength  fewest films right in any cell, and in which
             floor_unmoved                        how many of these no step moves
             floor_default                        fewest right in any of these cells with the default loss
@@ -76,7 +77,7 @@ def floor_rows(run: Run, films: CleanFilms) -> Iterator[dict]:
             counts = {"films": len(stuck), "predicted": int(stuck.sum()), "predicted_right": int((stuck & is_right).sum())}
             row = {"source": model, "loss": loss, **counts}
             sweeps = [one for one in run.sweeps if is_mistaken(one) and (one.source, one.condition.loss) == (model, loss)]
-            yield from ({**row, **found(run, sweep)} for sweep in sweeps)
+            yield from ({**row, **found(run, sweep, stuck)} for sweep in sweeps)
             if not sweeps:
                 yield row
 
@@ -130,14 +131,15 @@ def default_films(run: Run, sweep: FinishedSweep) -> dict[tuple[str, float], np.
     return right_films(twin) if twin else {}
 
 
-def found(run: Run, sweep: FinishedSweep) -> dict:
-    """Return what a sweep adds to its row of `floor_rows`."""
+def found(run: Run, sweep: FinishedSweep, predicted: np.ndarray) -> dict:
+    """Return what a sweep adds to its row of `floor_rows`; predicted: by the logits without a gradient, bool [films]."""
     right, unmoved, default = right_films(sweep), unmoved_films(sweep), default_films(run, sweep)
     lowest = min(right, key=lambda cell: right[cell].sum())
     return {
         "condition": str(sweep.condition),
         "zero_gradient": recorded_health(run.results, *sweep.name).get("films_with_zero_gradient"),
         "unmoved": int(unmoved.sum()),
+        "unmoved_predicted": int((unmoved & predicted).sum()),
         "unmoved_right": int((unmoved & (sweep.clean[sweep.source] == sweep.labels)).sum()),
         "floor": int(right[lowest].sum()),
         "floor_unmoved": int((right[lowest] & unmoved).sum()),
@@ -167,14 +169,15 @@ def floor_table(floors: pd.DataFrame, films_are: str) -> Table:
         rows.append(
             [
                 *(row.source, MEANS[row.loss], row.condition if was_run else MISSING),
-                *map(whole, (row.predicted, row.predicted_right, row.zero_gradient, row.unmoved, row.unmoved_right)),
+                *map(whole, (row.predicted, row.predicted_right, row.zero_gradient)),
+                *map(whole, (row.unmoved, row.unmoved_predicted, row.unmoved_right)),
                 *(whole(row.floor), where, whole(row.floor_unmoved), whole(row.floor_default), same),
             ]
         )
     columns = (
         *words("Model", "Follows", "Condition"),
         *numbers("all", "right", group="No gradient, predicted"),
-        *numbers("reported", "unmoved", "right", group="No gradient, found"),
+        *numbers("reported", "unmoved", "of these predicted", "right", group="No gradient, found"),
         *numbers("films", group="Fewest right"),
         *words("under", group="Fewest right"),
         *numbers("unmoved", "default loss", group="Fewest right"),

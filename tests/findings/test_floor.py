@@ -60,6 +60,7 @@ def test_attacks_stop_at_the_films_without_a_gradient(tmp_path):
     row = only_row(tmp_path)
     assert row[["films", "predicted", "predicted_right"]].tolist() == [4, 3, 2]
     assert row[["condition", "zero_gradient", "unmoved", "unmoved_right"]].tolist() == ["paper-loss-probabilities", 3, 3, 2]
+    assert row["unmoved_predicted"] == 3
     assert row[["floor", "floor_unmoved", "floor_attack", "floor_strength"]].tolist() == [2, 2, "fgsm", 0.01]
     assert row["floor_default"] == 1
     finding = floor.describe(run_in(tmp_path))
@@ -79,6 +80,11 @@ def test_a_film_that_moves_and_stays_right_is_not_their_share(tmp_path):
     finding = floor.describe(run_in(tmp_path))
     assert finding.tables[0].rows[1][-1] == "no"
     assert "right at the least (50.0 %), 1 of them among the 1 right ones without a gradient. The" in finding.sentences[0].text
+
+
+def test_films_that_do_not_move_are_set_beside_those_predicted(tmp_path):
+    write_films(tmp_path, {"paper-loss-probabilities/fgsm/0.01": STUCK | {"linf": [0, 0, 0.01, 0]}})
+    assert only_row(tmp_path)[["predicted", "unmoved", "unmoved_predicted"]].tolist() == [3, 3, 2]
 
 
 def test_as_many_films_as_do_not_move_need_not_be_these(tmp_path):
