@@ -78,7 +78,7 @@ demo: $(VENV)/installed
 	  --out $(DEMO)/data --per-class $(DEMO_PER_CLASS) --image-size $(DEMO_SIZE)
 	@echo "stage 2 of 4: train three backbones from scratch, two at a time; the longest stage"
 	@$(MAKE) --no-print-directory -j2 $(DEMO_MODELS)
-	@echo "stage 3 of 4: attack VGG16, test all three models; 12 films, one random start, ten steps of the ceiling: no result"
+	@echo "stage 3 of 4: attack VGG16, test all three models; two sweeps at a time; 12 films, one random start, ten steps of the ceiling: no result"
 	@$(MAKE) --no-print-directory -j2 $(DEMO_SWEEPS)
 	@echo "stage 4 of 4: tables, figures and the report"
 	$(PY) data_figure.py --results $(DEMO)/results --models $(DEMO)/model

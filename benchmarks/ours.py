@@ -192,7 +192,7 @@ def sweep_parts(sweep, folder, steps):
     from nosign.paper import PAPER_ATTACKS
     from nosign.sweep.clean import clean_rows
     from nosign.sweep.gradients import FirstGradients
-    from nosign.sweep.jobs import GRADIENT_COST, attack_cost, plan
+    from nosign.sweep.jobs import GRADIENT_COST, attack_cost, planned_cells
 
     engine = sweep.engine
     clean = rows.with_classes(clean_rows(engine))
@@ -204,7 +204,7 @@ def sweep_parts(sweep, folder, steps):
         (0, SWEEP_BATCHES, lambda: clean_rows(engine)),
         (SWEEP_BATCHES, 0, lambda: FirstGradients(engine, sweep.source, sweep.condition)),
     ]
-    for cell in plan(PAPER_ATTACKS, (0.003, 0.03), (STRENGTH,)):
+    for cell in planned_cells(PAPER_ATTACKS, (0.003, 0.03), (STRENGTH,)):
         gradients = attack_cost(cell.attack, steps) // GRADIENT_COST
         parts.append((SWEEP_BATCHES * gradients, 2 * SWEEP_BATCHES, partial(finish, cell)))
     return parts

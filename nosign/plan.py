@@ -79,7 +79,7 @@ def all_work(models: list[str], source: str = SOURCE) -> Iterator[Work]:
 
 def sweep_passes() -> tuple[int, int]:
     """Return, for one film of the paper's sweep, gradients of the source model and forward passes of each model."""
-    cells = jobs.plan(PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, ITERATIVE_STRENGTHS)
+    cells = jobs.planned_cells(PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, ITERATIVE_STRENGTHS)
     single_steps = [jobs.Search(name) for name in PAPER_ATTACKS if not jobs.Search(name).iterative]
     gradients = 1 + sum(jobs.attack_cost(cell.attack, STEPS) for cell in cells) // jobs.GRADIENT_COST
     forwards = 1 + len(STORAGES)  # the films themselves
@@ -136,7 +136,8 @@ def main(argv: list[str] | None = None) -> int:
 
     print(describe_device(select_device()))
     films = ", ".join(f"{count:,} {split}" for split, count in FILMS.items())
-    print(f"{sum(FILMS.values()):,} films of {arguments.image_size} px: {films}; gradients from {SOURCE}", flush=True)
+    print(f"{sum(FILMS.values()):,} films of {arguments.image_size} px: {films}; gradients from {SOURCE}")
+    print("timing a few batches of each model, a minute or two on a CPU", flush=True)
     costs = {name: measure(name, arguments.image_size) for name in arguments.models}
     rows: list[list[Any]] = []
     total = 0.0

@@ -18,7 +18,7 @@ from nosign.sweep.run import work_of
 
 
 def test_the_sweep_is_the_work_that_its_progress_bar_counts(tmp_path):
-    cells = jobs.plan(PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, ITERATIVE_STRENGTHS)
+    cells = jobs.planned_cells(PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, ITERATIVE_STRENGTHS)
     arguments = argparse.Namespace(attacks=PAPER_ATTACKS, control_films=100, stored_turning=False, iterative_turning=0)
     searches = jobs.planned_searches(arguments)
     job = jobs.Job(tmp_path, "VGG16", Condition(), cells, {}, searches, storing=STORING_STRENGTHS, storages=tuple(STORAGES))

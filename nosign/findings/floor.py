@@ -62,8 +62,8 @@ def floor_rows(run: Run, films: CleanFilms) -> Iterator[dict]:
             predicted, predicted_right           films without a gradient by `has_gradient`; of these, right before the attacks
             condition                            of the sweep; absent, as all that follows, if there is none
             zero_gradient                        films without a gradient as the sweep's health report counted them
-            unmoved, unmoved_right               films that no step moves; of these, right before the attacks
-            unmoved_predicted                    of these, films that were predicted: the last digits decide on some
+            unmoved                              films that no step moves
+            unmoved_predicted, unmoved_right     of these, predicted (of some the last digits decide); right before the attacks
             floor, floor_attack, floor_strength  fewest films right in any cell, and in which
             floor_unmoved                        how many of these no step moves
             floor_default                        fewest right in any of these cells with the default loss

@@ -160,20 +160,18 @@ def networks_drawing(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepNam
 @matplotlib.rc_context(STYLE)
 def draw_networks(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName) -> Figure:
     """Draw one row per network and mean: the ratio in L2 (left), beside its prediction, and in L-inf (right)."""
-    parts = [
-        networks.merge(over.loc[[place], KEYS]).assign(name=lambda rows: rows["network"]).to_dict("records")
-        + [{**over.loc[place].to_dict(), "name": f"mean of {over.loc[place, 'networks']}", "mean": True}]
-        for place in over.index
-    ]
-    rows = [row for part in parts for row in part]
+    rows = []
+    for mean in over.to_dict("records"):
+        own = networks[(networks[KEYS] == pd.Series(mean)[KEYS]).all(axis=1)]
+        rows += [row | {"name": row["network"], "style": {"marker": "o", "markersize": 3.8}} for row in own.to_dict("records")]
+        rows.append(mean | {"name": f"mean of {mean['networks']}", "style": {"marker": "D", "markersize": 5}})
     figure = Figure(figsize=(WIDTH, 0.75 + 0.2 * len(rows)), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for axes, (measure, title) in zip(panels, (("l2_ratio", "L2"), ("linf_ratio", "L-inf"))):
         for place, row in enumerate(rows):
             value, low, high = (row[measure + end] for end in ("", "_low", "_high"))
-            mark = {"marker": "D" if row.get("mean") else "o", "markersize": 5 if row.get("mean") else 3.8}
             axes.plot([low, high], [place, place], color="black", linewidth=1.1)
-            axes.plot([value], [place], color=DIRECTION_COLOURS["no-sign"], markeredgecolor="black", **mark)
+            axes.plot([value], [place], color=DIRECTION_COLOURS["no-sign"], markeredgecolor="black", **row["style"])
             if measure == "l2_ratio":
                 axes.plot([row["cosine"]], [place], marker="x", color=GREY, markersize=4.5)
         axes.set_xlabel(f"{title} norm at turning, no-sign over sign")

@@ -23,7 +23,8 @@ from nosign.output.words import INTERVALS, MISSING, estimate, pair_title, starre
 from nosign.statistics.intervals import in_columns
 
 HEADING = "What it takes to turn a film"
-# Of `turning_ratios`, the estimates that the table of ratios and the table of theory hold.
+# Of `turning_ratios`: what every table opens with, and the estimates that the table of ratios and that of theory hold.
+KEYS = ("source", "condition", "sign_attack", "no_sign_attack", "target", "white_box")
 OF_RATIOS = ("l2_ratio", "linf_ratio")
 OF_THEORY = ("l2_ratio", "cosine", "level", "spearman", "slope")
 SPREAD = ("ratio_sd", "cosine_sd")
@@ -132,13 +133,13 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         f"medians with {INTERVALS}. A film that only one of the two turns counts as 0 or infinity, one that neither turns is "
         f"left out. Right again: films that some larger strength does not turn; {sweep.described}."
     )
-    frame = without(ratios, set(OF_THEORY) - set(OF_RATIOS)).drop(columns=list(SPREAD))
+    frame = ratios[[*KEYS, *TURNING_COUNTS, *with_intervals(OF_RATIOS)]]
     return Table("turning" + sweep.suffix, "Turning strengths", caption, frame, columns, rows, None, sweep.name)
 
 
-def without(ratios: pd.DataFrame, estimates: Iterable[str]) -> pd.DataFrame:
-    """Return a frame without some estimates and their intervals."""
-    return ratios.drop(columns=[name + end for name in estimates for end in ("", "_low", "_high")])
+def with_intervals(estimates: Iterable[str]) -> list[str]:
+    """Return the columns of estimates and of the ends of their intervals."""
+    return [name + end for name in estimates for end in ("", "_low", "_high")]
 
 
 def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
@@ -164,7 +165,7 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         "could not be 1 even at a slope of 1, but the quotient of the SDs. Rank correlation, slope and SDs are over films that "
         f"both turn. {INTERVALS}; {sweep.described}."
     )
-    frame = without(ratios, set(OF_RATIOS) - set(OF_THEORY)).drop(columns=list(TURNING_COUNTS))
+    frame = ratios[[*KEYS, *with_intervals(OF_THEORY), *SPREAD]]
     return Table("turning-theory" + sweep.suffix, "Theory", caption, frame, columns, rows, None, sweep.name)
 
 

@@ -204,7 +204,9 @@ def is_all_finished(results: Path, jobs: Sequence[Job]) -> bool:
     return is_clean_there and all(job.is_finished() for job in jobs)
 
 
-def plan(attacks: Iterable[str], single_step_strengths: Iterable[float], iterative_strengths: Iterable[float]) -> list[Cell]:
+def planned_cells(
+    attacks: Iterable[str], single_step_strengths: Iterable[float], iterative_strengths: Iterable[float]
+) -> list[Cell]:
     """Return all cells, each once, attack by attack."""
     cells = [
         Cell(name, strength)
@@ -276,7 +278,7 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
     """
     if arguments.source not in (*arguments.targets, ALL_SOURCES):
         raise UserError(f"--source {arguments.source} is not among the targets {' '.join(arguments.targets)}; add it")
-    cells = plan(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
+    cells = planned_cells(arguments.attacks, arguments.single_step_strengths, arguments.iterative_strengths)
     settings = {
         **identity,
         "steps": arguments.steps,

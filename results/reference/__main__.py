@@ -9,6 +9,7 @@ A block stands between `<!-- from texts.jinja: NAME -->` and `<!-- end -->`. Its
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 from pathlib import Path
@@ -19,7 +20,7 @@ import jinja2
 import pandas as pd
 
 from nosign.errors import UserError
-from nosign.files import write_text
+from nosign.files import atomic_path, write_text
 from nosign.findings.networks import over_networks
 from nosign.finished import read_runs
 from nosign.output.finding import Finding
@@ -154,8 +155,11 @@ def filled(text: str, written: dict[str, str]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Write tables, figures and texts; return 0."""
+    argparse.ArgumentParser(prog="python -m results.reference", description=__doc__.split("\n")[0]).parse_args(argv)
+    print("reading the rows of every network and drawing their figures, under a minute", flush=True)
     written = blocks(publish_all(read_runs(HERE / "results", HERE / "model"), AGAIN))
-    shutil.copyfile(*FIGURE)
+    with atomic_path(FIGURE[1]) as temporary:
+        shutil.copyfile(FIGURE[0], temporary)
     for name in TEXTS:
         before = (ROOT / name).read_text(encoding="utf-8")
         after = filled(before, written)

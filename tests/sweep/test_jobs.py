@@ -5,11 +5,11 @@ import pandas as pd
 from nosign import rows
 from nosign.attacks.catalogue import Condition
 from nosign.rows import ROWS, Cell, cell_path
-from nosign.sweep.jobs import plan
+from nosign.sweep.jobs import planned_cells
 
 
 def test_the_plan_holds_every_cell_once_with_the_strengths_of_its_kind():
-    cells = plan(["fgsm", "pgd", "fgsm"], [0.1, 0.2, 0.1], [0.3])
+    cells = planned_cells(["fgsm", "pgd", "fgsm"], [0.1, 0.2, 0.1], [0.3])
     assert cells == [Cell("fgsm", 0.1), Cell("fgsm", 0.2), Cell("pgd", 0.3)]
 
 
