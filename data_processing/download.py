@@ -8,7 +8,6 @@ Public sets need no account. Without a network, it says what to fetch by hand.
 from __future__ import annotations
 
 import argparse
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from data_processing.covidx import read_covidx
 from data_processing.film import Film
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
+from nosign.files import link_folder, make_folder
 from nosign.script import run
 
 
@@ -68,9 +68,8 @@ def download(source: Source, out: str | Path) -> Path:
             "if Kaggle asks for a login, set KAGGLE_API_TOKEN"
         ) from None
     try:
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.unlink(missing_ok=True)  # a link whose target is gone because Kaggle's cache was cleared
-        os.symlink(cached, link, target_is_directory=True)
+        make_folder(link.parent)
+        link_folder(cached, link)  # a link whose target is gone, because Kaggle's cache was cleared, may stand there
     except OSError as error:  # FAT and some network drives have no links
         print(f"{link}: no link can be made there ({error.strerror}); the films stay in {cached}")
         return Path(cached)

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import csv
 import hashlib
+import io
 import os
 import signal
 import sys
@@ -32,7 +33,7 @@ from data_processing.folders import films_elsewhere, name_some
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
 from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
 from nosign.errors import UserError
-from nosign.files import atomic_path, reserve, sha256_of_file
+from nosign.files import alone, atomic_path, create, fill, remove_leftovers, sha256_of_file, write_at
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.processes import process_map
 from nosign.script import HelpFormatter, add_seeds, each_seed, run, whole_number
@@ -110,20 +111,19 @@ class FilmStore:
         """Create the file of uint8 [rows, size, size, 3] and reserve its space."""
         import numpy as np
 
-        with open(self.path, "wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (rows, self.size, self.size, 3)}
-            np.lib.format.write_array_header_1_0(file, header)
-            if file.tell() != HEADER_BYTES:
-                raise AssertionError(f"the header of {self.path} has {file.tell()} bytes, not {HEADER_BYTES}")
-            reserve(file, image_bytes(rows, self.size))
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            head, {"descr": "|u1", "fortran_order": False, "shape": (rows, self.size, self.size, 3)}
+        )
+        if head.tell() != HEADER_BYTES:
+            raise AssertionError(f"the header of {self.path} has {head.tell()} bytes, not {HEADER_BYTES}")
+        create(self.path, head.getvalue(), image_bytes(rows, self.size))
 
     def write(self, row: int, grey: PIL.Image.Image) -> None:
         """Write a grey film, PIL image of `size` x `size`, as three equal channels."""
         from PIL import Image
 
-        with open(self.path, "r+b", buffering=0) as file:
-            file.seek(image_bytes(row, self.size))
-            file.write(Image.merge("RGB", (grey, grey, grey)).tobytes())
+        write_at(self.path, image_bytes(row, self.size), Image.merge("RGB", (grey, grey, grey)).tobytes())
 
 
 def image_bytes(rows: int, size: int) -> int:
@@ -135,16 +135,27 @@ def prepare(arguments: argparse.Namespace) -> None:
     """Run stage 1; see the module's docstring."""
     started = time.time()
     pool = find_films(arguments)
-    films, settings, out = pool.films, settings_of(arguments, pool.films), Path(arguments.out)
-    if not arguments.overwrite and already_prepared(out, settings, pool):
-        print(f"{out}: these films are already prepared; nothing to do")
-        return
+    settings, out = settings_of(arguments, pool.films), Path(arguments.out)
+    if arguments.overwrite or not already_prepared(out, settings, pool):
+        with alone(out, "prepares films"):
+            # Another process may have prepared them since.
+            if arguments.overwrite or not already_prepared(out, settings, pool):
+                remove_leftovers(out)
+                draw_and_write(arguments, pool, settings, started)
+                return
+    print(f"{out}: these films are already prepared; nothing to do")
+
+
+def draw_and_write(arguments: argparse.Namespace, pool: Pool, settings: dict[str, Any], started: float) -> None:
+    """Draw the films, write the outputs and say what was done."""
+    films, out = pool.films, Path(arguments.out)
     order = draw_order(films, arguments.seed)
     passed_over = f" ({name_some(pool.not_read)} are not read)" if pool.not_read else ""
     require_enough([len(numbers) for numbers in order], arguments.per_class, f"found{passed_over}")
+    described = {"stage": "data_processing.prepare", "settings": settings, "seed": arguments.seed, "started": started}
     # All outputs have temporary names until the last one is complete; the images are hashed while the others are made.
     with contextlib.ExitStack() as outputs, ThreadPoolExecutor(1) as background:
-        part = {name: outputs.enter_context(atomic_path(out / name)) for name in OUTPUTS}
+        part = {name: outputs.enter_context(atomic_path(out / name, whole=False)) for name in OUTPUTS}
         store = FilmStore(part[IMAGES], arguments.image_size)
         store.create(arguments.per_class * len(CLASSES))
         decoded = decode_all(films, order, store, arguments.workers, arguments.per_class)
@@ -160,16 +171,15 @@ def prepare(arguments: argparse.Namespace) -> None:
         write_skipped(part[SKIPPED], films, decoded)
         draw_overview(part[OVERVIEW], part[IMAGES])
         known_hashes = {out / IMAGES: hashing.result()}
-        (out / MANIFEST).unlink(missing_ok=True)
+        # Whoever finds old and new outputs side by side, because this was stopped among the renames, is told so.
+        write_manifest(out, **described, finished=False)
     write_manifest(
         out,
-        stage="data_processing.prepare",
-        settings=settings,
-        seed=arguments.seed,
-        started=started,
+        **described,
         outputs=[out / name for name in OUTPUTS],
         known_hashes=known_hashes,
         dropped=dict(dropped),
+        finished=True,
         **facts_of(pool, decoded),
     )
     print_warnings(films, decoded)
@@ -282,7 +292,7 @@ def already_prepared(out: Path, settings: dict[str, Any], pool: Pool) -> bool:
     present = [name for name in OUTPUTS if (out / name).exists()]
     if manifest := check_settings(out, settings, advice):
         whole = image_bytes(settings["per_class"] * len(CLASSES), settings["image_size"])
-        if len(present) < len(OUTPUTS) or (out / IMAGES).stat().st_size != whole:
+        if not manifest.get("finished", True) or len(present) < len(OUTPUTS) or (out / IMAGES).stat().st_size != whole:
             return False
         if replaced(manifest, pool):
             raise UserError(f"{out}: holds films of these names and lengths, but their files hold something else now; {advice}")
@@ -498,10 +508,11 @@ def write_skipped(path: Path, films: Iterable[Film], decoded: Iterable[Decoded])
 
 def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
     """Write a CSV file."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    fill(path, text.getvalue().encode())
 
 
 def draw_overview(path: Path, images_path: Path, columns: int = 10, film_px: int = 128) -> None:
@@ -530,7 +541,9 @@ def draw_overview(path: Path, images_path: Path, columns: int = 10, film_px: int
                 film.resize((film_px, film_px), Image.Resampling.LANCZOS),
                 (margin + column * (film_px + gap), top + heading - gap),
             )
-    sheet.save(path)
+    content = io.BytesIO()
+    sheet.save(content, "PNG")
+    fill(path, content.getvalue())
 
 
 def print_warnings(films: Iterable[Film], decoded: Iterable[Decoded]) -> None:

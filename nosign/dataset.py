@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nosign.errors import UserError
+from nosign.manifest import read_manifest
 
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
 SPLITS = ("train", "validation", "test")
@@ -153,6 +154,8 @@ def open_split(folder: str | Path, split: str) -> FilmSet:
     Raises:
         UserError: the folder is incomplete, or index and images do not belong together.
     """
+    if not (read_manifest(folder) or {}).get("finished", True):
+        raise UserError(f"{folder}: its preparation was stopped halfway; run python -m data_processing.prepare again")
     index = read_index(folder)
     images = open_images(folder, len(index))
     patients, groups = (running_numbers([row[column] for row in index]) for column in ("patient", "group"))

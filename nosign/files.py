@@ -1,18 +1,26 @@
-"""Writes files whole: to a temporary name, then into place. Hashes and locks them."""
+"""All writing to the disk: files whole or not at all, locks, removals. Also hashes files.
+
+A file is written under a temporary name, flushed to the disk and moved into place. Every operation passes through
+`nosign.faults`, so that tests can stop a stage at each of them; no other module writes, renames or removes anything.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
+import io
 import os
+import shutil
+import socket
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
 from nosign.errors import UserError
+from nosign.faults import operation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,22 +35,202 @@ NOT_SUPPORTED = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, er
 # A lock that stands as a file so long is a killed process's.
 LOCK_SECONDS = 300
 LOCK_POLL_SECONDS = 0.02
+# Held by the one process that works in a folder; the second file where there are no locks.
+RUNNING, RUNNING_BY = ".running-", ".running-by-"
+PART = ".part-"
+# So old is no temporary file of a process at work; of those on another machine no more is known.
+LEFTOVER_SECONDS = 86400
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file atomically."""
+    with atomic_path(path, whole=False) as temporary:
+        fill(temporary, content)
+
+
+def fill(path: str | Path, content: bytes) -> None:
+    """Write a file that nobody reads yet; for paths that `atomic_path` gives."""
+    with open(path, "wb", buffering=0) as file:
+        put(file, content)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a UTF-8 text file atomically."""
+    write_bytes(path, text.encode())
+
+
+def write_csv(path: str | Path, frame: pd.DataFrame, **options: Any) -> None:
+    """Write a pandas frame as CSV atomically, without its index."""
+    write_text(path, csv_text(frame, **options))
+
+
+def csv_text(frame: pd.DataFrame, **options: Any) -> str:
+    """Return a pandas frame as CSV, without its index, with lines that end as on Unix."""
+    return frame.to_csv(index=False, lineterminator="\n", **options)
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as one `.npz` file atomically."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_bytes(path, content.getvalue())
+
+
+def write_array(path: str | Path, array: Any) -> None:
+    """Write an array as a `.npy` file atomically."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.save(content, array)
+    write_bytes(path, content.getvalue())
+
+
+def write_at(path: str | Path, offset: int, content: bytes) -> None:
+    """Write into an existing file, in place; for files that `atomic_path` gives."""
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(offset)
+        put(file, content)
+
+
+def put(file: BinaryIO | io.FileIO, content: bytes) -> None:
+    """Write all bytes into an open unbuffered file."""
+
+    def write(part: memoryview) -> None:
+        while part:
+            part = part[file.write(part) :]
+
+    view = memoryview(content)
+    with operation("w", file.name, half=lambda: write(view[: len(view) // 2])):
+        write(view)
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, whole: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it into place only if the block succeeds.
 
     The temporary name keeps the endings, because some writers choose the format by it.
+
+    Args:
+        whole: whether the block counts as one write, because a library writes the file.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".part-{os.getpid()}-{path.name}")
+    make_folder(path.parent)
+    temporary = part_of(path)
     try:
         yield temporary
-        os.replace(temporary, path)
+        if whole:
+            with operation("w", path, half=lambda: os.truncate(temporary, temporary.stat().st_size // 2)):
+                pass
+        with operation("f", path):
+            flush(temporary)
+        move(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def flush(path: Path) -> None:
+    """Have the system put a file's bytes on the disk: a file that is moved into place before may be empty after a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def move(source: Path, target: Path) -> None:
+    """Rename a file or a folder; a file takes another's place."""
+    with operation("r", target):
+        os.replace(source, target)
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those above it where they are missing."""
+    Path(path).mkdir(parents=True, exist_ok=True)
+
+
+def link_folder(target: str | Path, path: Path) -> None:
+    """Make `path` a link to a folder, in place of a link whose target is gone."""
+    remove(path)
+    os.symlink(target, path, target_is_directory=True)
+
+
+def remove(path: Path) -> None:
+    """Remove a file if it is there."""
+    with operation("d", path):
+        path.unlink(missing_ok=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder with all in it, if it is there; whatever stops this, no part of it keeps its name."""
+    if not path.exists():
+        return
+    temporary = part_of(path)
+    move(path, temporary)
+    with operation("d", path):
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def part_of(path: Path) -> Path:
+    """Return a temporary path beside a path that says which process of which machine writes it."""
+    return path.with_name(f"{PART}{os.getpid()}-{machine()}-{path.name}")
+
+
+def machine() -> str:
+    """Return eight hexadecimal digits that differ between machines."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def remove_leftovers(folder: str | Path, *, below: bool = True) -> None:
+    """Remove what killed processes left under temporary names in a folder and, if `below`, in the folders in it."""
+    for path in sorted(Path(folder).glob(("**/" if below else "") + f"{PART}*")):
+        if is_leftover(path):
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def is_leftover(path: Path) -> bool:
+    """Tell whether the process that wrote a temporary path is gone."""
+    owner, _, rest = path.name.removeprefix(PART).partition("-")
+    if owner.isdecimal() and rest.startswith(machine()):
+        return not is_alive(int(owner))
+    try:
+        return time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this machine is at work; where the system does not say, it is."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
+
+
+def new_array(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> Any:
+    """Return a new `.npy` file as a memory-mapped array, with space on the disk; for paths that `atomic_path` gives."""
+    import numpy as np
+
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with open(path, "r+b") as file:
+        reserve(file, os.path.getsize(path))
+    return array
+
+
+def create(path: str | Path, head: bytes, length: int) -> None:
+    """Make a file of `length` bytes that begins with `head`, for `write_at`; its space is taken from the disk now."""
+    with open(path, "wb") as file:
+        file.write(head)
+        reserve(file, length)
 
 
 def reserve(file: BinaryIO, length: int) -> None:
@@ -54,14 +242,15 @@ def reserve(file: BinaryIO, length: int) -> None:
     Raises:
         OSError: the disk is full.
     """
-    try:
-        os.posix_fallocate(file.fileno(), 0, length)
-    except AttributeError:
-        write_zeros(file, length)
-    except OSError as error:
-        if error.errno not in NOT_SUPPORTED:
-            raise
-        write_zeros(file, length)
+    with operation("w", file.name):
+        try:
+            os.posix_fallocate(file.fileno(), 0, length)
+        except AttributeError:
+            write_zeros(file, length)
+        except OSError as error:
+            if error.errno not in NOT_SUPPORTED:
+                raise
+            write_zeros(file, length)
 
 
 def write_zeros(file: BinaryIO, length: int) -> None:
@@ -70,17 +259,6 @@ def write_zeros(file: BinaryIO, length: int) -> None:
     while missing > 0:
         missing -= file.write(bytes(min(missing, CHUNK_BYTES)))
     file.flush()
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write a UTF-8 text file atomically."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def write_csv(path: str | Path, frame: pd.DataFrame, **options: Any) -> None:
-    """Write a pandas frame as CSV atomically, without its index."""
-    write_text(path, frame.to_csv(index=False, lineterminator="\n", **options))
 
 
 def sha256_of_file(path: str | Path) -> str:
@@ -112,18 +290,66 @@ def sha256_of_model(path: str | Path) -> str:
 @contextlib.contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
     """Let one process at a time change a folder's shared files; the others wait."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as file, contextlib.nullcontext() if lock(file) else sole_file(folder / ".locked"):
+    make_folder(folder)
+    with (
+        open(Path(folder, ".lock"), "w") as file,
+        contextlib.nullcontext() if lock(file) else sole_file(Path(folder, ".locked")),
+    ):
         yield
 
 
-def lock(file: TextIO) -> bool:
-    """Wait for an open file's lock, which closing gives back; return whether the system has such locks."""
+@contextlib.contextmanager
+def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
+    """Do something in a folder as the only process that does it.
+
+    Args:
+        doing: such as "trains VGG16", for the message.
+        what: a name, where several things may be done in the folder at once.
+
+    Raises:
+        UserError: another process is at work there.
+    """
+    make_folder(folder)
+    with open(Path(folder, RUNNING + what), "w") as file:
+        try:
+            has_locks = lock(file, wait=False)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process {doing} there: wait until it is done, or end it; then run again"
+            ) from None
+        with contextlib.nullcontext() if has_locks else claimed(Path(folder, RUNNING_BY + what), doing):
+            yield
+
+
+@contextlib.contextmanager
+def claimed(path: Path, doing: str) -> Iterator[None]:
+    """Hold a file that names this process: `alone` for file systems without locks."""
+    if path.exists() and is_leftover(path.with_name(PART + path.read_text(encoding="utf-8"))):
+        path.unlink(missing_ok=True)
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(f"{os.getpid()}-{machine()}")
+    except FileExistsError:
+        raise UserError(
+            f"{path.parent}: another process {doing} there ({path.read_text(encoding='utf-8')}): wait until it is done, or "
+            f"remove {path} if it was killed, and run again"
+        ) from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def lock(file: TextIO, *, wait: bool = True) -> bool:
+    """Take an open file's lock, which closing gives back; return whether the system has such locks.
+
+    Raises:
+        BlockingIOError: another process has it, and `wait` is False.
+    """
     if fcntl is None:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         if error.errno not in NOT_SUPPORTED:
             raise

@@ -88,6 +88,13 @@ def write_manifest(
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
+def write_unfinished(folder: str | Path) -> None:
+    """Have a folder's manifest, if there is one, say that its outputs are not complete."""
+    manifest = read_manifest(folder)
+    if manifest and manifest.get("finished"):
+        write_text(Path(folder) / MANIFEST, json.dumps({**manifest, "finished": False}, indent=2) + "\n")
+
+
 def commands_of(manifest: dict) -> list[dict]:
     """Return the commands that a manifest lists; one that was written before there was a list names its last in `argv`."""
     if "commands" in manifest:

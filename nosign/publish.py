@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, attack_groups
-from nosign.files import sha256_of_file
+from nosign.files import alone, remove, remove_leftovers, sha256_of_file, write_bytes
 from nosign.findings import FINDINGS
 from nosign.findings.accuracy import accuracy_grid
 from nosign.findings.examples import FIGURES
 from nosign.finished import Run
 from nosign.manifest import read_manifest, write_manifest
 from nosign.output.finding import Finding
-from nosign.output.plot import save_figures
-from nosign.output.report.page import write_report
-from nosign.output.summary import short_answer, sweeps_of, write_summary
-from nosign.output.table import write_table
+from nosign.output.plot import render_figures
+from nosign.output.report.page import report_page
+from nosign.output.summary import short_answer, summary_text, sweeps_of
+from nosign.output.table import table_files
 from nosign.output.words import percent, plural
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 
@@ -37,10 +40,12 @@ def publish_all(run: Run, out: Path) -> dict[str, list[Finding]]:
     # All is read and described before anything is written: a damaged file leaves the earlier tables as they are.
     described = describe_all(run)
     written: list[Path] = []
-    for seed in run.seeds:
-        print(f"{seed.results}:")
-        written += publish(seed, described[seed.results.name], out / seed.results.name, started)
-    publish(run, described[""], out, started, written)
+    with alone(out / "tables", "makes tables and figures"):
+        remove_leftovers(out)
+        for seed in run.seeds:
+            print(f"{seed.results}:")
+            written += publish(seed, described[seed.results.name], out / seed.results.name, started)
+        publish(run, described[""], out, started, written)
     return described
 
 
@@ -69,28 +74,41 @@ def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewh
     print_missing(run)
     print_table_two(run)
     tables, figures, report = out / "tables", out / "figures", out / "report.html"
-    laid_out = [table for finding in findings for table in finding.tables]
-    drawings = [drawing for finding in findings for drawing in finding.drawings]
-    written = [path for table in laid_out for path in write_table(tables, table)]
-    written += save_figures({drawing.name: drawing.figure for drawing in drawings}, figures)
-    written.append(write_summary(tables / "summary.md", findings))
-    written.append(write_report(report, folders_of(run), findings))
-    for path in remove_stale(tables, [*written, *elsewhere]):
-        print(f"removed {path}: nothing to make it from any more")
+    contents = compose(run, findings, out)
+    hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
     runs = [one for one in (run, *run.seeds) if one.sweeps]
-    write_manifest(
-        tables,
-        stage="data_figure.py",
-        settings={"results": str(run.results), "models": str(run.models)},
-        started=started,
-        inputs=[path for one in runs for path in one.files],
-        outputs=[*elsewhere, *written],
-    )
+    described: dict[str, Any] = {
+        "stage": "data_figure.py",
+        "settings": {"results": str(run.results), "models": str(run.models)},
+        "started": started,
+        "inputs": [path for one in runs for path in one.files],
+    }
+    earlier = earlier_files(tables)
+    # Until all is written the manifest says so. It lists what was there and what comes, so that nothing stale is forgotten.
+    coming = {**earlier, **hashes}
+    write_manifest(tables, **described, outputs=coming, known_hashes=coming, finished=False)
+    for path, content in contents.items():
+        write_bytes(path, content)
+    for path in remove_stale(earlier, [*contents, *elsewhere]):
+        print(f"removed {path}: nothing to make it from any more")
+    write_manifest(tables, **described, outputs=[*elsewhere, *contents], known_hashes=hashes, finished=True)
     print_answer(findings, tables / "summary.md")
-    print(f"wrote {plural(len(laid_out), 'table')} (CSV, Markdown, LaTeX) to {tables}")
-    print(f"wrote {plural(len(drawings), 'figure')} (PNG, PDF) to {figures}")
+    print(f"wrote {plural(sum(path.suffix == '.csv' for path in contents), 'table')} (CSV, Markdown, LaTeX) to {tables}")
+    print(f"wrote {plural(sum(path.suffix == '.png' for path in contents), 'figure')} (PNG, PDF) to {figures}")
     print(f"open {report}")
-    return written
+    return list(contents)
+
+
+def compose(run: Run, findings: list[Finding], out: Path) -> dict[Path, bytes]:
+    """Return what is to be written below a folder, by path; nothing is written before all of it is there."""
+    figures = render_figures({drawing.name: drawing.figure for finding in findings for drawing in finding.drawings})
+    texts = {name: text for finding in findings for table in finding.tables for name, text in table_files(table).items()}
+    return {
+        **{out / "tables" / name: text.encode() for name, text in texts.items()},
+        **{out / "figures" / name: content for name, content in figures.items()},
+        out / "tables" / "summary.md": summary_text(findings).encode(),
+        out / "report.html": report_page(folders_of(run), findings, figures).encode(),
+    }
 
 
 def folders_of(run: Run) -> dict[str, tuple[Path, Path]]:
@@ -99,21 +117,26 @@ def folders_of(run: Run) -> dict[str, tuple[Path, Path]]:
     return own | {seed.results.name: (seed.results, seed.models) for seed in run.seeds}
 
 
-def remove_stale(folder: Path, written: Iterable[Path]) -> list[Path]:
+def earlier_files(folder: Path) -> dict[Path, str]:
+    """Return what an earlier command wrote: dict from path to SHA-256, from the manifest in `tables/`."""
+    outputs = (read_manifest(folder) or {}).get("outputs", {})
+    return {Path(os.path.normpath(folder / name)): digest for name, digest in outputs.items()}
+
+
+def remove_stale(earlier: Mapping[Path, str], written: Iterable[Path]) -> list[Path]:
     """Remove tables and figures that an earlier command wrote and that this one, from other rows, did not.
 
     Args:
-        folder: `tables/`, whose manifest lists what the earlier command wrote.
+        earlier: what `earlier_files` returned.
         written: this command's paths.
 
     Returns:
         The removed paths; files that somebody has changed since are kept.
     """
     kept, removed = {path.resolve() for path in written}, []
-    for name, digest in (read_manifest(folder) or {}).get("outputs", {}).items():
-        path = (folder / name).resolve()
-        if path not in kept and path.is_file() and sha256_of_file(path) == digest:
-            path.unlink()
+    for path, digest in earlier.items():
+        if path.resolve() not in kept and path.is_file() and sha256_of_file(path) == digest:
+            remove(path)
             removed.append(path)
     return removed
 

@@ -8,7 +8,6 @@ Who reads a file here gets numbers that are all there and belong to the same fil
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ from nosign.attacks.turning import LEFT_CENSORED, RIGHT_CENSORED, TURNED, WRONG_
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES, FilmSet
 from nosign.errors import UserError
-from nosign.files import atomic_path, reserve, write_csv
+from nosign.files import new_array, write_arrays, write_csv
 from nosign.manifest import read_manifest
 from nosign.measures.visibility import CRITERIA
 
@@ -536,10 +535,7 @@ def recorded_health(results: str | Path, source: str, condition: str) -> dict[st
 
 def new_films(path: str | Path, films: FilmSet) -> np.ndarray:
     """Create a file for the adversarial films of a cell and return it as a float32 array [films, height, width, 3]."""
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(films), *films.images.shape[1:]))
-    with open(path, "r+b") as file:
-        reserve(file, os.path.getsize(path))
-    return array
+    return new_array(path, np.float32, (len(films), *films.images.shape[1:]))
 
 
 def open_films(path: str | Path, films: FilmSet) -> np.ndarray:
@@ -574,12 +570,6 @@ def write_cell(path: Path, recorded: dict) -> None:
             write_arrays(path.with_suffix(ending), content)
         else:
             write_rows(path.with_suffix(ending), content)
-
-
-def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
-    """Write arrays as one `.npz` file, atomically."""
-    with atomic_path(path) as temporary:
-        np.savez(temporary, **arrays)
 
 
 def write_rows(path: str | Path, frame: pd.DataFrame) -> None:

@@ -16,6 +16,10 @@ PHANTOMS_PER_CLASS = 10
 # Those that train, start processes or a browser, or draw many figures: `make check` leaves them out. Files are shared out among
 # processes; with the slowest first none of them waits for the other at the end.
 SLOW_FILES = (
+    "faults/test_stage_four",
+    "faults/test_stage_two",
+    "faults/test_stage_three",
+    "faults/test_stage_one",
     "test_attack",
     "sweep/test_sweep",
     "sweep/test_recorders",
@@ -66,6 +70,12 @@ def pytest_collection_modifyitems(items):
         if item.path in place:
             item.add_marker("slow")
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+@pytest.fixture(scope="session")
+def every_kill():
+    """Whether the tests of faults try every point that they know, which `make test-kills` asks for, or some of each kind."""
+    return "NOSIGN_EVERY_KILL" in os.environ
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 
 from nosign import files
 from nosign.errors import UserError
-from nosign.files import atomic_path, locked, reserve, sha256_of_file, sha256_of_model, write_csv, write_text
+from nosign.files import alone, atomic_path, locked, reserve, sha256_of_file, sha256_of_model, write_csv, write_text
 from nosign.manifest import (
     MANIFEST,
     check_settings,
@@ -168,7 +168,7 @@ def test_another_programs_manifest_is_one_line(tmp_path):
 
 
 class NoLocks:
-    LOCK_EX = 2
+    LOCK_EX, LOCK_NB = 2, 4
 
     @staticmethod
     def flock(*_):
@@ -180,6 +180,93 @@ def locks(request, monkeypatch):
     """Every way to lock a folder."""
     if request.param != "flock":
         monkeypatch.setattr(files, "fcntl", None if request.param == "no fcntl" else NoLocks)
+
+
+ALONE = """
+import sys, time
+from nosign import files
+if sys.argv[2] == "no locks":
+    files.fcntl = None
+with files.alone(sys.argv[1], "trains VGG16"):
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("system", ["flock", "no locks"])
+def test_only_one_process_works_in_a_folder_and_a_killed_one_does_not_block_it(tmp_path, monkeypatch, root, system):
+    if system == "no locks":
+        monkeypatch.setattr(files, "fcntl", None)
+    command = [sys.executable, "-c", ALONE, str(tmp_path), system]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(UserError, match="another process trains VGG16 there"), alone(tmp_path, "trains VGG16"):
+            pass
+        with alone(tmp_path, "trains InceptionV3", "InceptionV3"):
+            pass
+        other.kill()
+    with alone(tmp_path, "trains VGG16"), pytest.raises(UserError), alone(tmp_path, "trains VGG16"):
+        pass
+    with alone(tmp_path, "trains VGG16"):
+        pass
+
+
+def test_process_of_another_machine_is_not_taken_for_a_dead_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "fcntl", None)
+    (tmp_path / ".running-by-").write_text("1-elsewhere")
+    with pytest.raises(UserError, match=r"remove .*running-by- if it was killed"), alone(tmp_path, "trains"):
+        pass
+
+
+def test_leftovers_of_dead_processes_are_removed_and_of_living_ones_kept(tmp_path):
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    dead, alive, here = int(done.stdout), os.getppid(), files.machine()
+    names = [f".part-{dead}-{here}-a.csv", f".part-{alive}-{here}-a.csv", ".part-1-elsewhere-a.csv", ".part-7-old.csv", "a.csv"]
+    for name in names:
+        (tmp_path / "below").mkdir(exist_ok=True)
+        (tmp_path / "below" / name).touch()
+    os.utime(tmp_path / "below" / names[3], (0, 0))
+    files.remove_leftovers(tmp_path, below=False)
+    assert len(list((tmp_path / "below").iterdir())) == len(names)
+    files.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "below").iterdir()) == sorted(names[1:3] + names[4:])
+
+
+def test_removed_folder_never_keeps_a_part_of_itself_under_its_name(tmp_path, monkeypatch):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").touch()
+    monkeypatch.setattr(files.shutil, "rmtree", failing(errno.EIO))
+    with pytest.raises(OSError, match="EIO"):
+        files.remove_folder(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+    files.remove_folder(tmp_path / "absent")
+
+
+FAULTY = "from nosign.files import write_text; write_text('new', 'abcdef')"
+
+
+@pytest.mark.parametrize(
+    "fault, status, left",
+    [
+        ("before:1", 137, {".part": b""}),
+        ("torn:1", 137, {".part": b"abc"}),
+        ("after:1", 137, {".part": b"abcdef"}),
+        ("before:3", 137, {".part": b"abcdef"}),
+        ("after:3", 137, {"new": b"abcdef"}),
+        ("ENOSPC:1", 1, {}),
+        ("EIO:3", 1, {}),
+        ("count:0", 0, {"new": b"abcdef"}),
+    ],
+)
+def test_faults_happen_at_the_operation_that_is_asked_for(root, tmp_path, fault, status, left):
+    count = tmp_path.parent / f"{tmp_path.name}.count"
+    environment = {**os.environ, "NOSIGN_FAULT": f"{fault}:{count}", "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", FAULTY], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == status
+    assert {path.name[:5] if path.name[0] == "." else path.name: path.read_bytes() for path in tmp_path.iterdir()} == left
+    assert "wfr".startswith(count.read_text())
+    if status == 1:
+        assert fault[:3] in done.stderr or "No space left" in done.stderr or "Input/output error" in done.stderr
 
 
 def test_lock_of_a_killed_process_is_broken(tmp_path, monkeypatch):
@@ -200,7 +287,7 @@ def test_lock_that_fails_otherwise_is_an_error(tmp_path, monkeypatch):
 
 
 def failing(number):
-    def fails(*_):
+    def fails(*_, **__):
         raise OSError(number, errno.errorcode[number])
 
     return fails

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import shutil
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from typing import Any
 from data_processing.phantom.anatomy import DRAWING_VERSION
 from data_processing.phantom.layouts import CHEST_XRAY, COVIDX, Film, plan_films, write_films, write_lists
 from nosign.errors import UserError
+from nosign.files import move, part_of, remove_folder, remove_leftovers
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.script import run, whole_number
 
@@ -62,7 +62,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"already there: {args.out}\nnext: {next_command(args.out, args.per_class)}")
         return 0
     films = plan_films(args.per_class, args.seed)
-    part = args.out.parent / f".{args.out.name}.{os.getpid()}.part"
+    remove_leftovers(args.out.parent, below=False)
+    part = part_of(args.out)
     try:
         write_films(part, films, args.seed, args.workers)
         write_lists(part, films)
@@ -70,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
         write_manifest(part, stage=STAGE, settings=settings, outputs=outputs, started=started)
         move_into_place(part, args.out)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        remove_folder(part)
     print(summary(films, args.out))
     print(f"next: {next_command(args.out, args.per_class)}")
     return 0
@@ -119,12 +120,8 @@ def files_in(folder: str | Path) -> list[str]:
 
 def move_into_place(part: Path, out: Path) -> None:
     """Give a finished folder its name; what stood there was checked to be this script's own."""
-    old = part.with_suffix(".old")
-    if out.exists():
-        out.rename(old)
-    part.rename(out)
-    if old.exists():
-        shutil.rmtree(old)
+    remove_folder(out)
+    move(part, out)
 
 
 def summary(films: Sequence[Film], out: Path) -> str:

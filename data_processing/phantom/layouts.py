@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from data_processing.phantom.anatomy import draw_film
-from nosign.files import write_text
+from nosign.files import fill, make_folder, write_text
 from nosign.processes import process_map
 
 SURPLUS = 0.05  # share of films drawn beyond those asked for
@@ -201,7 +201,7 @@ def write_films(folder: Path, films: Sequence[Film], seed: int, workers: int) ->
     from tqdm import tqdm
 
     for parent in {Path(folder, film.path).parent for film in films}:
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
     jobs = [(str(folder), seed, film) for film in films]
     if workers == 1:
         keep_freed_memory()
@@ -221,7 +221,7 @@ def write_film(job: tuple[str, int, Film]) -> None:
     """
     folder, seed, film = job
     pixels = draw_film(seed, film.class_name, film.patient, film.number)
-    Path(folder, film.path).write_bytes(encoded(pixels, film.encoding))
+    fill(Path(folder, film.path), encoded(pixels, film.encoding))
 
 
 def start_worker() -> None:

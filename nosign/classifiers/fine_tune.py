@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nosign.classifiers.build import check_buildable
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.errors import UserError
-from nosign.files import atomic_path, locked, sha256_of_file, write_csv, write_text
+from nosign.files import alone, locked, remove_folder, remove_leftovers, sha256_of_file, write_bytes, write_csv, write_text
 from nosign.manifest import describe_differences, read_manifest, write_manifest
 from nosign.paper import HEAD_BATCH, HEAD_DECAY
 
@@ -46,18 +46,28 @@ def train_all(arguments: argparse.Namespace) -> None:
     ]
     for name in todo:
         check_buildable(name, splits["train"].size, arguments.weights)
-    for name in todo:
-        check_unfinished(out, name, wanted[name], arguments.overwrite)
     if not todo:
         print(f"{out}: {', '.join(arguments.models)} are trained already; nothing to do")
     else:
-        from nosign.backend import describe_device, select_device
-
-        device = select_device()
-        print(describe_device(device), flush=True)
         for name in todo:
-            train(name, splits, out, wanted[name], device, arguments.tensorboard)
+            check_unfinished(out, name, wanted[name], arguments.overwrite)
+        train_those({name: wanted[name] for name in todo}, splits, out, arguments)
     print_table(out)
+
+
+def train_those(
+    wanted: Mapping[str, dict[str, Any]], splits: Mapping[str, FilmSet], out: Path, arguments: argparse.Namespace
+) -> None:
+    """Train models one after the other, none that another process is training."""
+    from nosign.backend import describe_device, select_device
+
+    remove_leftovers(out)
+    device = select_device()
+    print(describe_device(device), flush=True)
+    for name, settings in wanted.items():
+        with alone(out, f"trains {name}", name):
+            begin(out, name, settings, arguments.overwrite)
+            train(name, splits, out, settings, device, arguments.tensorboard)
 
 
 def settings_of(arguments: argparse.Namespace, name: str, films: dict) -> dict:
@@ -82,8 +92,26 @@ def settings_of(arguments: argparse.Namespace, name: str, films: dict) -> dict:
 
 def has_begun(out: Path, name: str, wanted: dict) -> bool:
     """Tell whether a training with these settings was stopped; it goes on even where it is to replace a finished model."""
-    began = unfinished_folder(out, name) / SETTINGS
-    return began.is_file() and not describe_differences(json.loads(began.read_text(encoding="utf-8")), wanted)
+    began = read_begun(out, name)
+    return began is not None and not describe_differences(began, wanted)
+
+
+def read_begun(out: Path, name: str) -> dict | None:
+    """Return the settings of a training that was stopped, None if there is none.
+
+    Raises:
+        UserError: the file does not hold any.
+    """
+    path = unfinished_folder(out, name) / SETTINGS
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: not the settings of an unfinished training; remove the folder {path.parent} to start anew")
+    return settings
 
 
 def is_finished(out: Path, name: str, wanted: dict) -> bool:
@@ -100,19 +128,23 @@ def is_finished(out: Path, name: str, wanted: dict) -> bool:
 
 
 def check_unfinished(out: Path, name: str, wanted: dict, overwrite: bool) -> None:
-    """Prepare the folder of a training that may have been stopped; raise `UserError` if it began otherwise."""
-    folder = unfinished_folder(out, name)
-    began = folder / SETTINGS
-    if overwrite:
-        shutil.rmtree(folder, ignore_errors=True)
-    elif began.is_file():
-        differing = describe_differences(json.loads(began.read_text(encoding="utf-8")), wanted)
+    """Raise `UserError` if a training was stopped that began otherwise and is not to be overwritten."""
+    began = None if overwrite else read_begun(out, name)
+    if began is not None:
+        differing = describe_differences(began, wanted)
         if differing:
             raise UserError(
-                f"{folder}: an unfinished training began with other settings: {differing}; give them again to "
-                "go on, or --overwrite to start anew"
+                f"{unfinished_folder(out, name)}: an unfinished training began with other settings: {differing}; give them "
+                "again to go on, or --overwrite to start anew"
             )
-    write_text(began, json.dumps(wanted) + "\n")
+
+
+def begin(out: Path, name: str, wanted: dict, overwrite: bool) -> None:
+    """Make the folder of a training, or keep that of one that was stopped."""
+    folder = unfinished_folder(out, name)
+    if overwrite:
+        remove_folder(folder)
+    write_text(folder / SETTINGS, json.dumps(wanted) + "\n")
 
 
 def unfinished_folder(out: Path, name: str) -> Path:
@@ -148,7 +180,7 @@ def train(
     draw_curves(history, name, out / f"{name}.curves.png")
     build.save(model, out / f"{name}.keras")
     record(out, row, settings, device, started)
-    shutil.rmtree(folder)
+    remove_folder(folder)
     print(
         f"{name}: {row['correct']} of {row['films']} test films right "
         f"({100 * row['correct'] / row['films']:.2f} %), {time.time() - started:.0f} s",
@@ -302,9 +334,10 @@ def draw_curves(history: pd.DataFrame, name: str, path: Path) -> None:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].legend(frameon=False, fontsize=8)
     figure.suptitle(name, fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=200, metadata={"Software": None})
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=200, metadata={"Software": None})
     pyplot.close(figure)
+    write_bytes(path, content.getvalue())
 
 
 def record(out: Path, row: dict[str, Any], settings: dict[str, Any], device: dict[str, Any], started: float) -> None:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from nosign.dataset import CLASSES, FilmSet, prefetched, whole_batches
 from nosign.errors import UserError
-from nosign.files import atomic_path, write_csv
+from nosign.files import atomic_path, make_folder, remove, write_csv
 
 HISTORY = "history.csv"
 STATE = re.compile(r"epoch-(\d+)\.weights\.h5")
@@ -87,11 +87,11 @@ class Progress:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         states = {int(match[1]): path for path in folder.iterdir() if (match := STATE.fullmatch(path.name))}
         self.epoch = max(states, default=0)
         self.state = states.get(self.epoch)
-        self.rows = pd.read_csv(folder / HISTORY)[: self.epoch].to_dict("records") if states else []
+        self.rows = read_history(folder / HISTORY, self.epoch)
 
     @property
     def best(self) -> Path:
@@ -101,19 +101,53 @@ class Progress:
     def restore(self, model: keras.Model) -> int:
         """Load the last epoch's state into a compiled model and return how many epochs are done."""
         if self.state:
-            model.load_weights(self.state)
+            load_weights(model, self.state)
         return self.epoch
 
     def add(self, model: keras.Model, row: Mapping[str, float]) -> None:
         """Store the state after an epoch, and the model's weights if they are the best so far."""
         if row["val_loss"] < min((earlier["val_loss"] for earlier in self.rows), default=np.inf):
             save_weights(model, self.best)
-        self.rows.append(row)
+        self.rows.append(dict(row))
         write_csv(self.folder / HISTORY, pd.DataFrame(self.rows))
         previous, self.state = self.state, self.folder / f"epoch-{row['epoch']}.weights.h5"
         save_weights(model, self.state)
         if previous:
-            previous.unlink()
+            remove(previous)
+
+
+def read_history(path: Path, epochs: int) -> list[dict]:
+    """Return the first rows of an unfinished training's history, one per epoch.
+
+    Raises:
+        UserError: the file does not hold as many.
+    """
+    if not epochs:
+        return []
+    try:
+        rows = pd.read_csv(path)[:epochs].to_dict("records")
+    except (OSError, ValueError):
+        rows = []
+    if [row.get("epoch") for row in rows] != list(range(1, epochs + 1)):
+        raise damaged(path)
+    return rows
+
+
+def load_weights(model: keras.Model, path: Path) -> None:
+    """Load weights that `save_weights` wrote.
+
+    Raises:
+        UserError: the file does not hold them.
+    """
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError):
+        raise damaged(path) from None
+
+
+def damaged(path: Path) -> UserError:
+    """Return the error about a file of an unfinished training that something else has changed."""
+    return UserError(f"{path}: damaged since it was written; remove the folder {path.parent} to start that phase anew")
 
 
 def save_weights(model: keras.Model, path: Path) -> None:
@@ -170,7 +204,7 @@ def fit(
         callbacks.on_train_end()
     if not progress.best.is_file():
         raise UserError(f"{title}: the validation loss was never a number; train anew (--overwrite) with a lower learning rate")
-    model.load_weights(progress.best)
+    load_weights(model, progress.best)
     return pd.DataFrame(progress.rows)
 
 

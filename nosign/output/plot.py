@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import repeat
-from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -19,7 +18,6 @@ from numpy.typing import ArrayLike
 from nosign.attacks.catalogue import ATTACKS, CONTROLS, attack_groups
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
-from nosign.files import atomic_path
 from nosign.output.words import starred
 from nosign.processes import process_map
 from nosign.rows import ordered
@@ -76,29 +74,30 @@ CLEAN_LINE, CHANCE_LINE = (0, (6, 2)), (0, (1, 2))
 GREY = "#555555"
 
 
-def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
-    """Write a figure as PNG (300 dpi) and PDF, without dates, so that equal figures have equal bytes.
-
-    Returns:
-        The two paths.
-    """
-    paths = [Path(folder) / f"{name}.png", Path(folder) / f"{name}.pdf"]
-    for path, metadata in zip(paths, ({"Software": None}, {"CreationDate": None})):
-        with atomic_path(path) as temporary, matplotlib.rc_context(STYLE):
-            figure.savefig(temporary, dpi=DPI, metadata=metadata)
+def rendered(figure: Figure) -> tuple[bytes, bytes]:
+    """Return a figure as the bytes of a PNG (300 dpi) and of a PDF, without dates, so that equal figures have equal bytes."""
+    contents = []
+    for ending, metadata in (("png", {"Software": None}), ("pdf", {"CreationDate": None})):
+        content = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(content, format=ending, dpi=DPI, metadata=metadata)
         figure.set_layout_engine("none")  # the layout that the PNG has serves the PDF, and takes time to find
-    return paths
+        contents.append(content.getvalue())
+    return contents[0], contents[1]
 
 
-def save_figures(figures: Mapping[str, Figure], folder: Path) -> list[Path]:
-    """Write a dict of figures by file name, on two processes; see `save_figure`.
+def render_figures(figures: Mapping[str, Figure]) -> dict[str, bytes]:
+    """Render figures by name, on two processes.
 
     Returns:
-        The paths.
+        Dict from a file's name, "NAME.png" and "NAME.pdf", to its bytes.
     """
     with process_map(2) as spread:
-        written = spread(save_figure, figures.values(), repeat(folder), figures)
-        return [path for paths in written for path in paths]
+        return {
+            f"{name}.{ending}": content
+            for name, contents in zip(figures, spread(rendered, figures.values()))
+            for ending, content in zip(("png", "pdf"), contents)
+        }
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from nosign.classifiers.catalogue import BACKBONES
-from nosign.files import write_text
 from nosign.output.finding import Finding, Sentence, parts_of
 from nosign.output.table import SweepName
 from nosign.paper import PAPER_CONDITION
@@ -38,8 +36,8 @@ def short_answer(findings: Iterable[Finding], sweep: SweepName | None) -> list[S
     return sorted(answers, key=lambda sentence: sentence.sweep is None)[:MOST_ANSWERS]
 
 
-def write_summary(path: Path, findings: Sequence[Finding]) -> Path:
-    """Write the answer and the first sentence of each other finding, at most `MOST_LINES` in all, as Markdown.
+def summary_text(findings: Sequence[Finding]) -> str:
+    """Return the answer and the first sentence of each other finding, at most `MOST_LINES` in all, as Markdown.
 
     Where there are several sweeps, the sentences are those about the first of `sweeps_of`, or about none.
     """
@@ -50,5 +48,4 @@ def write_summary(path: Path, findings: Sequence[Finding]) -> Path:
         told = sentences_about([finding], sweep)
         if told and not set(told) & set(answer):
             lines.append(f"- **{finding.heading}.** {told[0].text}")
-    write_text(path, "# The short answer\n\n" + "\n".join(lines[:MOST_LINES]) + "\n\nFigures and all else: report.html\n")
-    return path
+    return "# The short answer\n\n" + "\n".join(lines[:MOST_LINES]) + "\n\nFigures and all else: report.html\n"

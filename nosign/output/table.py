@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from tabulate import tabulate
 
-from nosign.files import write_csv, write_text
+from nosign.files import csv_text
 from nosign.output.words import MISSING
 
 LATEX_SPECIALS = str.maketrans(
@@ -146,10 +145,7 @@ def to_latex(table: Table) -> str:
     return "\n".join(floats)
 
 
-def write_table(folder: Path, table: Table) -> list[Path]:
-    """Write a table as CSV, Markdown and LaTeX; returns the three paths."""
-    paths = [Path(folder) / f"{table.name}.{ending}" for ending in ("csv", "md", "tex")]
-    write_csv(paths[0], table.frame, float_format="%.10g")
-    write_text(paths[1], to_markdown(table))
-    write_text(paths[2], to_latex(table))
-    return paths
+def table_files(table: Table) -> dict[str, str]:
+    """Return a table as CSV, Markdown and LaTeX: dict from a file's name to its text."""
+    texts = {"csv": csv_text(table.frame, float_format="%.10g"), "md": to_markdown(table), "tex": to_latex(table)}
+    return {f"{table.name}.{ending}": text for ending, text in texts.items()}

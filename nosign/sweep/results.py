@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
-from nosign.files import locked
-from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
+from nosign.files import locked, remove, remove_folder, remove_leftovers
+from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest, write_unfinished
 from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FIELD, FILM, FILMS, ROWS, find_files, read_rows
 from nosign.sweep.jobs import Job
 
@@ -33,6 +32,17 @@ def prepare_output(
     Raises:
         UserError: results of other settings, or of nobody knows what, are in the way.
     """
+    # Two commands with other settings must not both find the folder empty.
+    with locked(out):
+        remove_leftovers(out)
+        make_room(out, identity, jobs, arguments)
+        for job in jobs:
+            if not (is_same(out, identity) and is_same(job.folder, job.settings)):
+                write_both_manifests(out, identity, job, arguments, started, finished=False)
+
+
+def make_room(out: Path, identity: dict[str, Any], jobs: Iterable[Job], arguments: argparse.Namespace) -> None:
+    """Remove what is to be overwritten, and refuse what is in the way, as `prepare_output` says."""
     for job in jobs:
         if arguments.overwrite:
             remove_cells(out, job.folder, keep_other_sweeps=is_same(out, identity))
@@ -41,9 +51,6 @@ def prepare_output(
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
     find_files(out, ROWS)  # the health report reads them all: a path that names no cell is refused before the work
-    for job in jobs:
-        if not (is_same(out, identity) and is_same(job.folder, job.settings)):
-            write_manifests(out, identity, job, arguments, started, finished=False)
 
 
 def check_searches(job: Job, films: FilmSet) -> None:
@@ -80,6 +87,20 @@ def check_fields(job: Job) -> None:
             )
 
 
+def mark_unfinished(out: Path, jobs: Iterable[Job]) -> None:
+    """Have the manifests of jobs say that work is left, so that a run that is stopped before its last word writes it anew."""
+    with locked(out):
+        for job in jobs:
+            if not is_done(job):
+                for folder in (out, job.folder):
+                    write_unfinished(folder)
+
+
+def is_done(job: Job) -> bool:
+    """Tell whether all files of a job are there, and its manifest says so."""
+    return job.is_finished() and bool((read_manifest(job.folder) or {}).get("finished"))
+
+
 def is_same(folder: Path, settings: dict[str, Any]) -> bool:
     """Tell whether a folder has a manifest with these settings."""
     try:
@@ -90,11 +111,11 @@ def is_same(folder: Path, settings: dict[str, Any]) -> bool:
 
 def remove_cells(out: Path, folder: Path, keep_other_sweeps: bool) -> None:
     """Remove the cells of one sweep's folder; of all sweeps, if films or models are others."""
-    shutil.rmtree(folder if keep_other_sweeps else out / "attacks", ignore_errors=True)
-    shutil.rmtree(out / "examples", ignore_errors=True)
+    remove_folder(folder if keep_other_sweeps else out / "attacks")
+    remove_folder(out / "examples")
     if not keep_other_sweeps:
         for path in [*clean_files(out), out / MANIFEST]:
-            path.unlink(missing_ok=True)
+            remove(path)
 
 
 def clean_files(out: Path) -> list[Path]:
@@ -109,7 +130,25 @@ def write_manifests(
 
     Commands for other sweeps may run at the same time and add themselves to the manifest of the results.
     """
+    with locked(out):
+        write_both_manifests(out, identity, job, arguments, started, **facts)
+
+
+def write_both_manifests(
+    out: Path, identity: dict[str, Any], job: Job, arguments: argparse.Namespace, started: float, **facts: Any
+) -> None:
+    """Do what `write_manifests` does, for a caller that has the folder's lock; the sweep's comes last and vouches for both."""
     swept = sorted(job.folder.glob("*/[!.]*.*"))
+    write_manifest(
+        out,
+        stage="attack.py",
+        settings=identity,
+        started=started,
+        outputs=clean_files(out),
+        adds=True,
+        synthetic=(read_manifest(arguments.data) or {}).get("synthetic", False),
+        **{name: fact for name, fact in facts.items() if name != "health"},
+    )
     write_manifest(
         job.folder,
         stage="attack.py",
@@ -120,14 +159,3 @@ def write_manifests(
         adds=True,
         **facts,
     )
-    with locked(out):
-        write_manifest(
-            out,
-            stage="attack.py",
-            settings=identity,
-            started=started,
-            outputs=clean_files(out),
-            adds=True,
-            synthetic=(read_manifest(arguments.data) or {}).get("synthetic", False),
-            **{name: fact for name, fact in facts.items() if name != "health"},
-        )

@@ -20,7 +20,7 @@ from nosign.backend import describe_device, select_device
 from nosign.classifiers import build
 from nosign.dataset import CLASSES, FilmSet, first_of_each_class, open_split
 from nosign.errors import UserError
-from nosign.files import atomic_path
+from nosign.files import atomic_path, write_arrays
 from nosign.manifest import read_manifest
 from nosign.measures.storage import STORAGES
 from nosign.rows import CLEAN_ROWS, CLEAN_STORED, Cell, example_path, logit_columns
@@ -37,13 +37,13 @@ from nosign.sweep.jobs import (
     boundary_cost,
     cell_cost,
     identity_of,
-    is_all_finished,
+    is_clean_finished,
     is_clean_stored_wanted,
     model_paths,
     rescoring_jobs,
     search_cost,
 )
-from nosign.sweep.results import check_fields, check_searches, prepare_output, write_manifests
+from nosign.sweep.results import check_fields, check_searches, is_done, mark_unfinished, prepare_output, write_manifests
 from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
 from nosign.sweep.turning import find_turning
@@ -93,9 +93,10 @@ def attack_all(arguments: argparse.Namespace) -> None:
         check_searches(job, films)
         check_fields(job)
     count, left = sum(len(job.cells) for job in jobs), sum(len(job.unfinished()) for job in jobs)
-    if is_all_finished(out, jobs):
+    if is_clean_finished(out, jobs) and all(is_done(job) for job in jobs):
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
+    mark_unfinished(out, jobs)
     engine, device = loaded or load_engine(arguments, films, progress)
     print(f"{len(films)} {arguments.split} films, {count} cells, {count - left} of them finished", flush=True)
     clean = score_clean(engine, out, progress)
@@ -206,7 +207,7 @@ def run_job(engine: Engine, job: Job, clean: pd.DataFrame, training: FilmSet | N
             rows.write_rows(job.boundary_path(name), find_boundaries(sweep, name))
         for name in job.without_example():
             progress.say(f"example of {ATTACKS[name].title}")
-            rows.write_arrays(example_path(job.results, name), find_example(sweep, name, clean))
+            write_arrays(example_path(job.results, name), find_example(sweep, name, clean))
     return health
 
 

@@ -12,7 +12,7 @@ from nosign.attacks.universal import fit_field
 from nosign.backend import to_numpy
 from nosign.dataset import FilmSet, prefetched, whole_batches
 from nosign.errors import UserError
-from nosign.files import atomic_path
+from nosign.files import write_array
 from nosign.sweep.jobs import GRADIENT_COST, Job
 from nosign.sweep.sweep import Sweep
 
@@ -35,8 +35,7 @@ def fields_of(sweep: Sweep, job: Job, training: FilmSet) -> dict[str, np.ndarray
     for name, path in job.field_paths().items():
         if not path.is_file():
             found = fit_on_films(sweep, ATTACKS[name].direction, training)
-            with atomic_path(path) as temporary, open(temporary, "wb") as file:
-                np.save(file, found)
+            write_array(path, found)
         fields[name] = read_field(path, training.images.shape[1:])
     return fields
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,7 +19,7 @@ import jinja2
 import pandas as pd
 
 from nosign.errors import UserError
-from nosign.files import atomic_path, write_text
+from nosign.files import write_bytes, write_text
 from nosign.findings.networks import over_networks
 from nosign.finished import read_runs
 from nosign.output.finding import Finding
@@ -158,8 +157,7 @@ def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m results.reference", description=__doc__.split("\n")[0]).parse_args(argv)
     print("reading the rows of every network and drawing their figures, under a minute", flush=True)
     written = blocks(publish_all(read_runs(HERE / "results", HERE / "model"), AGAIN))
-    with atomic_path(FIGURE[1]) as temporary:
-        shutil.copyfile(FIGURE[0], temporary)
+    write_bytes(FIGURE[1], FIGURE[0].read_bytes())
     for name in TEXTS:
         before = (ROOT / name).read_text(encoding="utf-8")
         after = filled(before, written)

@@ -202,3 +202,10 @@ def tiny_backbone(name, size, weights):
 
 # Convolution, its batch normalisation, the head's, and two dense layers.
 TINY_PARAMETERS = (3 * 3 * 3 + 1) * 4 + 4 * 4 + 4 * 4 + (4 + 1) * 64 + (64 + 1) * 3
+
+
+def use_tiny_backbones():
+    """Have `nosign.classifiers.build` take `tiny_backbone`, in a process that does nothing else."""
+    from nosign.classifiers import build
+
+    build.load_backbone = tiny_backbone

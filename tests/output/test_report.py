@@ -1,5 +1,6 @@
 """The report: complete in itself, escaped, small; and, in a real browser, a viewer that says what the cells' files say."""
 
+import io
 import json
 import re
 import shutil
@@ -100,10 +101,12 @@ def some_finding(sentences=("FGNM is better at 3 of 5 strengths.",), name="accur
 def make_report(folder, *findings, runs=None):
     """Write a report on findings, by itself of the one run in the folder, and return its path."""
     findings = findings or (some_finding(),)
-    (folder / "figures").mkdir(exist_ok=True)
-    for drawing in (drawing for finding in findings for drawing in finding.drawings):
-        Image.fromarray(np.full((60, 2000, 3), 255, np.uint8)).save(folder / "figures" / f"{drawing.name}.png")
-    return page.write_report(folder / "report.html", runs or {"": (folder, folder / "model")}, findings)
+    drawing = io.BytesIO()
+    Image.fromarray(np.full((60, 2000, 3), 255, np.uint8)).save(drawing, "PNG")
+    figures = {f"{one.name}.png": drawing.getvalue() for finding in findings for one in finding.drawings}
+    path = folder / "report.html"
+    path.write_text(page.report_page(runs or {"": (folder, folder / "model")}, findings, figures), encoding="utf-8")
+    return path
 
 
 def about(*sweeps, name="accuracy"):

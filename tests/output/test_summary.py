@@ -3,7 +3,7 @@
 import pytest
 
 from nosign.output.finding import Finding, Sentence
-from nosign.output.summary import MOST_LINES, short_answer, sweeps_of, write_summary
+from nosign.output.summary import MOST_LINES, short_answer, summary_text, sweeps_of
 from nosign.output.table import SweepName
 
 PAPER, GREY, OTHER = SweepName("VGG16", "paper"), SweepName("VGG16", "paper-grey"), SweepName("InceptionV3", "paper")
@@ -29,18 +29,18 @@ def test_answer_is_three_sentences_and_those_of_the_sweep_come_first():
     assert short_answer(findings, GREY) == general
 
 
-def test_summary_says_the_answer_and_the_first_sentence_of_each_other_finding(tmp_path):
+def test_summary_says_the_answer_and_the_first_sentence_of_each_other_finding():
     findings = [
         finding("turning", Sentence("Answer.", PAPER, answer=True), Sentence("More of it.", PAPER)),
         finding("transfer", Sentence("Of another.", GREY), Sentence("First.", PAPER), Sentence("Second.", PAPER)),
         finding("workflow"),
     ]
-    path = write_summary(tmp_path / "summary.md", findings)
-    assert [line for line in path.read_text().splitlines() if line.startswith("-")] == ["- Answer.", "- **Transfer.** First."]
+    lines = summary_text(findings).splitlines()
+    assert [line for line in lines if line.startswith("-")] == ["- Answer.", "- **Transfer.** First."]
 
 
 @pytest.mark.parametrize("number", [0, 30])
-def test_summary_stays_short(tmp_path, number):
+def test_summary_stays_short(number):
     findings = [finding(f"f{place}", Sentence(f"{place}.", answer=place < 5)) for place in range(number)]
-    lines = write_summary(tmp_path / "summary.md", findings).read_text().splitlines()
+    lines = summary_text(findings).splitlines()
     assert sum(line.startswith("-") for line in lines) == min(number, MOST_LINES)

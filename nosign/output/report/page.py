@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nosign.files import write_text
 from nosign.manifest import read_manifest
 from nosign.output.finding import Drawing, Finding, Sentence, parts_of
 from nosign.output.report.pictures import (
@@ -41,17 +40,14 @@ WIDE_CHARACTERS = 110  # in a line of a table; more want the long side of a page
 NO_ANSWER = Sentence("No short answer follows from these cells; what was measured stands below.")
 
 
-def write_report(path: Path, runs: dict[str, tuple[Path, Path]], findings: Sequence[Finding]) -> Path:
-    """Write the report.
+def report_page(runs: dict[str, tuple[Path, Path]], findings: Sequence[Finding], figures: Mapping[str, bytes]) -> str:
+    """Return the report, HTML in one file.
 
     Args:
-        path: of the page; the figures' PNG files are in `figures/` beside it.
         runs: dict from a run's name, "" where there is one only, to its folders (results, models): manifests and the films
             that cells kept for the viewer are read.
         findings: in the order of the page.
-
-    Returns:
-        The path.
+        figures: what `nosign.output.plot.render_figures` returned of the findings' drawings.
 
     Raises:
         UserError: a manifest or a file for the viewer is malformed.
@@ -60,8 +56,8 @@ def write_report(path: Path, runs: dict[str, tuple[Path, Path]], findings: Seque
     style, script = ((PARTS / f"page.{ending}").read_text(encoding="utf-8") for ending in ("css", "js"))
     viewer = make_viewer(results)
     choice = Choice(sweeps_of(findings, viewer["sweeps"] if viewer else ()))
-    pictures = figure_parts([drawing for finding in findings for drawing in finding.drawings], path.parent, choice)
-    page = template().render(
+    pictures = figure_parts([drawing for finding in findings for drawing in finding.drawings], figures, choice)
+    return template().render(
         style=style,
         style_hash=content_hash(style),
         script=script,
@@ -76,8 +72,6 @@ def write_report(path: Path, runs: dict[str, tuple[Path, Path]], findings: Seque
         details=run_details(runs),
         warnings=run_warnings(results),
     )
-    write_text(path, page)
-    return path
 
 
 def template() -> Template:
@@ -182,10 +176,10 @@ def table_part(table: Table, choice: Choice) -> dict:
     }
 
 
-def figure_parts(drawings: Sequence[Drawing], folder: Path, choice: Choice) -> dict[str, dict]:
+def figure_parts(drawings: Sequence[Drawing], figures: Mapping[str, bytes], choice: Choice) -> dict[str, dict]:
     """Return what the template needs of each figure, by its name: the words, and the picture, smaller than on paper."""
     with ThreadPoolExecutor(ENCODERS) as pool:
-        pictures = list(pool.map(open_figure, [folder / "figures" / f"{drawing.name}.png" for drawing in drawings]))
+        pictures = list(pool.map(open_figure, [figures[f"{drawing.name}.png"] for drawing in drawings]))
     encoded = encode_within(pictures, encode_figure, FIGURE_LADDER, FIGURE_BYTES)
     begins = [begin for begin in FIRST_FIGURES if any(drawing.name.startswith(begin) for drawing in drawings)]
     return {

@@ -8,7 +8,6 @@ import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,9 @@ LEVEL_BOUNDS = np.array([1, 3, 5, 7, 9, 12, 16, 21, 28, 37, 49, 65, 86, 114, 152
 ZERO_BYTE, LEVEL_BYTES = 128, 8  # of a picture of levels; the script rounds, should a browser shift bytes a little
 
 
-def open_figure(path: str | Path) -> Image.Image:
-    """Return a figure as a Pillow image, no wider than the first rung of `FIGURE_LADDER`."""
-    with Image.open(path) as picture:
+def open_figure(content: bytes) -> Image.Image:
+    """Return a PNG file's bytes as a Pillow image, no wider than the first rung of `FIGURE_LADDER`."""
+    with Image.open(io.BytesIO(content)) as picture:
         return no_wider(picture.convert("RGB"), FIGURE_LADDER[0][0])
 
 

@@ -1,0 +1,37 @@
+"""Starts walks through every fault of a stage, see `walk.py`."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def walk(stage, argv, folder, **more):
+    """Walk a stage through its faults; fail the test where a rerun does not mend them.
+
+    Args:
+        stage: module with a `main`.
+        argv: its command line, OUT in place of the output folder.
+        folder: to work in.
+        more: see `walk.py`.
+
+    Returns:
+        One letter per operation on the disk.
+    """
+    plan = folder / "stage.json"
+    plan.write_text(json.dumps({"stage": stage, "argv": argv, "folder": str(folder), **more}))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, str(ROOT / "tests/helpers/walk.py"), str(plan)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    print(
+        f"{stage}: {len(result['letters'])} operations, killed at {result['killed']}, "
+        f"run again from {result['reran']} states, {result['failed']} writes failed"
+    )
+    if result["wrong"]:
+        raise AssertionError("\n".join(result["wrong"][:10]))
+    return result["letters"]
