@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 
 # The formats that chest films are published in; anything else (DICOM, PDF, text) is reported, not guessed at.
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF")
-# The largest published film has 15 million pixels; a header that claims ten times as many is a mistake or an attack.
-MAX_PIXELS = 150_000_000
+# The largest published film has 15 million pixels; a header that claims three times as many is a mistake or an attack. As many
+# take at most 0.8 GB and three seconds to decode, in any format.
+MAX_PIXELS = 50_000_000
 MAX_BYTES = 4 * MAX_PIXELS
+# A progressive JPEG has some ten scans, each of which goes over all pixels again.
+MAX_SCANS, SCAN = 100, b"\xff\xda"
 WHITE_16, WHITE_12 = (1 << 16) - 1, (1 << 12) - 1
 BITS_PER_SAMPLE, PHOTOMETRIC_INTERPRETATION, WHITE_IS_ZERO = 258, 262, 0
 # Grey TIFFs that Pillow can unpack but does not open by itself. Key: byte order, PhotometricInterpretation (0: zero is white),
@@ -180,6 +183,8 @@ def decode_whole(content: bytes) -> tuple[PIL.Image.Image, str]:
         TiffImagePlugin.OPEN_INFO.setdefault((order, photometric, (1,), 1, (bits,), ()), modes)
     image = Image.open(io.BytesIO(content), formats=FORMATS)
     reject_absurd(image)
+    if image.format in ("JPEG", "MPO") and content.count(SCAN) > MAX_SCANS:
+        raise UnreadableFilm(f"JPEG of {content.count(SCAN)} scans, where a film has some ten")
     if image.format == "JPEG":
         image.draft("L", None)
     image.load()
@@ -188,10 +193,10 @@ def decode_whole(content: bytes) -> tuple[PIL.Image.Image, str]:
 
 def reject_absurd(image: PIL.Image.Image) -> None:
     """Raise `UnreadableFilm` for animations and absurd sizes, before any pixel is decoded."""
-    frames = getattr(image, "n_frames", 1)
-    # An MPO file is a phone's JPEG with previews behind it; its first frame is the photograph.
-    if frames > 1 and image.format != "MPO":
-        raise UnreadableFilm(f"{image.format} of {frames} frames, an animation or a stack, not a film")
+    # An MPO file is a phone's JPEG with previews behind it; its first frame is the photograph. Frames are not counted, as that
+    # takes seconds where there are thousands.
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise UnreadableFilm(f"{image.format} of several frames, an animation or a stack, not a film")
     if image.width * image.height > MAX_PIXELS:
         raise UnreadableFilm(f"its header claims more than the {MAX_PIXELS} pixels allowed")
 

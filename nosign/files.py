@@ -15,6 +15,7 @@ import shutil
 import socket
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
@@ -263,11 +264,8 @@ def write_zeros(file: BinaryIO, length: int) -> None:
 
 def sha256_of_file(path: str | Path) -> str:
     """Return the hexadecimal SHA-256 of a file's bytes."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_of_model(path: str | Path) -> str:
@@ -279,11 +277,14 @@ def sha256_of_model(path: str | Path) -> str:
         UserError: the file is missing or is no Keras model file.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return hashlib.sha256(archive.read("model.weights.h5")).hexdigest()
+        with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as weights:
+            digest = hashlib.sha256()
+            while chunk := weights.read(CHUNK_BYTES):
+                digest.update(chunk)
+            return digest.hexdigest()
     except FileNotFoundError:
         raise UserError(f"{path}: no such model file; run train_finetune.py first, or name the folder that holds it") from None
-    except (zipfile.BadZipFile, KeyError):
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError):
         raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
 
 

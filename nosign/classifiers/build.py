@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from nosign.classifiers.archive import check_archive
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
@@ -203,12 +204,11 @@ def load(path: str | Path, size: int | None = None) -> Any:
         keras.Model, not compiled.
 
     Raises:
-        UserError: no such file, not a Keras model, or trained for other classes or at another film size.
+        UserError: no such file, not a Keras model of known layers, or trained for other classes or at another film size.
     """
     import keras
 
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such model file; run train_finetune.py first, or name the folder that holds it")
+    check_archive(path)
     try:
         model = keras.saving.load_model(path, compile=False)
     except (ValueError, OSError, KeyError, TypeError) as error:

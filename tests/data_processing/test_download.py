@@ -1,8 +1,11 @@
 """What a download says where there is no network, and that it takes no other version for the pinned one."""
 
+import contextlib
 import os
 import subprocess
 import sys
+import tarfile
+import zipfile
 from dataclasses import replace
 
 import pytest
@@ -108,3 +111,28 @@ def test_another_version_already_there_is_one_line(sets, tmp_path, capsys):
     assert run(download.main, ["--out", str(tmp_path / "raw")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "found {'COVID-19': 2} films, the published set has" in line
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_archives_of_the_download_cannot_write_outside_their_folder(tmp_path, kind):
+    """kagglehub unpacks them; this holds for the release that is pinned."""
+    from kagglehub.http_resolver import _extract_archive
+
+    archive, out = tmp_path / f"archive.{kind}", tmp_path / "out"
+    (tmp_path / "evil").write_bytes(b"evil")
+    if kind == "zip":
+        with zipfile.ZipFile(archive, "w") as file:
+            for name in ("../outside", "/outside", "film.png"):
+                file.writestr(name, b"evil")
+        _extract_archive(str(archive), str(out))
+    for name in ("../outside", "link/outside", "film.png") if kind == "tar" else ():
+        with tarfile.open(archive, "w") as file:
+            if name.startswith("link"):
+                link = tarfile.TarInfo("link")
+                link.type, link.linkname = tarfile.SYMTYPE, ".."
+                file.addfile(link)
+            file.add(tmp_path / "evil", name)
+        with contextlib.suppress(tarfile.TarError):
+            _extract_archive(str(archive), str(out))
+    assert (out / "film.png").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([archive.name, "evil", "out"])

@@ -18,7 +18,7 @@ from data_processing.film import EXIF_ORIENTATION, MAX_PIXELS, UnreadableFilm, d
 from nosign.errors import UserError
 
 BAD = {
-    "bad-animated-gif.png": "GIF of 3 frames",
+    "bad-animated-gif.png": "GIF of several frames",
     "bad-bomb-60000x60000.png": f"more than the {MAX_PIXELS} pixels",
     "bad-empty.png": "empty file",
     "bad-text.jpg": "not a supported image type",
@@ -217,7 +217,7 @@ def test_png_with_a_long_text_is_turned_and_its_animation_refused(rng):
     text = b"zTXt", b"Comment\0\0" + LONG
     turned = png_of(grey, text, (b"eXIf", exif.tobytes()[6:]))
     assert np.array_equal(np.asarray(decode(turned)[0]), np.rot90(grey, -1))
-    with pytest.raises(UnreadableFilm, match="PNG of [34] frames"):
+    with pytest.raises(UnreadableFilm, match="PNG of several frames"):
         decode(png_of(grey, text, (b"acTL", struct.pack(">II", 3, 0))))
 
 
@@ -361,7 +361,7 @@ def test_content_decides_and_not_the_ending(tmp_path, rng):
 def test_several_frames_are_no_film(tmp_path, format):
     frames = [Image.fromarray(smooth(20, 20)[..., channel]) for channel in range(3)]
     frames[0].save(tmp_path / "film.png", format, save_all=True, append_images=frames[1:])
-    with pytest.raises(UnreadableFilm, match=f"{format} of 3 frames"):
+    with pytest.raises(UnreadableFilm, match=f"{format} of several frames"):
         read_pixels(tmp_path / "film.png")
 
 
@@ -377,7 +377,7 @@ def test_header_of_a_bomb_is_refused_before_memory_is_taken(tmp_path):
     huge = io.BytesIO()
     Image.new("1", (8, 8)).save(huge, "PNG")
     content = bytearray(huge.getvalue())
-    content[16:24] = struct.pack(">II", 13_000, 13_000)  # 169 million pixels: below Pillow's own limit, above ours
+    content[16:24] = struct.pack(">II", 7_500, 7_500)  # 56 million pixels: below Pillow's own limit, above ours
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "bomb.png").write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -178,7 +178,7 @@ def test_odd_files_beside_the_films_are_skipped_and_listed(sets, xray, tmp_path)
     prepared(sets, tmp_path / "data")
     skipped = {Path(row["file"]).name: row["reason"] for row in rows_of(tmp_path / "data" / "skipped.csv")}
     assert set(skipped) == {path.name for path in (xray / "odd_files").glob("bad-*")}
-    assert "truncated" in skipped["bad-truncated.jpg"] and "GIF of 3 frames" in skipped["bad-animated-gif.png"]
+    assert "truncated" in skipped["bad-truncated.jpg"] and "GIF of several frames" in skipped["bad-animated-gif.png"]
 
 
 def test_paper_negatives_reach_the_normal_class_and_strict_ones_do_not(sets, tmp_path):
