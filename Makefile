@@ -2,6 +2,8 @@
 # make check   lint, format, types and the fast tests, in under a minute; before every commit
 # make test    all tests
 # make test-torch  the attacks on PyTorch modules, in .venv-torch, without TensorFlow
+# make test-kills  the four stages ended at every write, flush and rename, and after each the rerun
+# make fuzz    100,000 damaged films through the reader
 # make lock    requirements*.lock from requirements*.txt, after a pin was changed
 # make bench   the attacks' speed against other libraries, the machine and the bare gradient
 # make reference  tables, figures and the numbers in README and docs, again from the rows in results/reference
@@ -43,7 +45,7 @@ demo-ball: DEMO_ATTACKS := --protocol budget --attacks bim binm binm-unclipped a
   --storing-strengths
 DEMO_SWEEPS := demo-paper demo-grey demo-mistake demo-ball
 
-.PHONY: demo $(DEMO_MODELS) $(DEMO_SWEEPS) check test test-torch lock bench reference plan paper clean
+.PHONY: demo $(DEMO_MODELS) $(DEMO_SWEEPS) check test test-torch test-kills fuzz lock bench reference plan paper clean
 .DELETE_ON_ERROR:
 
 # With pip, as pip is there; uv installs the rest.
@@ -104,6 +106,12 @@ check: $(VENV)/installed-dev
 test: $(VENV)/installed-dev
 	@echo "some 3,800 tests, seven to fifteen minutes on two cores"
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+test-kills: $(VENV)/installed-dev
+	NOSIGN_EVERY_KILL=1 $(PY) -m pytest -q -n 2 --dist loadfile -rP tests/faults
+
+fuzz: $(VENV)/installed-dev
+	NOSIGN_FUZZ=100000 $(PY) -m pytest -q -rP tests/data_processing/test_film_fuzz.py -k damaged
 
 # PyPI's torch for Linux brings 3 GB of CUDA; of equal releases pip prefers the build for CPUs.
 $(VENV)-torch/installed: requirements-torch.txt requirements.txt

@@ -50,6 +50,8 @@ SLOW_FILES = (
     "data_processing/test_phantom",
     "attacks/test_oracles",
     "data_processing/test_film",
+    "data_processing/test_film_fuzz",
+    "classifiers/test_archive",
     "attacks/test_apgd",
     "test_finished",
     "output/test_plot",

@@ -86,11 +86,3 @@ def test_tiff_of_thousands_of_frames_is_refused_without_counting_them():
         whole += directory + struct.pack("<I", start + (frame + 1) * step if frame + 1 < frames else 0)
     with pytest.raises(UnreadableFilm, match="TIFF of several frames"):
         decode(bytes(whole))
-
-
-@pytest.mark.parametrize(
-    "name", sorted(path.name for path in (__import__("pathlib").Path(__file__).parent / "failed").glob("*"))
-)
-def test_inputs_that_ever_failed_give_a_film_or_a_reason(root, name):
-    done = limited(root, "-c", ONE, root / "tests/data_processing/failed" / name)
-    assert done.returncode == 0, done.stderr[-500:]
