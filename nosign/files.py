@@ -178,7 +178,12 @@ def remove_folder(path: Path) -> None:
 
 def part_of(path: Path) -> Path:
     """Return a temporary path beside a path that says which process of which machine writes it."""
-    return path.with_name(f"{PART}{os.getpid()}-{machine()}-{path.name}")
+    return path.with_name(f"{PART}{this_process()}-{path.name}")
+
+
+def this_process() -> str:
+    """Return which process of which machine this is, for others to ask whether it `is_gone`."""
+    return f"{os.getpid()}-{machine()}"
 
 
 def machine() -> str:
@@ -194,27 +199,25 @@ def remove_leftovers(folder: str | Path, *, below: bool = True) -> None:
 
 
 def is_leftover(path: Path) -> bool:
-    """Tell whether the process that wrote a temporary path is gone."""
-    owner, _, rest = path.name.removeprefix(PART).partition("-")
-    if owner.isdecimal() and rest.startswith(machine()):
-        return not is_alive(int(owner))
+    """Tell whether the process that wrote a temporary path is gone; of another machine's process its age tells."""
     try:
-        return time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
+        return is_gone(path.name.removeprefix(PART)) or time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
     except FileNotFoundError:
         return False
 
 
-def is_alive(process: int) -> bool:
-    """Tell whether a process of this machine is at work; where the system does not say, it is."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
+def is_gone(process: str) -> bool:
+    """Tell whether a process that `this_process` named is known to be gone: one of this machine, where the system tells."""
+    number, _, rest = process.partition("-")
+    if not (number.isdecimal() and rest.startswith(machine()) and os.name == "posix"):
         return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
     except (PermissionError, OverflowError):
         pass
-    return True
+    return False
 
 
 def new_array(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> Any:
@@ -311,25 +314,32 @@ def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
         UserError: another process is at work there.
     """
     make_folder(folder)
-    with open(Path(folder, RUNNING + what), "w") as file:
+    path = Path(folder, RUNNING + what)
+    with open(path, "w") as file:
         try:
             has_locks = lock(file, wait=False)
+            # The one that had it may have removed the file in between, and a third one made it anew.
+            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                raise BlockingIOError
         except BlockingIOError:
             raise UserError(
                 f"{folder}: another process {doing} there: wait until it is done, or end it; then run again"
             ) from None
         with contextlib.nullcontext() if has_locks else claimed(Path(folder, RUNNING_BY + what), doing):
-            yield
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def claimed(path: Path, doing: str) -> Iterator[None]:
     """Hold a file that names this process: `alone` for file systems without locks."""
-    if path.exists() and is_leftover(path.with_name(PART + path.read_text(encoding="utf-8"))):
+    if path.exists() and is_gone(path.read_text(encoding="utf-8")):
         path.unlink(missing_ok=True)
     try:
         with open(path, "x", encoding="utf-8") as file:
-            file.write(f"{os.getpid()}-{machine()}")
+            file.write(this_process())
     except FileExistsError:
         raise UserError(
             f"{path.parent}: another process {doing} there ({path.read_text(encoding='utf-8')}): wait until it is done, or "

@@ -18,6 +18,8 @@ from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, PAIRS, Condition
 from nosign.attacks.turning import TURNS, WRONG_BEFORE
 from nosign.dataset import CLASSES
+from nosign.errors import UserError
+from nosign.manifest import changed_since
 from nosign.measures.outcome import Outcome
 from nosign.measures.visibility import CRITERIA, CRITERION_COLUMNS, STRONGEST, interpolated_boundaries
 from nosign.output.table import SweepName
@@ -360,6 +362,12 @@ def read_run(results: Path, models: Path) -> Run:
         sweep.cells[cell.attack, cell.strength] = cell.films
     for source, condition, attack, path in rows.find_turning(results):
         sweep_of(source, condition).turning_paths[attack] = path
+    for folder in (results, *(rows.sweep_folder(results, *name) for name in sweeps)):
+        if changed := changed_since(folder, ".csv"):
+            raise UserError(
+                f"{changed[0]}: holds something else than its manifest recorded when attack.py wrote it; remove it and run "
+                "attack.py again"
+            )
     return Run(results, models, films_are, classifiers, films, patients, tuple(sweeps.values()))
 
 

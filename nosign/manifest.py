@@ -88,6 +88,13 @@ def write_manifest(
     write_text(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
+def changed_since(folder: str | Path, ending: str) -> list[Path]:
+    """Return the files of a name's ending that a folder's manifest records, and that hold something else now."""
+    outputs = (read_manifest(folder) or {}).get("outputs", {})
+    paths = {Path(folder) / name: digest for name, digest in outputs.items() if name.endswith(ending)}
+    return [path for path, digest in paths.items() if path.is_file() and sha256_of_file(path) != digest]
+
+
 def write_unfinished(folder: str | Path) -> None:
     """Have a folder's manifest, if there is one, say that its outputs are not complete."""
     manifest = read_manifest(folder)

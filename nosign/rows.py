@@ -7,6 +7,7 @@ Who reads a file here gets numbers that are all there and belong to the same fil
 
 from __future__ import annotations
 
+import io
 import math
 import zipfile
 import zlib
@@ -246,10 +247,14 @@ def read_rows(path: Path, required: Iterable[str], advice: str) -> pd.DataFrame:
         advice: what the user can do if the file is unusable.
 
     Raises:
-        UserError: the file is missing, is no CSV, lacks a column or has no rows.
+        UserError: the file is missing, is no CSV, is cut off, lacks a column or has no rows.
     """
     try:
-        frame = pd.read_csv(path)
+        content = Path(path).read_bytes()
+        # A number that is cut off is a number still.
+        if content and not content.endswith(b"\n"):
+            raise ValueError("its last line is cut off")
+        frame = pd.read_csv(io.BytesIO(content))
     except FileNotFoundError:
         raise UserError(f"{path}: not found; {advice}") from None
     except ValueError as error:  # pandas' parser errors and undecodable bytes are ValueErrors
@@ -801,6 +806,9 @@ def read_turning(path: Path, clean: pd.DataFrame, *, stored: bool = False) -> pd
         or not (numbers["right_again"].isna() == untried)[part].all()
     ):
         raise UserError(f"{path}: a field is empty or not what it should be; {ADVICE}")
+    searched = [films for _, films in numbers["film"].groupby(frame["target"])]
+    if any(films.duplicated().any() or set(films) != set(searched[0]) for films in searched):
+        raise UserError(f"{path}: expected every target's row of every film that was tried, once; {ADVICE}")
     known = clean.set_index("film")["label"]
     if not (known.reindex(numbers["film"]).to_numpy() == numbers["label"].to_numpy()).all():
         raise UserError(f"{path}: its films are not those of clean.csv; {ADVICE}")

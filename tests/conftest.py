@@ -17,6 +17,7 @@ PHANTOMS_PER_CLASS = 10
 # processes; with the slowest first none of them waits for the other at the end.
 SLOW_FILES = (
     "faults/test_stage_four",
+    "faults/test_two_runs",
     "faults/test_stage_two",
     "faults/test_stage_three",
     "faults/test_stage_one",

@@ -249,7 +249,7 @@ def test_files_that_can_no_longer_be_made_are_removed_unless_changed(tmp_path):
         path.write_text(path.name)
     write_manifest(folder, stage="data_figure.py", settings={}, outputs=names, started=time.time())
     names[3].write_text("drawn by hand")
-    assert publish.remove_stale(folder, names[:1]) == [path.resolve() for path in names[1:3]]
+    assert publish.remove_stale(publish.earlier_files(folder), names[:1]) == names[1:3]
     assert [path.exists() for path in names] == [True, False, False, True]
 
 
@@ -262,7 +262,10 @@ def test_files_that_can_no_longer_be_made_are_removed_unless_changed(tmp_path):
             lambda root: (root / "results/attacks").rename(root / "results/elsewhere"),
             "attacks: no finished cells; run attack.py",
         ),
-        (lambda root: (root / "results/attacks/VGG16/paper/bim/0.001.csv").write_text("film,label\n0"), "bim/0.001.csv: lacks"),
+        (
+            lambda root: (root / "results/attacks/VGG16/paper/bim/0.001.csv").write_text("film,label\n0,0\n"),
+            "bim/0.001.csv: lacks",
+        ),
         (lambda root: (root / "results/examples/fgnm.npz").write_bytes(b"PK"), "fgnm.npz: not a complete example"),
     ],
 )

@@ -24,7 +24,7 @@ MAY_KNOW = {
     "sweep": {"sweep", "attacks", "classifiers", "backend", "measures", "rows", "files", "manifest"},
     "statistics": {"statistics"},
     "output": {"output", "measures", "rows", "files", "manifest", "processes"},
-    "finished": {"rows", "measures", "statistics", "output", "script", "attacks.turning"},
+    "finished": {"manifest", "rows", "measures", "statistics", "output", "script", "attacks.turning"},
     "findings": {"finished", "rows", "measures", "statistics", "output", "attacks.turning"},
     "plan": {"sweep", "attacks", "classifiers", "backend", "measures", "script"},
     "publish": {"findings", "finished", "rows", "output", "files", "manifest"},

@@ -9,7 +9,7 @@ from typing import Any
 
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
-from nosign.files import locked, remove, remove_folder, remove_leftovers
+from nosign.files import is_gone, locked, remove, remove_folder, remove_leftovers, this_process
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest, write_unfinished
 from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FIELD, FILM, FILMS, ROWS, find_files, read_rows
 from nosign.sweep.jobs import Job
@@ -38,7 +38,7 @@ def prepare_output(
         make_room(out, identity, jobs, arguments)
         for job in jobs:
             if not (is_same(out, identity) and is_same(job.folder, job.settings)):
-                write_both_manifests(out, identity, job, arguments, started, finished=False)
+                write_both_manifests(out, identity, job, arguments, started, finished=False, process=this_process())
 
 
 def make_room(out: Path, identity: dict[str, Any], jobs: Iterable[Job], arguments: argparse.Namespace) -> None:
@@ -50,7 +50,20 @@ def make_room(out: Path, identity: dict[str, Any], jobs: Iterable[Job], argument
         for place, wanted in ((out, identity), (job.folder, job.settings)):
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
+            refuse_company(place, wanted)
     find_files(out, ROWS)  # the health report reads them all: a path that names no cell is refused before the work
+
+
+def refuse_company(folder: Path, wanted: dict[str, Any]) -> None:
+    """Refuse a folder in which another process has begun a run of other settings, though it holds no results yet.
+
+    Raises:
+        UserError: says so.
+    """
+    manifest = read_manifest(folder) or {}
+    process = manifest.get("process")
+    if process and not manifest.get("finished") and process != this_process() and not is_gone(process):
+        check_settings(folder, wanted, f"wait until process {process} is done, or choose another --out")
 
 
 def check_searches(job: Job, films: FilmSet) -> None:
