@@ -3,9 +3,9 @@
     NOSIGN_FAULT=before:17:/tmp/count python attack.py ...
 
 The first word says what happens at operation 17: `before` and `after` end the process there, as a kill does, `torn` in the
-middle of a write; `ENOSPC` and `EIO` write half and then raise the error; `count` does nothing. The file gets one letter for
-each operation of all processes of the run: w for a write, f for a flush, r for a rename, d for a removal. Without the
-variable nothing is done.
+middle of a write; the name of an error, such as `ENOSPC`, writes half and then raises it; `count` does nothing. The file gets
+one letter for each operation of all processes of the run: w for a write, f for a flush, r for a rename, d for a removal.
+Without the variable nothing is done.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import contextmanager
 
 VARIABLE = "NOSIGN_FAULT"
 KILLED = 137  # what a shell reports after kill -9
-ERRORS = {"ENOSPC": errno.ENOSPC, "EIO": errno.EIO}
+ERRORS = {name: number for number, name in errno.errorcode.items()}
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def operation(letter: str, path: str | os.PathLike[str], half: Callable[[], obje
     due = action != "" and count(counter, letter) == number
     if due and action == "before":
         os._exit(KILLED)
-    if due and half and action in ("torn", *ERRORS):
+    if due and half and (action == "torn" or action in ERRORS):
         half()
     if due and action in ERRORS:
         raise OSError(ERRORS[action], os.strerror(ERRORS[action]), str(path))

@@ -18,6 +18,7 @@ PHANTOMS_PER_CLASS = 10
 SLOW_FILES = (
     "faults/test_stage_four",
     "faults/test_two_runs",
+    "faults/test_surroundings",
     "faults/test_stage_two",
     "faults/test_stage_three",
     "faults/test_stage_one",
@@ -50,6 +51,7 @@ SLOW_FILES = (
     "test_plan",
     "data_processing/test_phantom",
     "attacks/test_oracles",
+    "test_memory",
     "data_processing/test_film",
     "data_processing/test_film_fuzz",
     "classifiers/test_archive",

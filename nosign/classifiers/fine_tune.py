@@ -15,6 +15,7 @@ from nosign.classifiers.catalogue import BACKBONES
 from nosign.errors import UserError
 from nosign.files import alone, locked, remove_folder, remove_leftovers, sha256_of_file, write_bytes, write_csv, write_text
 from nosign.manifest import describe_differences, read_manifest, write_manifest
+from nosign.memory import needed_to_train, require, resident
 from nosign.paper import HEAD_BATCH, HEAD_DECAY
 
 if TYPE_CHECKING:
@@ -163,6 +164,8 @@ def train(
     size = splits["train"].size
     model = build.build(name, size, weights=settings["weights"], preprocessing=settings["preprocessing"], seed=settings["seed"])
     print(f"\n{name}: {model.count_params():,} parameters, {size} px, {len(splits['train'])} training films", flush=True)
+    if not device["accelerator"]:
+        print(require(needed_to_train(model, settings["batch"]), f"training {name}", resident()), flush=True)
     folder = unfinished_folder(out, name)
     history, kept = train_phases(model, name, splits, settings, folder, out / "tensorboard" / name if tensorboard else None)
     seen = predict(build.logits_of(model), splits["test"], settings["batch"]).argmax(-1)

@@ -23,6 +23,7 @@ from nosign.errors import UserError
 from nosign.files import atomic_path, write_arrays
 from nosign.manifest import read_manifest
 from nosign.measures.storage import STORAGES
+from nosign.memory import needed_to_attack, require, resident
 from nosign.rows import CLEAN_ROWS, CLEAN_STORED, Cell, example_path, logit_columns
 from nosign.sweep.clean import clean_rows, clean_stored_rows
 from nosign.sweep.engine import Engine
@@ -134,7 +135,10 @@ def load_engine(arguments: argparse.Namespace, films: FilmSet, progress: Progres
     device = select_device()
     print(describe_device(device), flush=True)
     some = films.pixels(slice(0, PROBES))
-    models = {name: find_logits(build.load(path, films.size), some) for name, path in model_paths(arguments).items()}
+    loaded = {name: build.load(path, films.size) for name, path in model_paths(arguments).items()}
+    if not device["accelerator"]:
+        print(require(needed_to_attack(list(loaded.values()), arguments.batch), "this attack", resident()), flush=True)
+    models = {name: find_logits(model, some) for name, model in loaded.items()}
     settings = {"steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch, "folder": arguments.out}
     return Engine(films, models, advance=progress, **settings), device
 

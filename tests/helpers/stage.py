@@ -1,14 +1,39 @@
-"""Runs one stage in a process of its own: python tests/helpers/stage.py MODULE [--no-locks] WORD ..."""
+"""Runs one stage in a process of its own: python tests/helpers/stage.py MODULE [OPTION ...] WORD ...
+
+--no-locks     as on a file system without locks
+--tiny         with backbones of four channels
+--clock-back   with a clock that was set back by ten years
+"""
 
 import importlib
 import sys
+import time
 
 from nosign import files
 from nosign.script import run
 
+TEN_YEARS = 315_576_000
+
+
+def no_locks():
+    files.fcntl = None
+
+
+def tiny():
+    from tiny import use_tiny_backbones
+
+    use_tiny_backbones()
+
+
+def clock_back():
+    now = time.time
+    time.time = lambda: now() - TEN_YEARS
+
+
+OPTIONS = {"--no-locks": no_locks, "--tiny": tiny, "--clock-back": clock_back}
+
 if __name__ == "__main__":
     module, *words = sys.argv[1:]
-    if words[:1] == ["--no-locks"]:
-        files.fcntl = None
-        words = words[1:]
+    while words and words[0] in OPTIONS:
+        OPTIONS[words.pop(0)]()
     raise SystemExit(run(importlib.import_module(module).main, words))
