@@ -337,3 +337,17 @@ def test_logits_that_are_no_numbers_are_refused(tmp_path, name, column):
     frame.to_csv(tmp_path / "results" / name, index=False)
     done = call(arguments)
     assert done.returncode == 1 and f"{name}: line 4: a field is empty or not a number" in done.stderr
+
+
+@pytest.mark.parametrize("name, column", [("clean.csv", "VGG16"), ("attacks/VGG16/paper/fgsm/0.001.csv", "l2")])
+def test_rows_that_were_changed_since_are_refused(tmp_path, capsys, name, column):
+    arguments, results = write_inputs(tmp_path), tmp_path / "results"
+    for folder, rows_of in ((results, "*.csv"), (results / "attacks/VGG16/paper", "*/*.csv")):
+        write_manifest(folder, stage="attack.py", settings={}, outputs=sorted(folder.glob(rows_of)), started=time.time())
+    assert run(data_figure.main, arguments) == 0
+    frame = pd.read_csv(results / name)
+    frame.assign(**{column: 2 - frame[column]}).to_csv(results / name, index=False)  # as good as any for every other check
+    capsys.readouterr()
+    assert run(data_figure.main, arguments) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and f"{name}: holds something else than its manifest recorded" in message
