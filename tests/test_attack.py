@@ -668,6 +668,19 @@ def test_a_file_that_names_no_cell_is_refused_before_the_work(workplace, copy, c
     assert not (copy / SWEEP / "pgdnm/0.002.csv").exists()
 
 
+def test_a_broken_cell_of_an_unfinished_sweep_is_named_and_made_again_once_removed(workplace, undisturbed, copy, capsys):
+    broken, gone = copy / f"{SWEEP}/fgsm/0.02.csv", copy / f"{SWEEP}/pgd/0.002.csv"
+    broken.write_bytes(broken.read_bytes()[:-3])
+    gone.unlink()
+    capsys.readouterr()
+    assert run(attack.main, words(workplace, copy)) == 1
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert f"{broken}: not a readable CSV file (its last line is cut off); remove the file" in complaint
+    broken.unlink()
+    assert run(attack.main, words(workplace, copy)) == 0
+    assert contents(copy) == contents(undisturbed)
+
+
 def test_missing_things_are_named(workplace, tmp_path, capsys):
     out = tmp_path / "out"
     line = refusal(capsys, words(workplace, out, models="nowhere"))
