@@ -5,6 +5,7 @@ import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 from data_processing.film import MAX_PIXELS, MAX_SCANS, UnreadableFilm, decode
 
+FAILED = sorted((Path(__file__).parent / "failed").iterdir())
 INPUTS = int(os.environ.get("NOSIGN_FUZZ", 2000))
 SIDE = int(MAX_PIXELS**0.5)
 # The largest film that is allowed, of one grey level so that it takes few bytes: (array or mode, format, options).
@@ -86,3 +88,9 @@ def test_tiff_of_thousands_of_frames_is_refused_without_counting_them():
         whole += directory + struct.pack("<I", start + (frame + 1) * step if frame + 1 < frames else 0)
     with pytest.raises(UnreadableFilm, match="TIFF of several frames"):
         decode(bytes(whole))
+
+
+@pytest.mark.parametrize("path", FAILED, ids=[path.name for path in FAILED])
+def test_inputs_that_ever_failed_give_a_film_or_a_reason(root, path):
+    done = limited(root, "-c", ONE, path)
+    assert done.returncode == 0, done.stderr[-500:]
