@@ -137,21 +137,23 @@ def prepare(arguments: argparse.Namespace) -> None:
     pool = find_films(arguments)
     settings, out = settings_of(arguments, pool.films), Path(arguments.out)
     if arguments.overwrite or not already_prepared(out, settings, pool):
+        order = draw_order(pool.films, arguments.seed)
+        passed_over = f" ({name_some(pool.not_read)} are not read)" if pool.not_read else ""
+        require_enough([len(numbers) for numbers in order], arguments.per_class, f"found{passed_over}")
         with alone(out, "prepares films"):
             # Another process may have prepared them since.
             if arguments.overwrite or not already_prepared(out, settings, pool):
                 remove_leftovers(out)
-                draw_and_write(arguments, pool, settings, started)
+                draw_and_write(arguments, pool, order, settings, started)
                 return
     print(f"{out}: these films are already prepared; nothing to do")
 
 
-def draw_and_write(arguments: argparse.Namespace, pool: Pool, settings: dict[str, Any], started: float) -> None:
-    """Draw the films, write the outputs and say what was done."""
+def draw_and_write(
+    arguments: argparse.Namespace, pool: Pool, order: list[list[int]], settings: dict[str, Any], started: float
+) -> None:
+    """Draw the films in the order of `draw_order`, write the outputs and say what was done."""
     films, out = pool.films, Path(arguments.out)
-    order = draw_order(films, arguments.seed)
-    passed_over = f" ({name_some(pool.not_read)} are not read)" if pool.not_read else ""
-    require_enough([len(numbers) for numbers in order], arguments.per_class, f"found{passed_over}")
     described = {"stage": "data_processing.prepare", "settings": settings, "seed": arguments.seed, "started": started}
     # All outputs have temporary names until the last one is complete; the images are hashed while the others are made.
     with contextlib.ExitStack() as outputs, ThreadPoolExecutor(1) as background:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -112,9 +113,11 @@ def read_index(folder: str | Path) -> list[dict]:
     if not path.is_file():
         raise UserError(f"{path}: not found; run python -m data_processing.prepare first or name the folder with --data")
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            columns, rows = tuple(reader.fieldnames or ()), list(reader)
+        text = path.read_bytes().decode("utf-8")
+        reader = csv.DictReader(io.StringIO(text, newline=""))
+        columns, rows = tuple(reader.fieldnames or ()), list(reader)
+        if not text.endswith("\n"):
+            raise ValueError("cut off")
     except (ValueError, csv.Error):
         columns = None
     if columns == FORMER_INDEX_COLUMNS:
@@ -154,10 +157,13 @@ def open_split(folder: str | Path, split: str) -> FilmSet:
     Raises:
         UserError: the folder is incomplete, or index and images do not belong together.
     """
-    if not (read_manifest(folder) or {}).get("finished", True):
+    manifest = read_manifest(folder)
+    if not (manifest or {}).get("finished", True):
         raise UserError(f"{folder}: its preparation was stopped halfway; run python -m data_processing.prepare again")
     index = read_index(folder)
     images = open_images(folder, len(index))
+    if read_manifest(folder) != manifest:
+        raise UserError(f"{folder}: its films were replaced just now; run again")
     patients, groups = (running_numbers([row[column] for row in index]) for column in ("patient", "group"))
     rows = np.array([number for number, row in enumerate(index) if row["split"] == split])
     if not len(rows):

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import os
 import shutil
 import socket
@@ -39,6 +40,8 @@ LOCK_POLL_SECONDS = 0.02
 # Held by the one process that works in a folder; the second file where there are no locks.
 RUNNING, RUNNING_BY = ".running-", ".running-by-"
 PART = ".part-"
+# So that no two temporary names of a process are equal.
+NUMBERS = itertools.count()
 # So old is no temporary file of a process at work; of those on another machine no more is known.
 LEFTOVER_SECONDS = 86400
 
@@ -168,6 +171,10 @@ def remove(path: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Remove a folder with all in it, if it is there; whatever stops this, no part of it keeps its name."""
+    if path.is_symlink():
+        for inner in path.iterdir() if path.is_dir() else ():
+            remove_folder(inner) if inner.is_dir() and not inner.is_symlink() else remove(inner)
+        return
     if not path.exists():
         return
     temporary = part_of(path)
@@ -178,7 +185,7 @@ def remove_folder(path: Path) -> None:
 
 def part_of(path: Path) -> Path:
     """Return a temporary path beside a path that says which process of which machine writes it."""
-    return path.with_name(f"{PART}{this_process()}-{path.name}")
+    return path.with_name(f"{PART}{this_process()}-{next(NUMBERS)}-{path.name}")
 
 
 def this_process() -> str:
@@ -187,8 +194,12 @@ def this_process() -> str:
 
 
 def machine() -> str:
-    """Return eight hexadecimal digits that differ between machines."""
-    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+    """Return eight hexadecimal digits that differ between machines, and between containers that number processes anew."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        processes = ""
+    return hashlib.sha256(f"{socket.gethostname()} {processes}".encode()).hexdigest()[:8]
 
 
 def remove_leftovers(folder: str | Path, *, below: bool = True) -> None:
@@ -200,8 +211,11 @@ def remove_leftovers(folder: str | Path, *, below: bool = True) -> None:
 
 def is_leftover(path: Path) -> bool:
     """Tell whether the process that wrote a temporary path is gone; of another machine's process its age tells."""
+    process = path.name.removeprefix(PART)
     try:
-        return is_gone(path.name.removeprefix(PART)) or time.time() - path.stat().st_mtime > LEFTOVER_SECONDS
+        if process.split("-")[1:2] == [machine()]:
+            return is_gone(process)
+        return time.time() - path.lstat().st_mtime > LEFTOVER_SECONDS
     except FileNotFoundError:
         return False
 
@@ -304,7 +318,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
-    """Do something in a folder as the only process that does it.
+    """Do something in a folder as the only process that does it; not for two threads of one process.
 
     Args:
         doing: such as "trains VGG16", for the message.
@@ -317,7 +331,7 @@ def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
     path = Path(folder, RUNNING + what)
     with open(path, "w") as file:
         try:
-            has_locks = lock(file, wait=False)
+            has_locks = lock_process(file)
             # The one that had it may have removed the file in between, and a third one made it anew.
             if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
                 raise BlockingIOError
@@ -332,18 +346,35 @@ def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
                 path.unlink(missing_ok=True)
 
 
+def discard_claim_of_the_dead(path: Path) -> None:
+    """Remove a claim whose process is gone. It is taken away first and read then, as another process may do the same."""
+    taken = part_of(path)
+    try:
+        if not is_gone(path.read_text(encoding="utf-8")):
+            return
+        os.replace(path, taken)
+        if not is_gone(taken.read_text(encoding="utf-8")):
+            os.link(taken, path)  # another one's, made in between
+    except (FileNotFoundError, FileExistsError):
+        pass
+    finally:
+        taken.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def claimed(path: Path, doing: str) -> Iterator[None]:
     """Hold a file that names this process: `alone` for file systems without locks."""
-    if path.exists() and is_gone(path.read_text(encoding="utf-8")):
-        path.unlink(missing_ok=True)
+    discard_claim_of_the_dead(path)
     try:
         with open(path, "x", encoding="utf-8") as file:
             file.write(this_process())
     except FileExistsError:
+        owner = ""
+        with contextlib.suppress(FileNotFoundError):
+            owner = path.read_text(encoding="utf-8")
         raise UserError(
-            f"{path.parent}: another process {doing} there ({path.read_text(encoding='utf-8')}): wait until it is done, or "
-            f"remove {path} if it was killed, and run again"
+            f"{path.parent}: another process {doing} there ({owner or 'just now'}): wait until it is done, or remove {path} if "
+            "it was killed, and run again"
         ) from None
     try:
         yield
@@ -351,17 +382,35 @@ def claimed(path: Path, doing: str) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def lock(file: TextIO, *, wait: bool = True) -> bool:
-    """Take an open file's lock, which closing gives back; return whether the system has such locks.
+def lock(file: TextIO) -> bool:
+    """Wait for an open file's lock, which closing gives back; return whether the system has such locks."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NOT_SUPPORTED:
+            raise
+        return False
+    return True
+
+
+def lock_process(file: TextIO) -> bool:
+    """Take an open file's lock for this process, not for those that it starts, which may outlive it.
+
+    Returns:
+        Whether the system has such locks.
 
     Raises:
-        BlockingIOError: another process has it, and `wait` is False.
+        BlockingIOError: another process has it.
     """
     if fcntl is None:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):
+            raise BlockingIOError from None
         if error.errno not in NOT_SUPPORTED:
             raise
         return False

@@ -68,8 +68,8 @@ def write_manifest(
     command = {"argv": sys.argv[1:], "started": utc(begun), "seconds": round(now - begun, 1), "git": git}
     earlier = [
         other
-        for other in commands_of(read_manifest(folder) or {})
-        if adds and (other["argv"], other["started"]) != (command["argv"], command["started"])
+        for other in (commands_of(read_manifest(folder) or {}) if adds else ())
+        if (other["argv"], other["started"]) != (command["argv"], command["started"])
     ]
     manifest = {
         "stage": stage,
@@ -95,11 +95,11 @@ def changed_since(folder: str | Path, ending: str) -> list[Path]:
     return [path for path, digest in paths.items() if path.is_file() and sha256_of_file(path) != digest]
 
 
-def write_unfinished(folder: str | Path) -> None:
-    """Have a folder's manifest, if there is one, say that its outputs are not complete."""
+def write_unfinished(folder: str | Path, **facts: Any) -> None:
+    """Have a folder's manifest, if there is one, say that its outputs are not complete; and more facts, JSON-ready."""
     manifest = read_manifest(folder)
-    if manifest and manifest.get("finished"):
-        write_text(Path(folder) / MANIFEST, json.dumps({**manifest, "finished": False}, indent=2) + "\n")
+    if manifest:
+        write_text(Path(folder) / MANIFEST, json.dumps({**manifest, "finished": False, **facts}, indent=2) + "\n")
 
 
 def commands_of(manifest: dict) -> list[dict]:

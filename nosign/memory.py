@@ -98,8 +98,17 @@ def left_in(group: Path) -> int | None:
     """Return the bytes that a control group's limit leaves; None where it has none."""
     for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
         with contextlib.suppress(OSError, ValueError):
-            return int((group / limit).read_text()) - int((group / used).read_text())
+            return int((group / limit).read_text()) - int((group / used).read_text()) + cached_in(group)
     return None
+
+
+def cached_in(group: Path) -> int:
+    """Return the bytes of files that a control group holds in memory, which the system gives up when it is asked."""
+    with contextlib.suppress(OSError, ValueError):
+        sizes = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        names = ("inactive_file", "active_file")
+        return sum(int(sizes.get(f"total_{name}", sizes.get(name, 0))) for name in names)
+    return 0
 
 
 def free_of_process() -> int | None:

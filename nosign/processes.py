@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+
+POLL_SECONDS = 0.5
 
 
 @contextlib.contextmanager
@@ -26,7 +31,9 @@ def process_map(
         initializer: called in each process first; not called where there are none.
     """
     try:
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context(start), initializer=initializer)
+        pool = ProcessPoolExecutor(
+            workers, multiprocessing.get_context(start), initializer=begin_worker, initargs=(os.getpid(), initializer)
+        )
     except (OSError, ImportError, NotImplementedError) as error:
         print(
             f"warning: worker processes cannot be had here ({error}; is /dev/shm missing?): working in one process, which "
@@ -37,3 +44,17 @@ def process_map(
         return
     with pool:
         yield partial(pool.map, chunksize=chunksize)
+
+
+def begin_worker(parent: int, initializer: Callable | None) -> None:
+    """Begin a worker process: it ends with the process that started it, even if that is killed, and calls `initializer`."""
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+    if initializer:
+        initializer()
+
+
+def end_with(parent: int) -> None:
+    """End this process once its parent is another one, because `parent` is gone."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os._exit(1)

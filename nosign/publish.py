@@ -85,8 +85,7 @@ def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewh
     }
     earlier = earlier_files(tables)
     # Until all is written the manifest says so. It lists what was there and what comes, so that nothing stale is forgotten.
-    coming = {**earlier, **hashes}
-    write_manifest(tables, **described, outputs=coming, known_hashes=coming, finished=False)
+    write_manifest(tables, **described, outputs=hashes, known_hashes=hashes, finished=False, earlier=as_listed(earlier, tables))
     for path, content in contents.items():
         write_bytes(path, content)
     for path in remove_stale(earlier, [*contents, *elsewhere]):
@@ -117,13 +116,23 @@ def folders_of(run: Run) -> dict[str, tuple[Path, Path]]:
     return own | {seed.results.name: (seed.results, seed.models) for seed in run.seeds}
 
 
-def earlier_files(folder: Path) -> dict[Path, str]:
-    """Return what an earlier command wrote: dict from path to SHA-256, from the manifest in `tables/`."""
-    outputs = (read_manifest(folder) or {}).get("outputs", {})
-    return {Path(os.path.normpath(folder / name)): digest for name, digest in outputs.items()}
+def earlier_files(folder: Path) -> dict[Path, set[str]]:
+    """Return what earlier commands wrote, by the manifest in `tables/`: dict from path to SHA-256.
+
+    There are several where a command was stopped among its writes.
+    """
+    manifest, files = read_manifest(folder) or {}, {}
+    for name, digest in [*manifest.get("outputs", {}).items(), *manifest.get("earlier", [])]:
+        files.setdefault(Path(os.path.normpath(folder / name)), set()).add(digest)
+    return files
 
 
-def remove_stale(earlier: Mapping[Path, str], written: Iterable[Path]) -> list[Path]:
+def as_listed(earlier: Mapping[Path, set[str]], folder: Path) -> list[tuple[str, str]]:
+    """Return `earlier_files` for the manifest: list of (path relative to the folder, SHA-256)."""
+    return [(os.path.relpath(path, folder), digest) for path, digests in earlier.items() for digest in sorted(digests)]
+
+
+def remove_stale(earlier: Mapping[Path, set[str]], written: Iterable[Path]) -> list[Path]:
     """Remove tables and figures that an earlier command wrote and that this one, from other rows, did not.
 
     Args:
@@ -134,8 +143,8 @@ def remove_stale(earlier: Mapping[Path, str], written: Iterable[Path]) -> list[P
         The removed paths; files that somebody has changed since are kept.
     """
     kept, removed = {path.resolve() for path in written}, []
-    for path, digest in earlier.items():
-        if path.resolve() not in kept and path.is_file() and sha256_of_file(path) == digest:
+    for path, digests in earlier.items():
+        if path.resolve() not in kept and path.is_file() and sha256_of_file(path) in digests:
             remove(path)
             removed.append(path)
     return removed

@@ -18,7 +18,7 @@ import attack
 from nosign import rows
 from nosign.attacks.catalogue import ATTACKS, LOSSES, UNIVERSAL
 from nosign.classifiers import build
-from nosign.files import sha256_of_model
+from nosign.files import machine, sha256_of_model
 from nosign.measures.storage import STORAGES
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
 from nosign.rows import logit_columns, with_classes
@@ -679,6 +679,31 @@ def test_a_broken_cell_of_an_unfinished_sweep_is_named_and_made_again_once_remov
     broken.unlink()
     assert run(attack.main, words(workplace, copy)) == 0
     assert contents(copy) == contents(undisturbed)
+
+
+def test_finished_results_need_only_be_read(workplace, copy, monkeypatch, capsys):
+    def fails(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("nosign.sweep.results.locked", fails)
+    assert run(attack.main, words(workplace, copy)) == 0 and "nothing to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("more", [["--overwrite"], ["--overwrite", "--films", "5"], ["--films", "5"]])
+def test_results_of_a_process_that_is_at_work_are_not_overwritten(workplace, copy, capsys, more):
+    for path in (copy / "manifest.json", copy / SWEEP / "manifest.json"):
+        manifest = json.loads(path.read_text())
+        path.write_text(json.dumps({**manifest, "finished": False, "process": f"{os.getppid()}-{machine()}"}))
+    before = contents(copy)
+    assert "another process is at work there" in refusal_at_any_time(capsys, words(workplace, copy, *more))
+    assert contents(copy) == before
+
+
+def refusal_at_any_time(capsys, argv):
+    """Run a command that must fail with status 1; return its last line on stderr."""
+    capsys.readouterr()
+    assert run(attack.main, argv) == 1
+    return capsys.readouterr().err.splitlines()[-1]
 
 
 def test_missing_things_are_named(workplace, tmp_path, capsys):

@@ -249,6 +249,17 @@ def test_files_that_can_no_longer_be_made_are_removed_unless_changed(tmp_path):
         path.write_text(path.name)
     write_manifest(folder, stage="data_figure.py", settings={}, outputs=names, started=time.time())
     names[3].write_text("drawn by hand")
+    # A command that was stopped among its writes leaves what it was about to write beside what there was.
+    earlier = publish.as_listed(publish.earlier_files(folder), folder)
+    write_manifest(
+        folder,
+        stage="data_figure.py",
+        settings={},
+        outputs=names,
+        known_hashes=dict.fromkeys(names, "coming"),
+        started=time.time(),
+        earlier=earlier,
+    )
     assert publish.remove_stale(publish.earlier_files(folder), names[:1]) == names[1:3]
     assert [path.exists() for path in names] == [True, False, False, True]
 

@@ -193,3 +193,17 @@ def test_split_without_films_is_refused(data, images):
     write_index(data, [list(row.values()) for row in read_index(data)[:2]])
     with pytest.raises(UserError, match="no test films"):
         open_split(data, "test")
+
+
+def test_index_that_is_cut_off_in_its_last_field_is_one_line(data):
+    path = data / "index.csv"
+    path.write_bytes(path.read_bytes()[:-2])
+    with pytest.raises(UserError, match="expected a table with the columns"):
+        open_split(data, "train")
+
+
+def test_films_that_are_replaced_while_they_are_opened_are_refused(data, monkeypatch):
+    manifests = iter([{"started": 1}, {"started": 2}])
+    monkeypatch.setattr("nosign.dataset.read_manifest", lambda folder: next(manifests))
+    with pytest.raises(UserError, match="its films were replaced just now"):
+        open_split(data, "train")

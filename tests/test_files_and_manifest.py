@@ -205,10 +205,46 @@ def test_only_one_process_works_in_a_folder_and_a_killed_one_does_not_block_it(t
         with alone(tmp_path, "trains InceptionV3", "InceptionV3"):
             pass
         other.kill()
-    with alone(tmp_path, "trains VGG16"), pytest.raises(UserError), alone(tmp_path, "trains VGG16"):
-        pass
-    with alone(tmp_path, "trains VGG16"):
-        pass
+    for _ in range(2):
+        with alone(tmp_path, "trains VGG16"):
+            pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lock_is_not_held_by_workers_that_outlive_the_process(tmp_path):
+    """As those of a killed process do."""
+    with alone(tmp_path, "prepares films"):
+        worker = os.fork()
+        if not worker:
+            time.sleep(60)
+            os._exit(0)
+    try:
+        code = f"from nosign.files import alone\nwith alone({str(tmp_path)!r}, 'prepares films'): pass"
+        (tmp_path / ".running-").touch()
+        assert subprocess.run([sys.executable, "-c", code], cwd=files.__file__.split("/nosign/")[0]).returncode == 0
+    finally:
+        os.kill(worker, 9)
+        os.waitpid(worker, 0)
+
+
+def test_claim_made_in_between_is_not_taken_for_the_dead_ones(tmp_path, monkeypatch):
+    path, dead = tmp_path / ".running-by-", f"{dead_process()}-{files.machine()}"
+    path.write_text(dead)
+    replace = os.replace
+
+    def replace_late(source, target):
+        path.write_text(files.this_process())  # another process was quicker
+        replace(source, target)
+
+    monkeypatch.setattr(files.os, "replace", replace_late)
+    files.discard_claim_of_the_dead(path)
+    assert path.read_text() == files.this_process() and list(tmp_path.iterdir()) == [path]
+
+
+def dead_process():
+    """Return the number of a process that is gone."""
+    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    return int(done.stdout)
 
 
 def test_process_of_another_machine_is_not_taken_for_a_dead_one(tmp_path, monkeypatch):
@@ -219,8 +255,7 @@ def test_process_of_another_machine_is_not_taken_for_a_dead_one(tmp_path, monkey
 
 
 def test_leftovers_of_dead_processes_are_removed_and_of_living_ones_kept(tmp_path):
-    done = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    dead, alive, here = int(done.stdout), os.getppid(), files.machine()
+    dead, alive, here = dead_process(), os.getppid(), files.machine()
     names = [f".part-{dead}-{here}-a.csv", f".part-{alive}-{here}-a.csv", ".part-1-elsewhere-a.csv", ".part-7-old.csv", "a.csv"]
     for name in names:
         (tmp_path / "below").mkdir(exist_ok=True)
@@ -240,6 +275,15 @@ def test_removed_folder_never_keeps_a_part_of_itself_under_its_name(tmp_path, mo
         files.remove_folder(tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
     files.remove_folder(tmp_path / "absent")
+
+
+def test_linked_folder_is_emptied_and_stays_a_link(tmp_path):
+    (tmp_path / "disk/cells").mkdir(parents=True)
+    (tmp_path / "disk/cells/cell.csv").touch()
+    (tmp_path / "disk/file").touch()
+    (tmp_path / "attacks").symlink_to(tmp_path / "disk", target_is_directory=True)
+    files.remove_folder(tmp_path / "attacks")
+    assert (tmp_path / "attacks").is_symlink() and list((tmp_path / "disk").iterdir()) == []
 
 
 FAULTY = "from nosign.files import write_text; write_text('new', 'abcdef')"

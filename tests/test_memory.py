@@ -53,6 +53,10 @@ def test_what_is_to_be_had_is_the_least_of_machine_container_and_process(monkeyp
         assert memory.left_in(tmp_path) == left
         for name in names:
             (tmp_path / name).unlink()
+    for name, size in (("memory.max", 1000), ("memory.current", 900)):
+        (tmp_path / name).write_text(f"{size}\n")
+    (tmp_path / "memory.stat").write_text("anon 600\ninactive_file 200\nactive_file 100\n")
+    assert memory.left_in(tmp_path) == 400
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.left_in(tmp_path) is None
 

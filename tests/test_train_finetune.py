@@ -1,5 +1,6 @@
 """The script of stage 2 from end to end, with backbones of four channels in place of the real ones."""
 
+import contextlib
 import json
 import random
 import shutil
@@ -206,6 +207,28 @@ def test_an_unfinished_training_does_not_go_on_with_other_settings(data, tmp_pat
         assert run(train_finetune.main, words(data, tmp_path)) == 130
     line = refusal(capsys, words(data, tmp_path, "--batch", "9"))
     assert "batch 8 (now 9)" in line and "--overwrite" in line
+
+
+@pytest.mark.parametrize("other", ["began", "finished"])
+def test_what_another_process_did_meanwhile_is_not_taken_for_its_own(data, undisturbed, tmp_path, monkeypatch, capsys, other):
+    """Hours pass between the first look at a folder and the turn of the second model."""
+    out = tmp_path / "model"
+
+    @contextlib.contextmanager
+    def alone(*_):
+        if other == "began":
+            fine_tune.begin(out, "VGG16", {"seed": 1}, False)
+        else:
+            shutil.copytree(undisturbed, out, dirs_exist_ok=True)
+        yield
+
+    monkeypatch.setattr(fine_tune, "alone", alone)
+    status = run(train_finetune.main, words(data, out))
+    said = capsys.readouterr()
+    if other == "began":
+        assert status == 1 and "an unfinished training began with other settings: seed 1 (now 0)" in said.err
+    else:
+        assert status == 0 and "VGG16: trained by another process meanwhile" in said.out
 
 
 def test_the_table_keeps_its_order_whichever_model_is_finished_first(tmp_path):

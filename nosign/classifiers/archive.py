@@ -37,10 +37,14 @@ OTHERS = {"DTypePolicy", "L1", "L2", "L1L2", "__keras_tensor__"}
 KNOWN = LAYERS | INITIALIZERS | OTHERS
 
 
-def check_archive(path: str | Path) -> None:
+def check_archive(path: str | Path) -> tuple[dict, int]:
     """Refuse a model file that holds anything but a classifier of known layers and its weights.
 
+    Returns:
+        Its configuration, and how many numbers its weights hold.
+
     Raises:
+        OSError: the system cannot read the file.
         UserError: the file is missing, no such archive, or holds something else; the message says what.
     """
     if not Path(path).is_file():
@@ -48,15 +52,18 @@ def check_archive(path: str | Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             check_members(archive)
-            check_config(json.loads(archive.read(CONFIG)))
+            config = json.loads(archive.read(CONFIG))
+            check_config(config)
             with archive.open(WEIGHTS) as member, h5py.File(member, "r") as weights:
-                check_weights(weights, archive.getinfo(WEIGHTS).file_size)
+                return config, check_weights(weights, archive.getinfo(WEIGHTS).file_size)
     except Refused as reason:
         raise UserError(
             f"{path}: not loaded, as {reason}; train the model with train_finetune.py, or attack it by nosign.attack if you "
             "trust whoever made it"
         ) from None
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError, RuntimeError, RecursionError, EOFError):
+    except Exception as error:  # damaged bytes raise nearly anything
+        if isinstance(error, OSError) and error.errno:
+            raise
         raise UserError(f"{path}: not a Keras model file (.keras); train it again with train_finetune.py") from None
 
 
@@ -77,9 +84,12 @@ def check_members(archive: zipfile.ZipFile) -> None:
 
 def check_config(config: Any) -> None:
     """Refuse classes that are not known, and anything registered by a program."""
-    for part in objects_in(config):
+    # What the model was compiled for is not loaded; what a model inside it was compiled for would be.
+    for part in objects_in({key: value for key, value in config.items() if key != "compile_config"}):
+        if part.get("compile_config"):
+            raise Refused("its configuration has a compiled model inside")
         name, module, registered = (part.get(key) for key in ("class_name", "module", "registered_name"))
-        if name not in KNOWN:
+        if not isinstance(name, str) or name not in KNOWN:
             raise Refused(f"its configuration names {name!r}, which is not among the known layers")
         if module is not None and str(module).split(".")[0] != "keras":
             raise Refused(f"its configuration takes {name!r} from {module!r}")
@@ -90,19 +100,20 @@ def check_config(config: Any) -> None:
 def objects_in(config: Any) -> Iterator[dict]:
     """Yield every object that Keras would make of a model's configuration."""
     if isinstance(config, dict):
-        if "class_name" in config:
+        if config.keys() & {"class_name", "compile_config"}:
             yield config
-        # Models are loaded without what they were compiled for.
-        parts = [value for key, value in config.items() if key != "compile_config"]
-    else:
-        parts = config if isinstance(config, list) else []
-    for part in parts:
+        config = list(config.values())
+    for part in config if isinstance(config, list) else ():
         yield from objects_in(part)
 
 
-def check_weights(weights: h5py.File, size: int) -> None:
-    """Refuse links, arrays that lie in other files, and arrays that claim more than the file's `size` in bytes holds."""
-    claimed, groups, seen = 0, [weights], set()
+def check_weights(weights: h5py.File, size: int) -> int:
+    """Refuse links, arrays that lie in other files, and arrays that claim more than the file's `size` in bytes holds.
+
+    Returns:
+        How many numbers the arrays hold.
+    """
+    claimed, numbers, groups, seen = 0, 0, [weights], set()
     while groups:
         group = groups.pop()
         place = h5py.h5o.get_info(group.id).addr
@@ -116,8 +127,32 @@ def check_weights(weights: h5py.File, size: int) -> None:
             if isinstance(found, h5py.Dataset):
                 if found.external or found.is_virtual:
                     raise Refused(f"its weights take {found.name} from another file")
-                claimed += found.nbytes
-            else:
+                claimed, numbers = claimed + found.nbytes, numbers + found.size
+            elif isinstance(found, h5py.Group):
                 groups.append(found)
+            else:
+                raise Refused(f"its weights hold {found.name}, which is no array")
             if claimed > size:
                 raise Refused(f"its weights claim {claimed} bytes and more, and hold {size}")
+    return numbers
+
+
+def check_size(path: str | Path, config: dict, numbers: int) -> None:
+    """Refuse a configuration that would make more weights than the file holds, before any memory is taken for them.
+
+    Raises:
+        UserError: the numbers of both, or Keras cannot build the model.
+    """
+    import keras
+
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            wanted = keras.saving.deserialize_keras_object(
+                {key: value for key, value in config.items() if key != "compile_config"}
+            ).count_params()
+    except Exception as error:  # whatever a layer makes of wrong settings
+        raise UserError(f"{path}: cannot be loaded as a Keras model ({str(error)[:200]}); train it again") from None
+    if wanted > numbers:
+        raise UserError(
+            f"{path}: not loaded, as its layers ask for {wanted:,} weights and it holds {numbers:,}; train it again"
+        )

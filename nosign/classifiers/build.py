@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nosign.classifiers.archive import check_archive
+from nosign.classifiers.archive import check_archive, check_size
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES
 from nosign.errors import UserError
@@ -208,10 +208,10 @@ def load(path: str | Path, size: int | None = None) -> Any:
     """
     import keras
 
-    check_archive(path)
+    check_size(path, *check_archive(path))
     try:
         model = keras.saving.load_model(path, compile=False)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+    except Exception as error:  # whatever a layer makes of wrong weights
         raise UserError(f"{path}: cannot be loaded as a Keras model ({error}); train it again") from None
     if model.output_shape[-1] != len(CLASSES):
         raise UserError(

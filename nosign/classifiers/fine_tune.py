@@ -67,6 +67,11 @@ def train_those(
     print(describe_device(device), flush=True)
     for name, settings in wanted.items():
         with alone(out, f"trains {name}", name):
+            # Hours may have passed, and another process may have trained it or begun to.
+            check_unfinished(out, name, settings, arguments.overwrite)
+            if not arguments.overwrite and not has_begun(out, name, settings) and is_finished(out, name, settings):
+                print(f"{name}: trained by another process meanwhile")
+                continue
             begin(out, name, settings, arguments.overwrite)
             train(name, splits, out, settings, device, arguments.tensorboard)
 

@@ -7,6 +7,7 @@ resumed run does not have, and compiles anew for a short last batch.
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import time
@@ -125,8 +126,9 @@ def read_history(path: Path, epochs: int) -> list[dict]:
     if not epochs:
         return []
     try:
-        rows = pd.read_csv(path)[:epochs].to_dict("records")
-    except (OSError, ValueError):
+        text = path.read_text(encoding="utf-8")
+        rows = pd.read_csv(io.StringIO(text))[:epochs].to_dict("records") if text.endswith("\n") else []
+    except (FileNotFoundError, ValueError):
         rows = []
     if [row.get("epoch") for row in rows] != list(range(1, epochs + 1)):
         raise damaged(path)
@@ -141,7 +143,9 @@ def load_weights(model: keras.Model, path: Path) -> None:
     """
     try:
         model.load_weights(path)
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
         raise damaged(path) from None
 
 

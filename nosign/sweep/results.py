@@ -39,23 +39,31 @@ def prepare_output(
         for job in jobs:
             if not (is_same(out, identity) and is_same(job.folder, job.settings)):
                 write_both_manifests(out, identity, job, arguments, started, finished=False, process=this_process())
+            elif not is_done(job):
+                # A run that is stopped before its last word writes it anew.
+                for folder in (out, job.folder):
+                    write_unfinished(folder, process=this_process())
 
 
 def make_room(out: Path, identity: dict[str, Any], jobs: Iterable[Job], arguments: argparse.Namespace) -> None:
     """Remove what is to be overwritten, and refuse what is in the way, as `prepare_output` says."""
     for job in jobs:
+        for place, wanted in ((out, identity), (job.folder, job.settings)):
+            refuse_company(place, None if arguments.overwrite else wanted)
         if arguments.overwrite:
             remove_cells(out, job.folder, keep_other_sweeps=is_same(out, identity))
         results = [*clean_files(out), *(out / "attacks").rglob("[!.]*.csv")]
         for place, wanted in ((out, identity), (job.folder, job.settings)):
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
-            refuse_company(place, wanted)
     find_files(out, ROWS)  # the health report reads them all: a path that names no cell is refused before the work
 
 
-def refuse_company(folder: Path, wanted: dict[str, Any]) -> None:
-    """Refuse a folder in which another process has begun a run of other settings, though it holds no results yet.
+def refuse_company(folder: Path, wanted: dict[str, Any] | None) -> None:
+    """Refuse a folder in which another process is at work on a run of other settings, though it may hold no results yet.
+
+    Args:
+        wanted: settings with which both may work there; None if none are.
 
     Raises:
         UserError: says so.
@@ -63,7 +71,10 @@ def refuse_company(folder: Path, wanted: dict[str, Any]) -> None:
     manifest = read_manifest(folder) or {}
     process = manifest.get("process")
     if process and not manifest.get("finished") and process != this_process() and not is_gone(process):
-        check_settings(folder, wanted, f"wait until process {process} is done, or choose another --out")
+        advice = f"another process is at work there ({process}): wait until it is done, or choose another --out"
+        if wanted is None:
+            raise UserError(f"{folder}: {advice}")
+        check_settings(folder, wanted, advice)
 
 
 def check_searches(job: Job, films: FilmSet) -> None:
@@ -98,15 +109,6 @@ def check_fields(job: Job) -> None:
                 f"{others[0]}: a field that was fitted on other films than --universal-films {job.universal_films} asks for; "
                 "remove the folder, or ask for as many as before"
             )
-
-
-def mark_unfinished(out: Path, jobs: Iterable[Job]) -> None:
-    """Have the manifests of jobs say that work is left, so that a run that is stopped before its last word writes it anew."""
-    with locked(out):
-        for job in jobs:
-            if not is_done(job):
-                for folder in (out, job.folder):
-                    write_unfinished(folder)
 
 
 def is_done(job: Job) -> bool:

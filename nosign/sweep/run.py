@@ -44,7 +44,7 @@ from nosign.sweep.jobs import (
     rescoring_jobs,
     search_cost,
 )
-from nosign.sweep.results import check_fields, check_searches, is_done, mark_unfinished, prepare_output, write_manifests
+from nosign.sweep.results import check_fields, check_searches, is_done, is_same, prepare_output, write_manifests
 from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
 from nosign.sweep.turning import find_turning
@@ -89,7 +89,11 @@ def attack_all(arguments: argparse.Namespace) -> None:
     progress = Progress()
     # A model that cannot be used must not cost the results that it was to replace.
     loaded = load_engine(arguments, films, progress) if arguments.overwrite else None
-    prepare_output(out, identity, jobs, arguments, started)
+    is_there = all(is_same(out, identity) and is_same(job.folder, job.settings) for job in jobs) and not arguments.overwrite
+    if is_there:
+        rows.find_files(out, rows.ROWS)
+    else:
+        prepare_output(out, identity, jobs, arguments, started)
     for job in jobs:
         check_searches(job, films)
         check_fields(job)
@@ -97,7 +101,8 @@ def attack_all(arguments: argparse.Namespace) -> None:
     if is_clean_finished(out, jobs) and all(is_done(job) for job in jobs):
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
-    mark_unfinished(out, jobs)
+    if is_there:
+        prepare_output(out, identity, jobs, arguments, started)
     engine, device = loaded or load_engine(arguments, films, progress)
     print(f"{len(films)} {arguments.split} films, {count} cells, {count - left} of them finished", flush=True)
     clean = score_clean(engine, out, progress)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 import zipfile
 
 import h5py
@@ -75,6 +76,10 @@ def to_a_function(config):
     }
 
 
+def to_a_compiled_model_inside(config):
+    config["config"]["layers"][1]["compile_config"] = {"metrics": [{"class_name": "Lambda", "config": {}}]}
+
+
 def to_another_module(config):
     config["config"]["layers"][1]["module"] = "subprocess"
 
@@ -89,6 +94,7 @@ def to_a_registered_class(config):
         (to_code, "names 'Lambda', which is not among the known layers"),
         (to_a_function, "names 'function', which is not among"),
         (to_another_module, "takes 'Flatten' from 'subprocess'"),
+        (to_a_compiled_model_inside, "a compiled model inside"),
         (to_a_registered_class, "asks for 'package>Dense', which a program has registered"),
     ],
 )
@@ -160,6 +166,29 @@ def circular(weights):
 )
 def test_weights_that_point_elsewhere_or_claim_too_much_are_refused(members, tmp_path, change, words):
     assert words in refusal(write(tmp_path / "model.keras", with_weights(members, change)))
+
+
+@pytest.mark.parametrize("units", [10, 10**6, 10**12])
+def test_layers_that_ask_for_more_than_the_file_holds_are_refused_before_memory_is_taken(members, tmp_path, units):
+    def larger(config):
+        layer = next(one for one in config["config"]["layers"] if one["class_name"] == "Dense")
+        layer["config"]["units"] = units
+        del layer["build_config"]
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(UserError, match=f"its layers ask for {(SIZE * SIZE * 3 + 1) * units:,} weights and it holds 1,299"):
+        build.load(write(tmp_path / "model.keras", with_config(members, larger)))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+def test_model_that_the_system_does_not_give_is_not_called_damaged(members, tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise PermissionError(13, "Permission denied", "model.keras")
+
+    monkeypatch.setattr(zipfile, "ZipFile", fails)
+    (tmp_path / "model.keras").touch()
+    with pytest.raises(PermissionError):
+        check_archive(tmp_path / "model.keras")
 
 
 @pytest.mark.parametrize("cut", [0, 10, 0.5, -1])

@@ -407,6 +407,25 @@ def test_terminated_run_leaves_nothing_behind(sets, tmp_path, root):
     assert not any(out.iterdir())
 
 
+def test_a_run_killed_with_its_workers_at_work_goes_on_at_once(sets, tmp_path, root):
+    for number in range(20):
+        sets.add_chest_xray(f"IM-9{number:03d}-0001.jpeg", "NORMAL", pixels=np.full((2500, 2500), number, np.uint8))
+    out = tmp_path / "data"
+    command = [sys.executable, "-m", "data_processing.prepare", *sets.words(out, "--workers", "2")]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as script:
+        workers = Path(f"/proc/{script.pid}/task/{script.pid}/children")
+        while script.poll() is None and len(workers.read_text().split()) < 2:
+            time.sleep(0.002)
+        orphans = workers.read_text().split()
+        script.kill()
+    assert len(orphans) == 2 and run(prepare.main, sets.words(out)) == 0
+    deadline = time.time() + 20
+    while any(Path("/proc", process).is_dir() for process in orphans) and time.time() < deadline:
+        time.sleep(0.1)
+    assert not any(Path("/proc", process).is_dir() for process in orphans)
+    assert not list(out.glob(".*"))
+
+
 def test_killed_worker_is_one_line(sets, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(prepare, "leave_interrupts_to_parent", end_abruptly)
     assert "a decoding process was killed" in refused(sets, tmp_path / "data", capsys)
