@@ -333,7 +333,7 @@ def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
         try:
             has_locks = lock_process(file)
             # The one that had it may have removed the file in between, and a third one made it anew.
-            if not path.exists() or not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            if not is_still(file, path):
                 raise BlockingIOError
         except BlockingIOError:
             raise UserError(
@@ -344,6 +344,14 @@ def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
                 yield
             finally:
                 path.unlink(missing_ok=True)
+
+
+def is_still(file: TextIO, path: Path) -> bool:
+    """Tell whether an open file is what a path names now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def discard_claim_of_the_dead(path: Path) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 from nosign.errors import UserError
 
 GB = 10**9
-# Measured on VGG16, InceptionV3 and DenseNet201 at 75 to 224 px, batches of 8 to 32: TensorFlow with its libraries, copies of
-# the weights (weights, their gradients and Adam's two averages; compiled, a model to attack has one more), and how many times
-# the outputs of all layers.
-RUNTIME_BYTES = 850_000_000
+# Measured at 112 px (docs/speed.md): TensorFlow with its libraries and the films, copies of the weights (weights, gradients and
+# Adam's two averages; a model that is attacked has one more), and how many times the outputs of all layers.
+RUNTIME_BYTES = 1_050_000_000
 WEIGHTS_TRAINED, WEIGHTS_ATTACKED = 4.0, 2.0
-LAYERS_TRAINED, LAYERS_ATTACKED = 1.8, 1.8
+LAYERS_TRAINED, LAYERS_ATTACKED = 1.6, 1.6
+# What these give is not kept: the layers behind them keep their own.
+NOT_KEPT = ("Concatenate",)
 
 
 def needed_to_train(model: Any, batch: int) -> int:
@@ -35,16 +36,16 @@ def weights_of(model: Any) -> int:
 
 
 def outputs_of(model: Any) -> int:
-    """Return the bytes of what all layers of a keras.Model give for one film, float32."""
+    """Return the bytes of what the layers of a keras.Model give for one film, float32, but for those of `NOT_KEPT`."""
     return 4 * sum(numbers_in(shape) for layer in layers_of(model) for shape in shapes_of(layer))
 
 
 def layers_of(model: Any) -> Iterator[Any]:
-    """Yield all layers of a keras.Model, those of models in it too."""
+    """Yield the layers of a keras.Model, those of models in it too, but for those of `NOT_KEPT`."""
     for layer in getattr(model, "layers", []):
         if hasattr(layer, "layers"):
             yield from layers_of(layer)
-        else:
+        elif type(layer).__name__ not in NOT_KEPT:
             yield layer
 
 

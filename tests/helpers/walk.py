@@ -32,7 +32,8 @@ from nosign.dataset import open_split
 from nosign.errors import UserError
 from nosign.files import PART
 
-TIMES = {"commands", "started", "seconds", "begun", "seconds_a_model"}
+# What differs between two runs of one command; the checkout may have been changed between them.
+TIMES = {"commands", "started", "seconds", "begun", "seconds_a_model", "git"}
 UNCOUNTED = (".lock", ".running")
 REAL_KILLS = 3
 

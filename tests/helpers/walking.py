@@ -9,6 +9,22 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def draw_once():
+    """Have stage 4 draw each figure once: later runs, in other processes, take what the first one drew of the same rows."""
+    from nosign import publish
+
+    render, kept = publish.render_figures, Path(os.environ["NOSIGN_DRAWN"])
+
+    def render_figures(figures):
+        if not kept.is_dir():
+            kept.mkdir()
+            for name, content in render(figures).items():
+                (kept / name).write_bytes(content)
+        return {f"{name}.{ending}": (kept / f"{name}.{ending}").read_bytes() for name in figures for ending in ("png", "pdf")}
+
+    publish.render_figures = render_figures
+
+
 def walk(stage, argv, folder, **more):
     """Walk a stage through its faults; fail the test where a rerun does not mend them.
 
@@ -23,7 +39,7 @@ def walk(stage, argv, folder, **more):
     """
     plan = folder / "stage.json"
     plan.write_text(json.dumps({"stage": stage, "argv": argv, "folder": str(folder), **more}))
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "2", "NOSIGN_DRAWN": str(folder / "drawn")}
     command = [sys.executable, str(ROOT / "tests/helpers/walk.py"), str(plan)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
