@@ -230,7 +230,7 @@ def is_gone(process: str) -> bool:
     except ProcessLookupError:
         return True
     except (PermissionError, OverflowError):
-        pass
+        return False  # another user's, or no number of a process
     return False
 
 
@@ -309,10 +309,7 @@ def sha256_of_model(path: str | Path) -> str:
 def locked(folder: str | Path) -> Iterator[None]:
     """Let one process at a time change a folder's shared files; the others wait."""
     make_folder(folder)
-    with (
-        open(Path(folder, ".lock"), "w") as file,
-        contextlib.nullcontext() if lock(file) else sole_file(Path(folder, ".locked")),
-    ):
+    with open(Path(folder, ".lock"), "w") as file, contextlib.nullcontext() if lock(file) else awaited(Path(folder, ".locked")):
         yield
 
 
@@ -328,22 +325,22 @@ def alone(folder: str | Path, doing: str, what: str = "") -> Iterator[None]:
         UserError: another process is at work there.
     """
     make_folder(folder)
-    path = Path(folder, RUNNING + what)
-    with open(path, "w") as file:
+    path, claim = Path(folder, RUNNING + what), Path(folder, RUNNING_BY + what)
+    with contextlib.ExitStack() as held:
+        file = held.enter_context(open(path, "w"))
         try:
-            has_locks = lock_process(file)
+            if not lock(file, wait=False):
+                held.enter_context(claimed(claim))
             # The one that had it may have removed the file in between, and a third one made it anew.
             if not is_still(file, path):
                 raise BlockingIOError
-        except BlockingIOError:
+        except (BlockingIOError, FileExistsError):
+            remedy = f" (or, if it was killed, remove {claim})" if claim.exists() else ""
             raise UserError(
-                f"{folder}: another process {doing} there: wait until it is done, or end it; then run again"
+                f"{folder}: another process {doing} there: wait until it is done, or end it{remedy}; then run again"
             ) from None
-        with contextlib.nullcontext() if has_locks else claimed(Path(folder, RUNNING_BY + what), doing):
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+        held.callback(path.unlink, missing_ok=True)
+        yield
 
 
 def is_still(file: TextIO, path: Path) -> bool:
@@ -354,57 +351,12 @@ def is_still(file: TextIO, path: Path) -> bool:
         return False
 
 
-def discard_claim_of_the_dead(path: Path) -> None:
-    """Remove a claim whose process is gone. It is taken away first and read then, as another process may do the same."""
-    taken = part_of(path)
-    try:
-        if not is_gone(path.read_text(encoding="utf-8")):
-            return
-        os.replace(path, taken)
-        if not is_gone(taken.read_text(encoding="utf-8")):
-            os.link(taken, path)  # another one's, made in between
-    except (FileNotFoundError, FileExistsError):
-        pass
-    finally:
-        taken.unlink(missing_ok=True)
+def lock(file: TextIO, *, wait: bool = True) -> bool:
+    """Take an open file's lock, which closing gives back.
 
-
-@contextlib.contextmanager
-def claimed(path: Path, doing: str) -> Iterator[None]:
-    """Hold a file that names this process: `alone` for file systems without locks."""
-    discard_claim_of_the_dead(path)
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(this_process())
-    except FileExistsError:
-        owner = ""
-        with contextlib.suppress(FileNotFoundError):
-            owner = path.read_text(encoding="utf-8")
-        raise UserError(
-            f"{path.parent}: another process {doing} there ({owner or 'just now'}): wait until it is done, or remove {path} if "
-            "it was killed, and run again"
-        ) from None
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
-def lock(file: TextIO) -> bool:
-    """Wait for an open file's lock, which closing gives back; return whether the system has such locks."""
-    if fcntl is None:
-        return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX)
-    except OSError as error:
-        if error.errno not in NOT_SUPPORTED:
-            raise
-        return False
-    return True
-
-
-def lock_process(file: TextIO) -> bool:
-    """Take an open file's lock for this process, not for those that it starts, which may outlive it.
+    Args:
+        wait: for whoever has it. A lock that is not waited for belongs to this process, not to those that it starts, which may
+            outlive it.
 
     Returns:
         Whether the system has such locks.
@@ -415,7 +367,7 @@ def lock_process(file: TextIO) -> bool:
     if fcntl is None:
         return False
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX) if wait else fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN):
             raise BlockingIOError from None
@@ -426,22 +378,47 @@ def lock_process(file: TextIO) -> bool:
 
 
 @contextlib.contextmanager
-def sole_file(path: Path) -> Iterator[None]:
-    """Wait until no other process has a file, and have it: a lock for file systems without any."""
-    seen, since = None, time.monotonic()
-    while True:
-        try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-            break
-        except FileExistsError:
-            with contextlib.suppress(FileNotFoundError):
-                stamp = path.stat().st_mtime_ns
-                if stamp != seen:
-                    seen, since = stamp, time.monotonic()
-                elif time.monotonic() - since > LOCK_SECONDS:
-                    path.unlink()
-            time.sleep(LOCK_POLL_SECONDS)
+def claimed(path: Path) -> Iterator[None]:
+    """Hold a file that names this process: a lock for file systems without any.
+
+    Raises:
+        FileExistsError: another process has it.
+    """
+    discard_claim_of_the_dead(path)
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(this_process())
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def awaited(path: Path) -> Iterator[None]:
+    """Wait for a file that `claimed` holds, and hold it; one that stands for `LOCK_SECONDS` is a killed process's."""
+    seen, since = None, time.monotonic()
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(claimed(path))
+                break
+            except FileExistsError:
+                with contextlib.suppress(FileNotFoundError):
+                    stamp = path.stat().st_mtime_ns
+                    if stamp != seen:
+                        seen, since = stamp, time.monotonic()
+                    elif time.monotonic() - since > LOCK_SECONDS:
+                        path.unlink()
+                time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def discard_claim_of_the_dead(path: Path) -> None:
+    """Remove a claim whose process is gone. It is taken away first and read then, as another process may do the same."""
+    taken = part_of(path)
+    with contextlib.suppress(FileNotFoundError, FileExistsError):
+        if is_gone(path.read_text(encoding="utf-8")):
+            os.replace(path, taken)
+            if not is_gone(taken.read_text(encoding="utf-8")):
+                os.link(taken, path)  # another one's, made in between
+    taken.unlink(missing_ok=True)

@@ -76,12 +76,10 @@ def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewh
     tables, figures, report = out / "tables", out / "figures", out / "report.html"
     contents = compose(run, findings, out)
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
-    runs = [one for one in (run, *run.seeds) if one.sweeps]
     described: dict[str, Any] = {
         "stage": "data_figure.py",
         "settings": {"results": str(run.results), "models": str(run.models)},
         "started": started,
-        "inputs": [path for one in runs for path in one.files],
     }
     earlier = earlier_files(tables)
     # Until all is written the manifest says so. It lists what was there and what comes, so that nothing stale is forgotten.
@@ -90,7 +88,8 @@ def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewh
         write_bytes(path, content)
     for path in remove_stale(earlier, [*contents, *elsewhere]):
         print(f"removed {path}: nothing to make it from any more")
-    write_manifest(tables, **described, outputs=[*elsewhere, *contents], known_hashes=hashes, finished=True)
+    inputs = [path for one in (run, *run.seeds) if one.sweeps for path in one.files]
+    write_manifest(tables, **described, inputs=inputs, outputs=[*elsewhere, *contents], known_hashes=hashes, finished=True)
     print_answer(findings, tables / "summary.md")
     print(f"wrote {plural(sum(path.suffix == '.csv' for path in contents), 'table')} (CSV, Markdown, LaTeX) to {tables}")
     print(f"wrote {plural(sum(path.suffix == '.png' for path in contents), 'figure')} (PNG, PDF) to {figures}")

@@ -250,7 +250,7 @@ def dead_process():
 def test_process_of_another_machine_is_not_taken_for_a_dead_one(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "fcntl", None)
     (tmp_path / ".running-by-").write_text("1-elsewhere")
-    with pytest.raises(UserError, match=r"remove .*running-by- if it was killed"), alone(tmp_path, "trains"):
+    with pytest.raises(UserError, match="or, if it was killed, remove .*running-by-"), alone(tmp_path, "trains"):
         pass
 
 

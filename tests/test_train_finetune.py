@@ -12,7 +12,7 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from tiny import TINY_PARAMETERS, random_films, tiny_backbone, write_data
+from tiny import TINY_PARAMETERS, tiny_backbone, write_bright_films, write_data
 
 import train_finetune
 from nosign.backend import select_device, to_numpy
@@ -54,11 +54,7 @@ def tiny_backbones():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Films whose class is the brightest channel."""
-    splits = [split for split, films in FILMS.items() for _ in range(films)]
-    labels = np.arange(len(splits)) % 3
-    images = random_films(len(splits), SIZE, seed=31, high=200)
-    images[np.arange(len(splits)), :, :, labels] += 40
-    return write_data(tmp_path_factory.mktemp("data"), images, labels, splits)
+    return write_bright_films(tmp_path_factory.mktemp("data"), SIZE, FILMS)
 
 
 def words(data, out, *more):

@@ -40,11 +40,7 @@ def train_all(arguments: argparse.Namespace) -> None:
     splits = {split: open_split(data, split) for split in ("train", "validation", "test")}
     films = {name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")}
     wanted = {name: settings_of(arguments, name, films) for name in arguments.models}
-    todo = [
-        name
-        for name in wanted
-        if arguments.overwrite or has_begun(out, name, wanted[name]) or not is_finished(out, name, wanted[name])
-    ]
+    todo = [name for name in wanted if arguments.overwrite or is_left(out, name, wanted[name])]
     for name in todo:
         check_buildable(name, splits["train"].size, arguments.weights)
     if not todo:
@@ -69,11 +65,11 @@ def train_those(
         with alone(out, f"trains {name}", name):
             # Hours may have passed, and another process may have trained it or begun to.
             check_unfinished(out, name, settings, arguments.overwrite)
-            if not arguments.overwrite and not has_begun(out, name, settings) and is_finished(out, name, settings):
+            if arguments.overwrite or is_left(out, name, settings):
+                begin(out, name, settings, arguments.overwrite)
+                train(name, splits, out, settings, device, arguments.tensorboard)
+            else:
                 print(f"{name}: trained by another process meanwhile")
-                continue
-            begin(out, name, settings, arguments.overwrite)
-            train(name, splits, out, settings, device, arguments.tensorboard)
 
 
 def settings_of(arguments: argparse.Namespace, name: str, films: dict) -> dict:
@@ -96,10 +92,14 @@ def settings_of(arguments: argparse.Namespace, name: str, films: dict) -> dict:
     return {**settings, "films": films}
 
 
-def has_begun(out: Path, name: str, wanted: dict) -> bool:
-    """Tell whether a training with these settings was stopped; it goes on even where it is to replace a finished model."""
+def is_left(out: Path, name: str, wanted: dict) -> bool:
+    """Tell whether a model is to be trained: it is not there, or its training, or that of a successor, was stopped.
+
+    Raises:
+        UserError: it is there and was trained with other settings.
+    """
     began = read_begun(out, name)
-    return began is not None and not describe_differences(began, wanted)
+    return began is not None and not describe_differences(began, wanted) or not is_finished(out, name, wanted)
 
 
 def read_begun(out: Path, name: str) -> dict | None:

@@ -12,7 +12,6 @@ import numpy as np
 
 from nosign.attacks.catalogue import ATTACKS, Condition, check_ball
 from nosign.attacks.turning import BISECTIONS, HALVINGS, PASSES
-from nosign.classifiers.archive import check_archive
 from nosign.dataset import FilmSet, first_of_each_class
 from nosign.errors import UserError
 from nosign.files import sha256_of_file, sha256_of_model
@@ -251,11 +250,9 @@ def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
     """Return what clean.csv depends on: the command line's data and models, and which and how many films are attacked.
 
     Raises:
-        UserError: a model is missing or holds what no classifier needs, or a twin is the network itself.
+        UserError: a model is missing, or a twin is the network itself.
     """
     data, paths = Path(arguments.data), model_paths(arguments)
-    for path in paths.values():
-        check_archive(path)
     weights = {name: sha256_of_model(path) for name, path in paths.items()}
     for name in weights:
         if name.endswith(TWIN) and weights[name] == weights.get(name.removesuffix(TWIN)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,22 @@ from nosign.errors import UserError
 from nosign.files import is_gone, locked, remove, remove_folder, remove_leftovers, this_process
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest, write_unfinished
 from nosign.rows import CLEAN_ROWS, CLEAN_STORED, FIELD, FILM, FILMS, ROWS, find_files, read_rows
-from nosign.sweep.jobs import Job
+from nosign.sweep.jobs import Job, is_clean_finished
 
 ADVICE = "choose another --out, or give --overwrite to remove them"
 
 
+def is_finished(out: Path, identity: dict[str, Any], jobs: Sequence[Job]) -> bool:
+    """Tell whether a results folder holds all that jobs ask for, and its manifests say so."""
+    return (
+        is_same(out, identity)
+        and is_clean_finished(out, jobs)
+        and all(is_same(job.folder, job.settings) and is_done(job) for job in jobs)
+    )
+
+
 def prepare_output(
-    out: Path, identity: dict[str, Any], jobs: Iterable[Job], arguments: argparse.Namespace, started: float
+    out: Path, identity: dict[str, Any], jobs: Sequence[Job], films: FilmSet, arguments: argparse.Namespace, started: float
 ) -> None:
     """Make room for this run's cells.
 
@@ -26,16 +35,21 @@ def prepare_output(
         out: the results folder.
         identity: what clean.csv depends on.
         jobs: list of `Job`.
+        films: what is attacked.
         arguments: the command line.
         started: `time.time()` when the run began.
 
     Raises:
-        UserError: results of other settings, or of nobody knows what, are in the way.
+        UserError: as `refuse_others`.
     """
     # Two commands with other settings must not both find the folder empty.
     with locked(out):
         remove_leftovers(out)
-        make_room(out, identity, jobs, arguments)
+        for job in jobs if arguments.overwrite else ():
+            for folder in (out, job.folder):
+                refuse_company(folder)
+            remove_cells(out, job.folder, keep_other_sweeps=is_same(out, identity))
+        refuse_others(out, identity, jobs, films)
         for job in jobs:
             if not (is_same(out, identity) and is_same(job.folder, job.settings)):
                 write_both_manifests(out, identity, job, arguments, started, finished=False, process=this_process())
@@ -45,25 +59,26 @@ def prepare_output(
                     write_unfinished(folder, process=this_process())
 
 
-def make_room(out: Path, identity: dict[str, Any], jobs: Iterable[Job], arguments: argparse.Namespace) -> None:
-    """Remove what is to be overwritten, and refuse what is in the way, as `prepare_output` says."""
+def refuse_others(out: Path, identity: dict[str, Any], jobs: Sequence[Job], films: FilmSet) -> None:
+    """Refuse a results folder that holds anything with which this run's results would be mixed.
+
+    Raises:
+        UserError: results of other settings, or of nobody knows what, are in the way, or come from a process at work.
+    """
+    results = [*clean_files(out), *(out / "attacks").rglob("[!.]*.csv")]
     for job in jobs:
-        for place, wanted in ((out, identity), (job.folder, job.settings)):
-            refuse_company(place, None if arguments.overwrite else wanted)
-        if arguments.overwrite:
-            remove_cells(out, job.folder, keep_other_sweeps=is_same(out, identity))
-        results = [*clean_files(out), *(out / "attacks").rglob("[!.]*.csv")]
         for place, wanted in ((out, identity), (job.folder, job.settings)):
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
+            if not is_same(place, wanted):
+                refuse_company(place)
+        check_searches(job, films)
+        check_fields(job)
     find_files(out, ROWS)  # the health report reads them all: a path that names no cell is refused before the work
 
 
-def refuse_company(folder: Path, wanted: dict[str, Any] | None) -> None:
-    """Refuse a folder in which another process is at work on a run of other settings, though it may hold no results yet.
-
-    Args:
-        wanted: settings with which both may work there; None if none are.
+def refuse_company(folder: Path) -> None:
+    """Refuse a folder in which another process is at work, though it may hold no results yet.
 
     Raises:
         UserError: says so.
@@ -71,10 +86,10 @@ def refuse_company(folder: Path, wanted: dict[str, Any] | None) -> None:
     manifest = read_manifest(folder) or {}
     process = manifest.get("process")
     if process and not manifest.get("finished") and process != this_process() and not is_gone(process):
-        advice = f"another process is at work there ({process}): wait until it is done, or choose another --out"
-        if wanted is None:
-            raise UserError(f"{folder}: {advice}")
-        check_settings(folder, wanted, advice)
+        raise UserError(
+            f"{folder}: another process is at work there ({process}): wait until it is done, or choose another --out; if "
+            f"it was killed on another machine, remove {folder / MANIFEST}"
+        )
 
 
 def check_searches(job: Job, films: FilmSet) -> None:

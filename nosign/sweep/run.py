@@ -38,13 +38,12 @@ from nosign.sweep.jobs import (
     boundary_cost,
     cell_cost,
     identity_of,
-    is_clean_finished,
     is_clean_stored_wanted,
     model_paths,
     rescoring_jobs,
     search_cost,
 )
-from nosign.sweep.results import check_fields, check_searches, is_done, is_same, prepare_output, write_manifests
+from nosign.sweep.results import is_finished, prepare_output, refuse_others, write_manifests
 from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
 from nosign.sweep.turning import find_turning
@@ -89,20 +88,13 @@ def attack_all(arguments: argparse.Namespace) -> None:
     progress = Progress()
     # A model that cannot be used must not cost the results that it was to replace.
     loaded = load_engine(arguments, films, progress) if arguments.overwrite else None
-    is_there = all(is_same(out, identity) and is_same(job.folder, job.settings) for job in jobs) and not arguments.overwrite
-    if is_there:
-        rows.find_files(out, rows.ROWS)
-    else:
-        prepare_output(out, identity, jobs, arguments, started)
-    for job in jobs:
-        check_searches(job, films)
-        check_fields(job)
-    count, left = sum(len(job.cells) for job in jobs), sum(len(job.unfinished()) for job in jobs)
-    if is_clean_finished(out, jobs) and all(is_done(job) for job in jobs):
+    count = sum(len(job.cells) for job in jobs)
+    if not arguments.overwrite and is_finished(out, identity, jobs):
+        refuse_others(out, identity, jobs, films)
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
-    if is_there:
-        prepare_output(out, identity, jobs, arguments, started)
+    prepare_output(out, identity, jobs, films, arguments, started)
+    left = sum(len(job.unfinished()) for job in jobs)
     engine, device = loaded or load_engine(arguments, films, progress)
     print(f"{len(films)} {arguments.split} films, {count} cells, {count - left} of them finished", flush=True)
     clean = score_clean(engine, out, progress)

@@ -6,13 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-from tiny import LinearSoftmax, random_films, write_data
+from tiny import write_linear_workplace
 from walk import contents, without_parts
 
 from data_processing.phantom.__main__ import main as draw
-from nosign.classifiers import build
-
-SIZE, FILMS = 12, 10
 
 
 def start(root, module, *words):
@@ -59,12 +56,8 @@ def test_stage_one(root, films, tmp_path, locks, other):
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """Ten test films behind two training films, and a linear model."""
-    folder = tmp_path_factory.mktemp("workplace")
-    model = LinearSoftmax((SIZE, SIZE, 3), spread=0.1)
-    images = random_films(2 + FILMS, SIZE, seed=21)
-    write_data(folder / "data", images, model.logits(images / 255).argmax(-1), ["train"] * 2 + ["test"] * FILMS)
-    build.save(model.classifier(), folder / "model/VGG16.keras")
+    """The words about ten test films and a linear model."""
+    folder = write_linear_workplace(tmp_path_factory.mktemp("workplace"))
     words = ["--data", folder / "data", "--models", folder / "model", "--targets", "VGG16", "--steps", "2"]
     return [*words, "--single-step-strengths", *np.round(np.arange(1, 9) / 100, 2), "--iterative-strengths"]
 

@@ -33,6 +33,15 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+def write_bright_films(folder, size, films, seed=31):
+    """Write a data folder of films whose class is the brightest channel; `films` is a dict from split to how many."""
+    splits = [split for split, count in films.items() for _ in range(count)]
+    labels = np.arange(len(splits)) % 3
+    images = random_films(len(splits), size, seed=seed, high=200)
+    images[np.arange(len(splits)), :, :, labels] += 40
+    return write_data(folder, images, labels, splits)
+
+
 class LinearSoftmax:
     """A linear classifier with its derivatives written out in float64, and the same one in Keras.
 
@@ -86,6 +95,18 @@ class LinearSoftmax:
         logits = dense(keras.layers.Flatten()(films))
         dense.set_weights([np.float32(self.kernel), np.float32(self.bias)])
         return films, logits
+
+
+def write_linear_workplace(folder, size=12, films=10, training_films=2):
+    """Write `data/`, test films behind some training films, and `model/VGG16.keras`, linear, which has them all right."""
+    from nosign.classifiers import build
+
+    model = LinearSoftmax((size, size, 3), spread=0.1)
+    images = random_films(training_films + films, size, seed=21)
+    splits = ["train"] * training_films + ["test"] * films
+    write_data(folder / "data", images, model.logits(images / 255).argmax(-1), splits)
+    build.save(model.classifier(), folder / "model/VGG16.keras")
+    return folder
 
 
 def curved_model():
