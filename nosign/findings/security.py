@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from nosign.attacks.catalogue import ATTACKS, SINGLE_STEP
 from nosign.finished import FinishedSweep, Run, judged
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, attack_style, finish_panel
+from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, attack_style, finish_panel, scale_log
 from nosign.output.table import Table, bold_last, numbers, words
 from nosign.output.words import INTERVALS, estimate, joined, p_value, plural, starred, tested
 from nosign.statistics.families import VERDICTS
@@ -218,6 +218,7 @@ def draw_curves(sweep: FinishedSweep) -> Figure:
             finish_panel(axes)
     for axes, name in zip(grid[-1], NORMS.values()):
         axes.set_xlabel(f"{name} norm of the change")
+        scale_log(axes.xaxis)
     lines = dict(zip(*reversed(grid[0, 0].get_legend_handles_labels())))
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=5, frameon=False, handlelength=3)
     figure.supylabel("films turned (%)", fontsize=STYLE["axes.labelsize"])

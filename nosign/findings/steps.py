@@ -15,7 +15,18 @@ from matplotlib.figure import Figure
 from nosign.attacks.catalogue import ATTACKS
 from nosign.finished import FinishedSweep, Run, twins
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import CLEAN_LINE, GREY, SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
+from nosign.output.plot import (
+    CLEAN_LINE,
+    GREY,
+    SMALL_POINTS,
+    STYLE,
+    WIDTH,
+    add_legend,
+    attack_style,
+    draw_band,
+    finish_panel,
+    scale_log,
+)
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, percent, plural
 from nosign.rows import STEP_MEASURES, ordered, read_steps
@@ -168,6 +179,8 @@ def draw_gains(axes: Axes, gains: pd.DataFrame) -> None:
     ends = values.min() / 1.5, values.max() * 1.5
     axes.plot(ends, ends, color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
     axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
+    for axis in (axes.xaxis, axes.yaxis):
+        scale_log(axis)
     axes.set(xlabel="(b) gain in loss predicted", ylabel="gain that happened")
 
 

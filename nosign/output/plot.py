@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -310,12 +311,30 @@ def scale_strengths(axes: Axes, strengths: pd.Series) -> None:
         reach = max(1.2 * ratio, LEAST_REACH)
         axes.set_xlim(middle / reach, middle * reach)
         axes.set_xscale("log")
-        # As many numbers as find room beside each other.
-        numbers = (1, 2, 3, 5) if ratio**2 <= 8 else (1, 3) if ratio**2 <= 1000 else (1,)
-        axes.xaxis.set_major_locator(LogLocator(subs=numbers))
-        axes.xaxis.set_minor_locator(LogLocator(subs=range(2, 10)))
-    axes.xaxis.set_major_formatter(FuncFormatter(short_number))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+        place_log_numbers(axes.xaxis, ratio**2)
+    set_plain_numbers(axes.xaxis)
+
+
+def place_log_numbers(axis: Axis, reach: float) -> None:
+    """Give a logarithmic axis as many numbers as find room beside each other; `reach` is its upper end over its lower one."""
+    numbers = (1, 2, 3, 5) if reach <= 8 else (1, 3) if reach <= 1000 else (1,)
+    axis.set_major_locator(LogLocator(subs=numbers))
+    axis.set_minor_locator(LogLocator(subs=range(2, 10)))
+
+
+def set_plain_numbers(axis: Axis) -> None:
+    """Write the numbers of an axis without powers of ten."""
+    axis.set_major_formatter(FuncFormatter(short_number))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def scale_log(axis: Axis) -> None:
+    """Give a logarithmic axis, its ends being set, plain numbers that find room."""
+    low, high = axis.get_view_interval()
+    place_log_numbers(axis, high / low)
+    if high / low <= 3:  # no two of these are so far apart
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+    set_plain_numbers(axis)
 
 
 def marks_of(name: str) -> tuple:

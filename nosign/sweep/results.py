@@ -68,10 +68,10 @@ def refuse_others(out: Path, identity: dict[str, Any], jobs: Sequence[Job], film
     results = [*clean_files(out), *(out / "attacks").rglob("[!.]*.csv")]
     for job in jobs:
         for place, wanted in ((out, identity), (job.folder, job.settings)):
-            if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
-                raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
             if not is_same(place, wanted):
                 refuse_company(place)
+            if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
+                raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
         check_searches(job, films)
         check_fields(job)
     find_files(out, ROWS)  # the health report reads them all: a path that names no cell is refused before the work

@@ -33,13 +33,13 @@ from nosign.errors import UserError
 from nosign.files import PART
 
 # What differs between two runs of one command; the checkout may have been changed between them.
-TIMES = {"commands", "started", "seconds", "begun", "seconds_a_model", "git"}
+PASSING = {"commands", "started", "seconds", "begun", "seconds_a_model", "process", "git"}
 UNCOUNTED = (".lock", ".running")
 REAL_KILLS = 3
 
 
 def contents(folder):
-    """Return what a stage left: dict from path to hash; manifests without times, models by their weights."""
+    """Return what a stage left: dict from path to hash; manifests without what is passing, models by their weights."""
     found = {}
     for path in sorted(Path(folder).rglob("*")):
         if path.is_dir() or path.name.startswith(UNCOUNTED):
@@ -49,7 +49,7 @@ def contents(folder):
             if path.suffix == ".keras":
                 data = zipfile.ZipFile(path).read("model.weights.h5")
             if path.name == "manifest.json":
-                manifest = {key: value for key, value in json.loads(data).items() if key not in TIMES}
+                manifest = {key: value for key, value in json.loads(data).items() if key not in PASSING}
                 manifest["outputs"] = {
                     key: None if key.endswith(".keras") else value for key, value in manifest.get("outputs", {}).items()
                 }
@@ -237,7 +237,8 @@ class Walk:
             self.child(f"{action}:{number}")
             found = without_parts(contents(self.out))
             near = [without_parts(contents(kept / str(one))) for one in (number, number + 1)]
-            self.check(found in near, f"{action} operation {number}: another state than the snapshot's")
+            differing = sorted(name for name in {*found, *near[0]} if found.get(name) not in {one.get(name) for one in near})
+            self.check(not differing, f"{action} operation {number}: another state than the snapshot's in {differing}")
             self.rerun(expected, f"{action} operation {number}, a real end")
 
     def fail(self, error, number, snapshot, expected, known=None):
