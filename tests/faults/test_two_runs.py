@@ -6,7 +6,8 @@ import sys
 
 import numpy as np
 import pytest
-from tiny import write_linear_workplace
+from finished import LIST_OF_MODELS, write_cell
+from tiny import write_bright_films, write_linear_workplace
 from walk import contents, without_parts
 
 from data_processing.phantom.__main__ import main as draw
@@ -14,7 +15,7 @@ from data_processing.phantom.__main__ import main as draw
 
 def start(root, module, *words):
     """Start a stage in a process of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    environment = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests/helpers'}"}
     command = [sys.executable, str(root / "tests/helpers/stage.py"), module, *map(str, words)]
     return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -54,6 +55,17 @@ def test_stage_one(root, films, tmp_path, locks, other):
     assert found == without_parts(found) and found in whole
 
 
+@pytest.mark.parametrize("locks", [[], ["--no-locks"]], ids=["locks", "no locks"])
+def test_stage_two(root, tmp_path, locks):
+    data = write_bright_films(tmp_path / "data", 32, {"train": 27, "validation": 9, "test": 10})
+    words = ["--data", data, "--models", "VGG16", "--batch", "8", "--preprocessing", "paper", "--head-epochs", "1", "--epochs", "1"]
+    assert ended([start(root, "train_finetune", "--tiny", *words, "--out", tmp_path / "one")])[0] == [0]
+    both = [start(root, "train_finetune", *locks, "--tiny", *words, "--out", tmp_path / "both") for _ in range(2)]
+    statuses, said = ended(both)
+    assert is_told(statuses, said), said
+    assert contents(tmp_path / "both") == contents(tmp_path / "one")
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """The words about ten test films and a linear model."""
@@ -74,3 +86,16 @@ def test_stage_three(root, workplace, tmp_path, locks, other):
     assert is_told(statuses, said), said
     found = contents(tmp_path / "both")
     assert found == without_parts(found) and found in whole
+
+
+@pytest.mark.parametrize("locks", [[], ["--no-locks"]], ids=["locks", "no locks"])
+def test_stage_four(root, tmp_path, locks):
+    for attack, seen in (("fgsm", [1, 0, 1, 1]), ("fgnm", [1, 1, 1, 0])):
+        write_cell(tmp_path / "results", f"VGG16/paper/{attack}/0.01", VGG16=seen)
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/models.csv").write_text(LIST_OF_MODELS)
+    words = ["--results", tmp_path / "results", "--models", tmp_path / "model"]
+    assert ended([start(root, "data_figure", *words, "--out", tmp_path / "one")])[0] == [0]
+    statuses, said = ended([start(root, "data_figure", *locks, *words, "--out", tmp_path / "both") for _ in range(2)])
+    assert is_told(statuses, said), said
+    assert contents(tmp_path / "both") == contents(tmp_path / "one")

@@ -9,7 +9,8 @@ stage.json:
     films                 whether the output is read as films, and must then be whole or refused
     imports, prepare      modules that the stage imports late; MODULE:FUNCTION to call first
     most, most_errors     how many kills and failing writes, drawn by `seed`; all if absent
-    alike                 false: run again from every point, not only once from points that differ in temporary names alone
+    alike                 false: run again from every point, not only once from points that differ in temporary names alone,
+                          and let flushes and renames fail as well as writes
     composes              whether the stage changes nothing and starts no thread before its first operation: the writes then
                           fail in copies of one process that stands there
 Prints JSON: letters (one per operation), killed, reran, failed (how many points), wrong (what went wrong, in words).
@@ -179,7 +180,8 @@ class Walk:
             self.check(not self.films or self.is_whole_or_refused(expected), f"{where}: half of the films are taken for all")
             self.rerun(expected, where)
         self.real_kills(kept, letters, expected)
-        failing = self.some([number for number in numbers if letters[number - 1 :][:1] == "w"], self.most_errors)
+        fallible = "w" if self.alike else "wfr"
+        failing = self.some([number for number, letter in enumerate(letters, 1) if letter in fallible], self.most_errors)
         faults_of = {number: ("ENOSPC", "EIO")[place % 2] for place, number in enumerate(failing)}
         said = self.at_first_operation(faults_of) if self.composes else {}
         for number, error in faults_of.items():
@@ -187,10 +189,10 @@ class Walk:
         return {"letters": letters, "killed": len(kills), "reran": len(reruns), "failed": len(failing), "wrong": self.wrong}
 
     def at_first_operation(self, faults_of):
-        """Let one process come to its first operation, and each of these writes fail in a copy of it that goes on from there.
+        """Let one process come to its first operation, and each of these fail in a copy of it that goes on from there.
 
         Returns:
-            Dict from the write's number to the exit status, what was said on stderr, and where the output folder was kept.
+            Dict from the operation's number to the exit status, what was said on stderr, and where the output folder was kept.
         """
         kept = {number: self.folder / f"failed-{number}" for number in faults_of}
 
@@ -242,10 +244,10 @@ class Walk:
             self.rerun(expected, f"{action} operation {number}, a real end")
 
     def fail(self, error, number, snapshot, expected, known=None):
-        """Make a write fail: one line, exit 1, no file with a temporary name, and what was there is still there.
+        """Make an operation fail: one line, exit 1, no file with a temporary name, and what was there is still there.
 
         Args:
-            known: what `at_first_operation` returned of the write.
+            known: what `at_first_operation` returned of it.
         """
         where = f"{error} at operation {number}"
         self.restore(known and known[2])

@@ -46,7 +46,7 @@ def walk(stage, argv, folder, **more):
     result = json.loads(done.stdout.splitlines()[-1])
     print(
         f"{stage}: {len(result['letters'])} operations, killed at {result['killed']}, "
-        f"run again from {result['reran']} states, {result['failed']} writes failed"
+        f"run again from {result['reran']} states, {result['failed']} made to fail"
     )
     if result["wrong"]:
         raise AssertionError("\n".join(result["wrong"][:10]))
