@@ -24,6 +24,7 @@ from nosign.output.summary import short_answer, summary_text, sweeps_of
 from nosign.output.table import table_files
 from nosign.output.words import percent, plural
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
+from nosign.processes import process_map
 
 
 def publish_all(run: Run, out: Path) -> dict[str, list[Finding]]:
@@ -42,16 +43,22 @@ def publish_all(run: Run, out: Path) -> dict[str, list[Finding]]:
     written: list[Path] = []
     with alone(out / "tables", "makes tables and figures"):
         remove_leftovers(out)
+        figures = render_all(described)
         for seed in run.seeds:
+            name = seed.results.name
             print(f"{seed.results}:")
-            written += publish(seed, described[seed.results.name], out / seed.results.name, started)
-        publish(run, described[""], out, started, written)
+            written += publish(seed, described[name], figures[name], out / name, started)
+        publish(run, described[""], figures[""], out, started, written)
     return described
 
 
 def describe_all(run: Run) -> dict[str, list[Finding]]:
     """Return the findings of a results folder, under "", and of each run below it, under its name."""
-    return {seed.results.name: describe(seed) for seed in run.seeds} | {"": describe(run)}
+    runs = {seed.results.name: seed for seed in run.seeds} | {"": run}
+    if len(runs) == 1:
+        return {"": describe(run)}
+    with process_map(2) as spread:
+        return dict(zip(runs, spread(describe, runs.values())))
 
 
 def describe(run: Run) -> list[Finding]:
@@ -59,11 +66,36 @@ def describe(run: Run) -> list[Finding]:
     return [finding for finding in (module.describe(run) for module in FINDINGS) if finding]
 
 
-def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewhere: Iterable[Path] = ()) -> list[Path]:
+def render_all(described: Mapping[str, list[Finding]]) -> dict[str, dict[str, bytes]]:
+    """Return the figures of all findings as files.
+
+    Args:
+        described: what `describe_all` returned.
+
+    Returns:
+        Dict from the run's name to what `render_figures` returns of its figures.
+    """
+    places = {
+        f"{number}-{drawing.name}": (run, drawing)
+        for number, (run, findings) in enumerate(described.items())
+        for finding in findings
+        for drawing in finding.drawings
+    }
+    rendered: dict[str, dict[str, bytes]] = {run: {} for run in described}
+    for name, content in render_figures({place: drawing.figure for place, (_, drawing) in places.items()}).items():
+        run, _ = places[Path(name).stem]
+        rendered[run][name.partition("-")[2]] = content
+    return rendered
+
+
+def publish(
+    run: Run, findings: list[Finding], figures: Mapping[str, bytes], out: Path, started: float, elsewhere: Iterable[Path] = ()
+) -> list[Path]:
     """Write what one folder gets and its manifest, remove what went stale, and say all of it.
 
     Args:
         findings: those of the run.
+        figures: those of the findings, as files by name.
         out: the folder; `tables/`, `figures/` and `report.html` are written there.
         started: when the command began, as `time.time()`.
         elsewhere: paths written below the folders of seeds; the manifest lists them too, so that they can go stale.
@@ -73,8 +105,8 @@ def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewh
     """
     print_missing(run)
     print_table_two(run)
-    tables, figures, report = out / "tables", out / "figures", out / "report.html"
-    contents = compose(run, findings, out)
+    tables, report = out / "tables", out / "report.html"
+    contents = compose(run, findings, figures, out)
     hashes = {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
     described: dict[str, Any] = {
         "stage": "data_figure.py",
@@ -92,14 +124,13 @@ def publish(run: Run, findings: list[Finding], out: Path, started: float, elsewh
     write_manifest(tables, **described, inputs=inputs, outputs=[*elsewhere, *contents], known_hashes=hashes, finished=True)
     print_answer(findings, tables / "summary.md")
     print(f"wrote {plural(sum(path.suffix == '.csv' for path in contents), 'table')} (CSV, Markdown, LaTeX) to {tables}")
-    print(f"wrote {plural(sum(path.suffix == '.png' for path in contents), 'figure')} (PNG, PDF) to {figures}")
+    print(f"wrote {plural(sum(path.suffix == '.png' for path in contents), 'figure')} (PNG, PDF) to {out / 'figures'}")
     print(f"open {report}")
     return list(contents)
 
 
-def compose(run: Run, findings: list[Finding], out: Path) -> dict[Path, bytes]:
+def compose(run: Run, findings: list[Finding], figures: Mapping[str, bytes], out: Path) -> dict[Path, bytes]:
     """Return what is to be written below a folder, by path; nothing is written before all of it is there."""
-    figures = render_figures({drawing.name: drawing.figure for finding in findings for drawing in finding.drawings})
     texts = {name: text for finding in findings for table in finding.tables for name, text in table_files(table).items()}
     return {
         **{out / "tables" / name: text.encode() for name, text in texts.items()},

