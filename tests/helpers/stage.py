@@ -3,9 +3,11 @@
 --no-locks     as on a file system without locks
 --tiny         with backbones of four channels
 --clock-back   with a clock that was set back by ten years
+--gigabyte     with a gigabyte of memory for each process
 """
 
 import importlib
+import resource
 import sys
 import time
 
@@ -30,7 +32,11 @@ def clock_back():
     time.time = lambda: now() - TEN_YEARS
 
 
-OPTIONS = {"--no-locks": no_locks, "--tiny": tiny, "--clock-back": clock_back}
+def gigabyte():
+    resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+
+
+OPTIONS = {"--no-locks": no_locks, "--tiny": tiny, "--clock-back": clock_back, "--gigabyte": gigabyte}
 
 if __name__ == "__main__":
     module, *words = sys.argv[1:]
