@@ -203,10 +203,14 @@ def machine() -> str:
 
 
 def remove_leftovers(folder: str | Path, *, below: bool = True) -> None:
-    """Remove what killed processes left under temporary names in a folder and, if `below`, in the folders in it."""
+    """Remove what killed processes left under temporary names in a folder and, if `below`, in the folders in it.
+
+    What may not be removed stays: it is in nobody's way.
+    """
     for path in sorted(Path(folder).glob(("**/" if below else "") + f"{PART}*")):
         if is_leftover(path):
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def is_leftover(path: Path) -> bool:

@@ -40,6 +40,7 @@ def train_all(arguments: argparse.Namespace) -> None:
     splits = {split: open_split(data, split) for split in ("train", "validation", "test")}
     films = {name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")}
     wanted = {name: settings_of(arguments, name, films) for name in arguments.models}
+    remove_leftovers(out)  # also where nothing is left to do: a training state takes hundreds of megabytes
     todo = [name for name in wanted if arguments.overwrite or is_left(out, name, wanted[name])]
     for name in todo:
         check_buildable(name, splits["train"].size, arguments.weights)
@@ -58,7 +59,6 @@ def train_those(
     """Train models one after the other, none that another process is training."""
     from nosign.backend import describe_device, select_device
 
-    remove_leftovers(out)
     device = select_device()
     print(describe_device(device), flush=True)
     for name, settings in wanted.items():
