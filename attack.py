@@ -25,6 +25,7 @@ from nosign.sweep.options import (
     SOURCE,
     STORING_STRENGTHS,
     UNIVERSAL_FILMS,
+    shard,
 )
 
 
@@ -158,6 +159,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--split", choices=ATTACKED_SPLITS, default=ATTACKED_SPLITS[0], help="films to attack; settings are tuned on validation"
     )
     parser.add_argument("--films", type=whole_number(1), help="attack the first so many films of the split only")
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="attack one of N parts of the films, into shards/I-of-N/ of --out; once all are there, the same command without "
+        "--shard joins them",
+    )
     parser.add_argument("--seed", type=whole_number(0), default=0, help="of the random starts")
     add_seeds(parser)
     parser.add_argument("--overwrite", action="store_true", help="remove the cells of another run first")

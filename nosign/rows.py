@@ -238,13 +238,14 @@ class CellFilms:
     films: pd.DataFrame
 
 
-def read_rows(path: Path, required: Iterable[str], advice: str) -> pd.DataFrame:
+def read_rows(path: Path, required: Iterable[str], advice: str, *, empty: bool = False) -> pd.DataFrame:
     """Read a CSV file that must have certain columns and at least one row.
 
     Args:
         path: the file.
         required: names of columns that must be there.
         advice: what the user can do if the file is unusable.
+        empty: whether it may have no rows.
 
     Raises:
         UserError: the file is missing, is no CSV, is cut off, lacks a column or has no rows.
@@ -261,7 +262,7 @@ def read_rows(path: Path, required: Iterable[str], advice: str) -> pd.DataFrame:
         raise UserError(f"{path}: not a readable CSV file ({error}); {advice}") from None
     if absent := [column for column in required if column not in frame.columns]:
         raise UserError(f"{path}: lacks the column {', '.join(absent)}; {advice}")
-    if frame.empty:
+    if frame.empty and not empty:
         raise UserError(f"{path}: has a heading but no rows; {advice}")
     return frame
 

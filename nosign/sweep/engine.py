@@ -18,7 +18,7 @@ import pandas as pd
 from nosign.attacks.directions import step_effect
 from nosign.attacks.loop import Attacker
 from nosign.backend import compiled, compiled_logits, to_numpy
-from nosign.dataset import FilmSet, prefetched, whole_batches
+from nosign.dataset import FilmSet, prefetched
 from nosign.measures import visibility
 from nosign.rows import FILM, LABEL
 
@@ -81,7 +81,7 @@ class Engine:
     ) -> None:
         """Compile the models for one batch shape; the first call compiles."""
         self.films, self.models, self.steps, self.seed = films, models, steps, seed
-        self.batch, self.folder, self.advance = min(batch, len(films)), folder, advance
+        self.batch, self.folder, self.advance = batch, folder, advance
         self.logits = {name: compiled_logits(model) for name, model in models.items()}
         self.pool, self.step_effect = ThreadPoolExecutor(workers), compiled(step_effect)
         self.attackers: dict[tuple[str, str], Attacker] = {}
@@ -107,12 +107,20 @@ class Engine:
         return self.kept is not None and self.kept[0] == key
 
     def batches(self, positions: np.ndarray | None = None) -> Iterator[Batch]:
-        """Yield batches of the films at some positions, or of all; the next is read while this one is used."""
+        """Yield batches of the films at some positions, or of all; the next is read while this one is used.
+
+        Args:
+            positions: int array, ascending. A film's neighbours in a batch are those of them that it has in a batch of all
+                films, so that a part of the films goes in the batches of the whole.
+        """
         positions = np.arange(len(self.films)) if positions is None else positions
-        return prefetched(
-            Batch(positions[places], stop - start, self.films.pixels(positions[places]))
-            for start, stop, places in whole_batches(len(positions), self.batch)
-        )
+        parts = np.split(positions, np.searchsorted(positions, np.arange(self.batch, len(self.films), self.batch)))
+        return prefetched(self.batch_of(part) for part in parts if len(part))
+
+    def batch_of(self, positions: np.ndarray) -> Batch:
+        """Return the batch of the films at some positions, at most as many as it holds."""
+        filled = np.pad(positions, (0, self.batch - len(positions)), "edge")
+        return Batch(filled, len(positions), self.films.pixels(filled))
 
     def predict(self, films: Any) -> dict[str, np.ndarray]:
         """Return each model's logits on a batch, dict from name to float32 [films, classes]."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from nosign.attacks.catalogue import Condition
@@ -12,12 +10,12 @@ from nosign.dataset import CLASSES
 from nosign.measures.outcome import Outcome
 from nosign.sweep.engine import Engine
 from nosign.sweep.jobs import GRADIENT_COST
-from nosign.sweep.unbounded import UNBOUNDED_FILMS, random_starts, spread_out, unturned
 
 # What is counted for the health report, in films.
 ZERO_GRADIENT, BROKEN_GRADIENT = "films_with_zero_gradient", "films_with_nan_or_infinite_gradient"
 ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS = "films_attacked_without_bounds", "films_unturned_without_bounds"
-GRADIENT_FACTS = (ZERO_GRADIENT, BROKEN_GRADIENT, ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS)
+GRADIENT_COUNTS = (ZERO_GRADIENT, BROKEN_GRADIENT)
+GRADIENT_FACTS = (*GRADIENT_COUNTS, ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS)
 
 
 def one_hot(labels: np.ndarray) -> np.ndarray:
@@ -40,7 +38,8 @@ class FirstGradients:
 
     Attributes:
         logits: float32 [films, classes], the model's at the films.
-        counts: dict, how many films have a gradient of zero, and how many one that is not finite; no attack moves them.
+        counts: dict of `GRADIENT_COUNTS`, how many films have a gradient of zero, and how many one that is not finite; no
+            attack moves them.
     """
 
     def __init__(self, engine: Engine, source: str, condition: Condition) -> None:
@@ -48,7 +47,7 @@ class FirstGradients:
         self.engine, self.source, self.outcome = engine, source, Outcome.of(condition)
         self.attacker, self.cache = engine.attacker(source, condition.loss), engine.new_cache()
         self.logits = np.empty((len(engine.films), len(CLASSES)), np.float32)
-        self.counts = {ZERO_GRADIENT: 0, BROKEN_GRADIENT: 0}
+        self.counts = dict.fromkeys(GRADIENT_COUNTS, 0)
         for batch in engine.batches():
             labels = attacked_labels(engine.films.labels[batch.positions], self.outcome)
             found = self.attacker.gradient_and_logits(batch.films, labels, self.outcome.is_targeted)
@@ -63,13 +62,3 @@ class FirstGradients:
     def at(self, positions: np.ndarray) -> np.ndarray:
         """Return the gradients at some films, float32 [positions, height, width, 3]."""
         return np.concatenate([self.cache.read(position, 1) for position in positions])
-
-    @cached_property
-    def health(self) -> dict[str, int]:
-        """What the gradients say of the model, films by `GRADIENT_FACTS`."""
-        films, outcome = self.engine.films, self.outcome
-        can_turn = np.flatnonzero(outcome.can_turn(self.logits.argmax(-1), films.labels))
-        chosen = spread_out(can_turn, UNBOUNDED_FILMS)
-        labels, starts = attacked_labels(films.labels[chosen], outcome), random_starts(films, chosen, self.engine.seed)
-        left = unturned(self.attacker, starts, labels, targeted=outcome.is_targeted, batch=self.engine.batch)
-        return {**self.counts, ATTACKED_WITHOUT_BOUNDS: len(chosen), LEFT_WITHOUT_BOUNDS: int(left.sum())}

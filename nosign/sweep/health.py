@@ -122,7 +122,7 @@ def health_report(facts: Mapping[str, int], evidence: Evidence) -> dict[str, Any
     """Look for signs of masked gradients.
 
     Args:
-        facts: what `FirstGradients.health` returned.
+        facts: films by `GRADIENT_FACTS`.
         evidence: `Evidence`.
 
     Returns:

@@ -38,8 +38,9 @@ from nosign.rows import (
     open_films,
     sweep_folder,
 )
-from nosign.sweep.options import ALL_SOURCES, ATTACKED_SPLITS, GREY, STORING_STRENGTHS
+from nosign.sweep.options import ALL_SOURCES, ATTACKED_SPLITS, GREY, STORING_STRENGTHS, Shard
 
+SHARD = "shard"  # the setting of a sweep that attacks a part of the films
 # A gradient costs about two forward passes.
 GRADIENT_COST = 2
 
@@ -68,9 +69,10 @@ class Search:
         """Whether the source model alone is to turn, not each target."""
         return self.stored or self.iterative
 
-    def positions(self, labels: np.ndarray) -> np.ndarray:
-        """Return which films take part, int [n], given the labels of all."""
-        return first_of_each_class(labels, self.films_per_class)
+    def positions(self, films: FilmSet, whole: FilmSet) -> np.ndarray:
+        """Return which films of a set take part, int [n], ascending; the set may be a part of the whole."""
+        chosen = first_of_each_class(whole.labels, self.films_per_class)
+        return np.flatnonzero(np.isin(films.rows, whole.rows[chosen]))
 
     @property
     def title(self) -> str:
@@ -94,6 +96,7 @@ class Job:
         save_films: whether the adversarial films are kept.
         storing: strengths at which it is measured what storing leaves of the attacks.
         storages: names of the ways of storing that are measured, keys of `nosign.measures.storage.STORAGES`.
+        shard: the part of the films that is attacked, or None.
     """
 
     results: Path
@@ -107,6 +110,7 @@ class Job:
     save_films: bool = False
     storing: tuple[float, ...] = ()
     storages: tuple[str, ...] = ()
+    shard: Shard | None = None
 
     @property
     def folder(self) -> Path:
@@ -182,7 +186,7 @@ class Job:
 
     def without_example(self) -> list[str]:
         """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
-        if self.condition != Condition() or self.kept:
+        if self.condition != Condition() or self.kept or self.shard:
             return []
         attacks = {cell.attack for cell in self.cells}
         return [name for name in EXAMPLES if name in attacks and not example_path(self.results, name).is_file()]
@@ -264,6 +268,7 @@ def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
         "films": films,
         # Manifests name it where it is not the test films, which earlier ones are all about.
         **({} if arguments.split == ATTACKED_SPLITS[0] else {"split": arguments.split}),
+        **({SHARD: str(arguments.shard)} if arguments.shard else {}),
         **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
         "models": weights,
     }
@@ -299,6 +304,7 @@ def attack_jobs(arguments: argparse.Namespace, identity: dict[str, Any]) -> list
             save_films=arguments.save_films,
             storing=checked_storing(arguments.storing_strengths, cells),
             storages=tuple(arguments.storages),
+            shard=arguments.shard,
         )
         # Conditions of one source follow each other: they share its gradients.
         for source in sources_of(arguments)

@@ -290,13 +290,8 @@ class ViewerFilms(Recorder):
     ending = VIEWER
 
     def __init__(self, sweep: Attacking, clean: pd.DataFrame) -> None:
-        """Choose the films: the first of each class that the source model gets right, or the first if it gets none right."""
-        right = Outcome().hits(clean[sweep.source].to_numpy(), clean[LABEL].to_numpy())
-        chosen: list[int] = []
-        for label in range(len(CLASSES)):
-            of_class = np.flatnonzero(clean[LABEL] == label)
-            chosen += [*of_class[right[of_class]], *of_class[~right[of_class]]][:VIEWER_FILMS_PER_CLASS]
-        self.engine, self.clean, self.positions = sweep.engine, clean, np.sort(chosen)
+        """Choose the films, see `viewer_positions`."""
+        self.engine, self.clean, self.positions = sweep.engine, clean, viewer_positions(clean, sweep.source)
         self.changes: list[np.ndarray] = []
         self.after: list[list[np.ndarray]] = []
 
@@ -321,6 +316,16 @@ class ViewerFilms(Recorder):
             np.stack(self.changes),
         )
         return dict(zip(VIEWER_ARRAYS, values, strict=True))
+
+
+def viewer_positions(clean: pd.DataFrame, source: str) -> np.ndarray:
+    """Return the first films of each class that a model gets right, and where these are too few others, int [k], ascending."""
+    right = Outcome().hits(clean[source].to_numpy(), clean[LABEL].to_numpy())
+    chosen: list[int] = []
+    for label in range(len(CLASSES)):
+        of_class = np.flatnonzero(clean[LABEL] == label)
+        chosen += [*of_class[right[of_class]], *of_class[~right[of_class]]][:VIEWER_FILMS_PER_CLASS]
+    return np.sort(chosen)
 
 
 def probabilities(logits: np.ndarray) -> np.ndarray:

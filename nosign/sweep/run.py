@@ -28,7 +28,7 @@ from nosign.rows import CLEAN_ROWS, CLEAN_STORED, Cell, example_path, logit_colu
 from nosign.sweep.clean import clean_rows, clean_stored_rows
 from nosign.sweep.engine import Engine
 from nosign.sweep.examples import find_example
-from nosign.sweep.gradients import GRADIENT_FACTS, key_of
+from nosign.sweep.gradients import GRADIENT_COUNTS, GRADIENT_FACTS, key_of
 from nosign.sweep.health import Evidence, health_report, read_evidence
 from nosign.sweep.jobs import (
     GRADIENT_COST,
@@ -44,6 +44,7 @@ from nosign.sweep.jobs import (
     search_cost,
 )
 from nosign.sweep.results import is_finished, prepare_output, refuse_others, write_manifests
+from nosign.sweep.shards import commands_of_shards, find_shards, join_shards, shard_of
 from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
 from nosign.sweep.turning import find_turning
@@ -81,21 +82,25 @@ def attack_all(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: something that it names cannot be used, or would be mixed with results of another run.
     """
-    started, out = time.time(), Path(arguments.out)
-    films = open_split(arguments.data, arguments.split).head(arguments.films)
-    identity = identity_of(arguments, len(films))
+    started = time.time()
+    whole = open_split(arguments.data, arguments.split).head(arguments.films)
+    films, out = (whole, Path(arguments.out)) if not arguments.shard else shard_of(arguments, whole)
+    arguments = argparse.Namespace(**{**vars(arguments), "out": str(out)})
+    identity = identity_of(arguments, len(whole))
     jobs = rescoring_jobs(arguments, identity, films) if arguments.rescore else attack_jobs(arguments, identity)
     progress = Progress()
     # A model that cannot be used must not cost the results that it was to replace.
-    loaded = load_engine(arguments, films, progress) if arguments.overwrite else None
+    loaded = load_engine(arguments, films, whole, progress) if arguments.overwrite else None
     count = sum(len(job.cells) for job in jobs)
     if not arguments.overwrite and is_finished(out, identity, jobs):
-        refuse_others(out, identity, jobs, films)
+        refuse_others(out, identity, jobs, films, whole)
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
-    prepare_output(out, identity, jobs, films, arguments, started)
+    shards = find_shards(out, identity, jobs)
+    prepare_output(out, identity, jobs, films, whole, arguments, started)
+    merged = join_shards(out, identity, jobs, shards, films)
     left = sum(len(job.unfinished()) for job in jobs)
-    engine, device = loaded or load_engine(arguments, films, progress)
+    engine, device = loaded or load_engine(arguments, films, whole, progress)
     print(f"{len(films)} {arguments.split} films, {count} cells, {count - left} of them finished", flush=True)
     clean = score_clean(engine, out, progress)
     if is_clean_stored_wanted(out, jobs):
@@ -103,13 +108,17 @@ def attack_all(arguments: argparse.Namespace) -> None:
     training = training_films(arguments)
     for job in jobs:
         job_started = time.time()
-        gradient_facts = run_job(engine, job, clean, training, progress)
-        evidence = read_evidence(job, clean) if job.source in clean else None
-        health = health_report(gradient_facts, evidence) if evidence and not job.kept else None
+        gradient_facts = run_job(engine, job, clean, whole, training, merged.get(job.folder), progress)
+        evidence = read_evidence(job, clean) if job.source in clean and not job.shard else None
+        health = health_report(gradient_facts, evidence) if evidence and not job.kept else gradient_facts or None
         facts = {"begun": started, "device": device, "health": health, "finished": True}
+        if shards:
+            facts["shards"] = commands_of_shards([shard / job.folder.relative_to(out) for shard in shards])
         write_manifests(out, identity, job, arguments, job_started, **facts)
         print_summary(job, evidence, health, time.time() - job_started)
     command = shlex.join(["python", "data_figure.py", "--results", arguments.out, "--models", arguments.models])
+    if arguments.shard:
+        command = "once all parts are there, the same command without --shard"
     print(f"wrote {out} in {time.time() - started:.0f} s; next: {command}")
 
 
@@ -125,19 +134,21 @@ def training_films(arguments: argparse.Namespace) -> FilmSet | None:
     return films.at(first_of_each_class(films.labels, arguments.universal_films // len(CLASSES)))
 
 
-def load_engine(arguments: argparse.Namespace, films: FilmSet, progress: Progress) -> tuple[Engine, dict[str, Any]]:
-    """Load the models; return the engine and the device that it runs on."""
+def load_engine(
+    arguments: argparse.Namespace, films: FilmSet, whole: FilmSet, progress: Progress
+) -> tuple[Engine, dict[str, Any]]:
+    """Load the models; return the engine of some films and the device that it runs on; the films may be a part of a whole."""
     from nosign.classifiers.logits import PROBES, find_logits
 
     device = select_device()
     print(describe_device(device), flush=True)
-    some = films.pixels(slice(0, PROBES))
+    some = whole.pixels(slice(0, PROBES))
     loaded = {name: build.load(path, films.size) for name, path in model_paths(arguments).items()}
     if not device["accelerator"]:
         print(require(needed_to_attack(list(loaded.values()), arguments.batch), "this attack", resident()), flush=True)
     models = {name: find_logits(model, some) for name, model in loaded.items()}
-    settings = {"steps": arguments.steps, "seed": arguments.seed, "batch": arguments.batch, "folder": arguments.out}
-    return Engine(films, models, advance=progress, **settings), device
+    settings = {"steps": arguments.steps, "seed": arguments.seed, "folder": arguments.out}
+    return Engine(films, models, advance=progress, batch=min(arguments.batch, len(whole)), **settings), device
 
 
 def score_clean(engine: Engine, out: Path, progress: Progress) -> pd.DataFrame:
@@ -167,24 +178,35 @@ def score_clean_stored(engine: Engine, out: Path, clean: pd.DataFrame, progress:
         rows.write_rows(out / CLEAN_STORED, clean_stored_rows(engine, clean))
 
 
-def run_job(engine: Engine, job: Job, clean: pd.DataFrame, training: FilmSet | None, progress: Progress) -> dict[str, int]:
+def run_job(
+    engine: Engine,
+    job: Job,
+    clean: pd.DataFrame,
+    whole: FilmSet,
+    training: FilmSet | None,
+    counts: dict[str, int] | None,
+    progress: Progress,
+) -> dict[str, int]:
     """Do what is left of a job.
 
     Args:
         engine: `Engine`.
         job: `Job`.
         clean: what `nosign.rows.read_clean_logits` returned.
+        whole: the films of which the engine's may be a part.
         training: what `training_films` returned.
+        counts: the `GRADIENT_COUNTS` of all films, where they are known.
         progress: `Progress`.
 
     Returns:
-        What `FirstGradients.health` returned, now or in an earlier run; empty where no film is attacked.
+        Films by `GRADIENT_FACTS`, counted now or in an earlier run, of a part of the films by `GRADIENT_COUNTS`; empty where
+        no film is attacked.
     """
     sweep, cells, boundaries = Sweep(engine, job.source, job.condition), job.unfinished(), job.without_boundary()
-    searches = {search: search.positions(engine.films.labels) for search in job.without_turning()}
+    searches = {search: search.positions(engine.films, whole) for search in job.without_turning()}
     health = (read_manifest(job.folder) or {}).get("health") or {}
-    new_health = job.kept is None and not health.keys() >= set(GRADIENT_FACTS)
-    needs_gradients = new_health or follows_gradients(cells, boundaries, searches)
+    new_health = job.kept is None and not health.keys() >= set(GRADIENT_COUNTS if job.shard else GRADIENT_FACTS)
+    needs_gradients = (new_health and counts is None) or follows_gradients(cells, boundaries, searches)
     work = work_of(job, engine, cells, boundaries, searches)
     if training:
         work += len(job.without_field()) * len(training) * engine.steps * GRADIENT_COST
@@ -193,7 +215,9 @@ def run_job(engine: Engine, job: Job, clean: pd.DataFrame, training: FilmSet | N
     with progress.over(work, job.source):
         if new_health:
             progress.say(f"{job.source}: gradients, and an attack without bounds")
-            health = sweep.health
+            health = counts or sweep.gradients.counts
+            if not job.shard:
+                health = {**health, **sweep.without_bounds(clean)}
         if training:
             progress.say(f"{job.source}: universal perturbations")
             sweep.fields = fields_of(sweep, job, training)

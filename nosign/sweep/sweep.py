@@ -17,13 +17,14 @@ from nosign.backend import to_numpy
 from nosign.measures.outcome import Outcome
 from nosign.rows import Cell
 from nosign.sweep.engine import Batch, Engine
-from nosign.sweep.gradients import FirstGradients, attacked_labels, key_of
+from nosign.sweep.gradients import ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS, FirstGradients, attacked_labels, key_of
 from nosign.sweep.jobs import cell_cost
 from nosign.sweep.recorders import AttackedBatch, Record, all_recorders, collected
+from nosign.sweep.unbounded import UNBOUNDED_FILMS, random_starts, spread_out, unturned
 
 
 class Sweep:
-    """The attacks of one source model and condition. Gradients and health are computed when they are first asked for.
+    """The attacks of one source model and condition. Gradients are computed when they are first asked for.
 
     Attributes:
         engine: `Engine`.
@@ -49,10 +50,14 @@ class Sweep:
         key = key_of(self.source, self.condition)
         return self.engine.once(key, lambda: FirstGradients(self.engine, self.source, self.condition))
 
-    @property
-    def health(self) -> dict[str, int]:
-        """What these gradients say of the model; see `nosign.sweep.health`."""
-        return self.gradients.health
+    def without_bounds(self, clean: pd.DataFrame) -> dict[str, int]:
+        """Attack some films without bounds, see `nosign.sweep.unbounded`; return how many, and how many are left."""
+        films, outcome = self.engine.films, self.outcome
+        chosen = spread_out(np.flatnonzero(outcome.can_turn(clean[self.source].to_numpy(), films.labels)), UNBOUNDED_FILMS)
+        starts = random_starts(films, chosen, self.engine.seed)
+        labels, targeted = self.labels(chosen), outcome.is_targeted
+        left = unturned(self.attacker, starts, labels, targeted=targeted, batch=self.engine.batch)
+        return {ATTACKED_WITHOUT_BOUNDS: len(chosen), LEFT_WITHOUT_BOUNDS: int(left.sum())}
 
     @property
     def geometry(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def find_turning(sweep: Sweep, search: Search, clean: pd.DataFrame, positions: n
             found = search_turning(sweep, search, changed, target, batch, clean.iloc[batch.positions])
             parts.append(found.assign(cosine=cosine)[: batch.count])
         engine.advance(batch.count * search_cost(search, engine.steps, len(engine.logits)))
-    return in_order(parts, TARGET, targets)[TURNING_COLUMNS]
+    return in_order(parts, TARGET, targets)[TURNING_COLUMNS] if parts else pd.DataFrame(columns=TURNING_COLUMNS)
 
 
 def single_step_films(sweep: Sweep, search: Search, batch: Batch) -> tuple[Films, np.ndarray]:

@@ -57,9 +57,7 @@ def made(folder):
     return {name: digest for name, digest in found.items() if not name.endswith(("manifest.json", "report.html"))}
 
 
-def test_odd_paths_no_home_a_decimal_comma_a_strict_umask_a_clock_set_back_and_a_gigabyte(
-    root, phantom_sets, usual, tmp_path
-):
+def test_odd_paths_no_home_a_decimal_comma_a_strict_umask_a_clock_set_back_and_a_gigabyte(root, phantom_sets, usual, tmp_path):
     folder = put_films(tmp_path / ODD, phantom_sets)
     assert len(str(folder)) > 200
     environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME", "MPLCONFIGDIR")}

@@ -58,7 +58,20 @@ def test_stage_one(root, films, tmp_path, locks, other):
 @pytest.mark.parametrize("locks", [[], ["--no-locks"]], ids=["locks", "no locks"])
 def test_stage_two(root, tmp_path, locks):
     data = write_bright_films(tmp_path / "data", 32, {"train": 27, "validation": 9, "test": 10})
-    words = ["--data", data, "--models", "VGG16", "--batch", "8", "--preprocessing", "paper", "--head-epochs", "1", "--epochs", "1"]
+    words = [
+        "--data",
+        data,
+        "--models",
+        "VGG16",
+        "--batch",
+        "8",
+        "--preprocessing",
+        "paper",
+        "--head-epochs",
+        "1",
+        "--epochs",
+        "1",
+    ]
     assert ended([start(root, "train_finetune", "--tiny", *words, "--out", tmp_path / "one")])[0] == [0]
     both = [start(root, "train_finetune", *locks, "--tiny", *words, "--out", tmp_path / "both") for _ in range(2)]
     statuses, said = ended(both)

@@ -8,6 +8,8 @@ from tiny import LinearSoftmax
 from nosign.attacks.catalogue import Condition
 from nosign.attacks.loop import Attacker, unit_noise
 from nosign.dataset import CLASSES
+from nosign.rows import with_classes
+from nosign.sweep.clean import clean_rows
 from nosign.sweep.engine import Engine
 from nosign.sweep.gradients import ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS
 from nosign.sweep.sweep import Sweep
@@ -16,7 +18,8 @@ from nosign.sweep.unbounded import UNBOUNDED_STEP, UNBOUNDED_STEPS, random_start
 
 def left(sweep):
     """Return how many films a sweep attacks without bounds, and how many of them it leaves."""
-    return tuple(sweep.health[fact] for fact in (ATTACKED_WITHOUT_BOUNDS, LEFT_WITHOUT_BOUNDS))
+    found = sweep.without_bounds(with_classes(clean_rows(sweep.engine)))
+    return found[ATTACKED_WITHOUT_BOUNDS], found[LEFT_WITHOUT_BOUNDS]
 
 
 def rounded(model):
