@@ -61,7 +61,7 @@ def shard_of(arguments: argparse.Namespace, whole: FilmSet) -> tuple[FilmSet, Pa
     if start == stop:
         batches = -(-len(whole) // arguments.batch)
         raise UserError(
-            f"--shard {arguments.shard}: there are only {batches} batches of {arguments.batch} films; ask for as many parts at most"
+            f"--shard {arguments.shard}: only {batches} batches of {arguments.batch} films; ask for at most as many parts"
         )
     if arguments.rescore:
         raise UserError("--rescore and --shard: films are scored whole; leave --shard out")
