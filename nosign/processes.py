@@ -34,7 +34,7 @@ def process_map(
         pool = ProcessPoolExecutor(
             workers, multiprocessing.get_context(start), initializer=begin_worker, initargs=(os.getpid(), initializer)
         )
-    except (OSError, ImportError, NotImplementedError) as error:
+    except (OSError, ImportError, NotImplementedError, ValueError) as error:
         print(
             f"warning: worker processes cannot be had here ({error}; is /dev/shm missing?): working in one process, which "
             "takes longer",

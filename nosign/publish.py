@@ -24,7 +24,6 @@ from nosign.output.summary import short_answer, summary_text, sweeps_of
 from nosign.output.table import table_files
 from nosign.output.words import percent, plural
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS
-from nosign.processes import process_map
 
 
 def publish_all(run: Run, out: Path) -> dict[str, list[Finding]]:
@@ -54,11 +53,7 @@ def publish_all(run: Run, out: Path) -> dict[str, list[Finding]]:
 
 def describe_all(run: Run) -> dict[str, list[Finding]]:
     """Return the findings of a results folder, under "", and of each run below it, under its name."""
-    runs = {seed.results.name: seed for seed in run.seeds} | {"": run}
-    if len(runs) == 1:
-        return {"": describe(run)}
-    with process_map(2) as spread:
-        return dict(zip(runs, spread(describe, runs.values())))
+    return {seed.results.name: describe(seed) for seed in run.seeds} | {"": describe(run)}
 
 
 def describe(run: Run) -> list[Finding]:

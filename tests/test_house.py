@@ -28,7 +28,7 @@ MAY_KNOW = {
     "finished": {"manifest", "rows", "measures", "statistics", "output", "script", "attacks.turning"},
     "findings": {"finished", "rows", "measures", "statistics", "output", "attacks.turning"},
     "plan": {"sweep", "attacks", "classifiers", "backend", "measures", "script"},
-    "publish": {"findings", "finished", "rows", "output", "files", "manifest", "processes"},
+    "publish": {"findings", "finished", "rows", "output", "files", "manifest"},
 }
 
 

@@ -87,18 +87,34 @@ def rendered(figure: Figure) -> tuple[bytes, bytes]:
     return contents[0], contents[1]
 
 
+# What `render_figures` is at: processes that it forks have it without pickling.
+RENDERING: dict[str, Figure] = {}
+
+
 def render_figures(figures: Mapping[str, Figure]) -> dict[str, bytes]:
     """Render figures by name, on two processes.
+
+    Figures are not pickled. Matplotlib keys what depends on a transform by memory address; in an unpickled figure new addresses
+    may meet old ones, and then a PDF has its numbers where a PNG of another resolution had them.
 
     Returns:
         Dict from a file's name, "NAME.png" and "NAME.pdf", to its bytes.
     """
-    with process_map(2) as spread:
-        return {
-            f"{name}.{ending}": content
-            for name, contents in zip(figures, spread(rendered, figures.values()))
-            for ending, content in zip(("png", "pdf"), contents)
-        }
+    RENDERING.update(figures)
+    try:
+        with process_map(2, start="fork") as spread:
+            return {
+                f"{name}.{ending}": content
+                for name, contents in zip(figures, spread(rendered_by_name, figures))
+                for ending, content in zip(("png", "pdf"), contents)
+            }
+    finally:
+        RENDERING.clear()
+
+
+def rendered_by_name(name: str) -> tuple[bytes, bytes]:
+    """Return what `rendered` does of one of `RENDERING`."""
+    return rendered(RENDERING[name])
 
 
 @dataclass(frozen=True)

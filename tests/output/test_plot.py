@@ -199,3 +199,15 @@ def test_marks_of_both_directions_do_not_hide_each_other():
 @pytest.mark.parametrize("boundaries", [None, some_boundaries()])
 def test_words_can_be_read(boundaries):
     check_words(draw_accuracy(some_counts(), boundaries=boundaries))
+
+
+def test_figures_are_rendered_without_pickling_which_once_in_150_times_misplaces_a_pdfs_numbers():
+    figure = Figure(figsize=(2, 2))
+    figure.subplots().plot([1, 2])
+    expected = plot.rendered(figure)
+    figure.never_pickled = lambda: None  # pickle refuses it
+    found = plot.render_figures({"one": figure, "two": figure})
+    assert found == {
+        f"{name}.{ending}": content for name in ("one", "two") for ending, content in zip(("png", "pdf"), expected)
+    }
+    assert not plot.RENDERING
