@@ -104,7 +104,7 @@ check: $(VENV)/installed-dev
 	$(PY) -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/installed-dev
-	@echo "some 3,800 tests, seven to fifteen minutes on two cores"
+	@echo "some 4,000 tests, a quarter of an hour on two cores"
 	$(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 test-kills: $(VENV)/installed-dev

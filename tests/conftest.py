@@ -23,6 +23,8 @@ SLOW_FILES = (
     "faults/test_stage_three",
     "faults/test_stage_one",
     "test_attack",
+    "workflow/test_workflow",
+    "test_shards",
     "sweep/test_sweep",
     "sweep/test_recorders",
     "sweep/test_turning",

@@ -83,16 +83,19 @@ def find_shards(out: Path, identity: Mapping[str, Any], jobs: Sequence[Job]) -> 
     count = counts.pop()
     folders = [shard_folder(out, Shard(number, count)) for number in range(1, count + 1)]
     for number, folder in enumerate(folders, 1):
-        for place, wanted in ((folder, identity), *((folder / job.folder.relative_to(out), job.settings) for job in jobs)):
-            check_shard(place, {**wanted, SHARD: str(Shard(number, count))}, folder)
+        part = {SHARD: str(Shard(number, count))}
+        # Commands for other sweeps may be at work on the part: then its own manifest is not finished.
+        check_shard(folder, {**identity, **part}, folder, finished=False)
+        for job in jobs:
+            check_shard(folder / job.folder.relative_to(out), {**job.settings, **part}, folder)
     return folders
 
 
-def check_shard(place: Path, wanted: Mapping[str, Any], folder: Path) -> None:
-    """Refuse a part whose manifest says that it is not finished, or of other settings."""
+def check_shard(place: Path, wanted: Mapping[str, Any], folder: Path, *, finished: bool = True) -> None:
+    """Refuse a part of other settings or, if it must be `finished`, one whose manifest does not say so."""
     remedy = f"run attack.py with --shard {wanted[SHARD]} and otherwise the same words, or remove {folder.parent}"
     manifest = read_manifest(place) or {}
-    if not manifest.get("finished"):
+    if not manifest or (finished and not manifest.get("finished")):
         raise UserError(f"{place}: part {wanted[SHARD]} is not finished; {remedy}")
     if differing := describe_differences(manifest["settings"], dict(wanted)):
         raise UserError(f"{place}: of another run: {differing}; {remedy}")
