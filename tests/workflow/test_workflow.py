@@ -36,7 +36,16 @@ def grid(folder, phantom_sets, **changed):
 
 def snakemake(root, config, *words):
     """Run the workflow on two cores, in a copy of the environment that the tests have; return what it did."""
-    command = [sys.executable, "-m", "snakemake", "--profile", str(root / "workflow/profiles/local"), "--cores", "2", "--nolock"]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--profile",
+        str(root / "workflow/profiles/local"),
+        "--cores",
+        "2",
+        "--nolock",
+    ]
     command += ["--configfile", str(config), *words]
     return subprocess.run(command, cwd=root, capture_output=True, text=True)
 
