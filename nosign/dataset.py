@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +39,7 @@ class FilmSet:
         patients: int64 [films], a running number over all films of the folder, -1 where the patient is not known.
         groups: int64 [films], a running number likewise, equal for films that may show one person: those of one
             patient, and neighbours by number in a collection that names no patients.
+        parent: the set of which this is a part that is attacked apart; None if it stands for itself.
     """
 
     images: np.ndarray
@@ -48,6 +49,7 @@ class FilmSet:
     collections: list
     patients: np.ndarray
     groups: np.ndarray
+    parent: FilmSet | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -56,6 +58,11 @@ class FilmSet:
     def size(self) -> int:
         """Height and width of a film in pixels."""
         return self.images.shape[1]
+
+    @property
+    def whole(self) -> FilmSet:
+        """The set of which this is a part, or the set itself."""
+        return self.parent or self
 
     def pixels(self, positions: slice | Sequence[int] | np.ndarray = slice(None)) -> np.ndarray:
         """Return films as float32 [films, size, size, 3] in [0, 1].
@@ -68,6 +75,10 @@ class FilmSet:
     def head(self, films: int | None) -> FilmSet:
         """Return the set of the first `films` films (all of them if None)."""
         return self.at(np.arange(len(self))[:films])
+
+    def part(self, start: int, stop: int) -> FilmSet:
+        """Return the set of some films that follow each other, as a part of this one."""
+        return replace(self.at(np.arange(start, stop)), parent=self)
 
     def at(self, positions: np.ndarray) -> FilmSet:
         """Return the set of the films at some positions, int [n]."""

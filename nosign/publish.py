@@ -70,16 +70,12 @@ def render_all(described: Mapping[str, list[Finding]]) -> dict[str, dict[str, by
     Returns:
         Dict from the run's name to what `render_figures` returns of its figures.
     """
-    places = {
-        f"{number}-{drawing.name}": (run, drawing)
-        for number, (run, findings) in enumerate(described.items())
-        for finding in findings
-        for drawing in finding.drawings
-    }
+    drawings = {run: [drawing for finding in findings for drawing in finding.drawings] for run, findings in described.items()}
     rendered: dict[str, dict[str, bytes]] = {run: {} for run in described}
-    for name, content in render_figures({place: drawing.figure for place, (_, drawing) in places.items()}).items():
-        run, _ = places[Path(name).stem]
-        rendered[run][name.partition("-")[2]] = content
+    figures = {f"{run}/{drawing.name}": drawing.figure for run, several in drawings.items() for drawing in several}
+    for place, content in render_figures(figures).items():
+        run, _, name = place.rpartition("/")
+        rendered[run][name] = content
     return rendered
 
 

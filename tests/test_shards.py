@@ -139,6 +139,14 @@ def test_missing_and_unfinished_and_other_parts_are_named_and_nothing_is_written
     assert contents(copy) == {}
 
 
+def test_another_sweep_need_not_be_attacked_in_parts(workplace, copy):
+    (copy / "shards/notes").mkdir()
+    few = ["--protocol", "budget", "--attacks", "binm", "--iterative-turning", "0", "--storing-strengths"]
+    assert attacked(workplace, copy, *few) == 0
+    assert (copy / "attacks/VGG16/budget-steps-2/binm/0.002.csv").is_file()
+    assert "shards" not in json.loads((copy / "attacks/VGG16/budget-steps-2/manifest.json").read_text())
+
+
 def test_more_parts_than_batches_are_refused(workplace, tmp_path, capsys):
     assert "only 5 batches of 3 films" in refusal(capsys, workplace, tmp_path, "--shard", "1/9")
     assert "leave --shard out" in refusal(capsys, workplace, tmp_path, "--shard", "1/2", "--rescore", str(tmp_path / "x"))

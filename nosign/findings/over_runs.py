@@ -63,7 +63,7 @@ def spread_over_runs(shares: pd.DataFrame) -> pd.DataFrame:
         shares: frames of `shares_of`, one below the other.
 
     Returns:
-        Frame, sweep by sweep in the order of tables:
+        Frame of what at least two runs have, if there are as many, sweep by sweep in the order of tables:
             source, condition, attack, strength, target, white_box, measure     "accuracy", or "success" with an aim
             runs                                                              that have the cell
             mean_percent, sd_points, lowest_percent, highest_percent          SD with n - 1; NaN for one run
@@ -73,6 +73,8 @@ def spread_over_runs(shares: pd.DataFrame) -> pd.DataFrame:
         .agg(runs="count", mean_percent="mean", sd_points="std", lowest_percent="min", highest_percent="max")
         .reset_index()
     )
+    # What one of several runs alone has stands in its own tables.
+    spread = spread[spread["runs"] >= min(2, shares["run"].nunique())]
     place = {name: number for number, name in enumerate([CLEAN, *ATTACKS])}
     names = spread[["source", "condition"]].drop_duplicates().itertuples(index=False, name=None)
     first = {name: number for number, name in enumerate(names)}

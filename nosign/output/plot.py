@@ -62,8 +62,8 @@ ATTACK_MARKS = {
     "apgd": ("*", (0, (12, 2))),
     "universal-sign": ("<", "-."),
     "universal": (">", ":"),
-    "noise-sign": ("x", "-"),
-    "noise": ("+", "--"),
+    "noise-sign": ("x", (0, (6, 2, 1, 2))),
+    "noise": ("+", (0, (6, 2, 1, 2, 1, 2))),
     "shuffled": ("1", ":"),
 }
 BAND_ALPHA = 0.15

@@ -69,8 +69,9 @@ class Search:
         """Whether the source model alone is to turn, not each target."""
         return self.stored or self.iterative
 
-    def positions(self, films: FilmSet, whole: FilmSet) -> np.ndarray:
-        """Return which films of a set take part, int [n], ascending; the set may be a part of the whole."""
+    def positions(self, films: FilmSet) -> np.ndarray:
+        """Return which films of a set take part, int [n], ascending; of a part those that would in the whole."""
+        whole = films.whole
         chosen = first_of_each_class(whole.labels, self.films_per_class)
         return np.flatnonzero(np.isin(films.rows, whole.rows[chosen]))
 

@@ -27,13 +27,7 @@ def is_finished(out: Path, identity: dict[str, Any], jobs: Sequence[Job]) -> boo
 
 
 def prepare_output(
-    out: Path,
-    identity: dict[str, Any],
-    jobs: Sequence[Job],
-    films: FilmSet,
-    whole: FilmSet,
-    arguments: argparse.Namespace,
-    started: float,
+    out: Path, identity: dict[str, Any], jobs: Sequence[Job], films: FilmSet, arguments: argparse.Namespace, started: float
 ) -> None:
     """Make room for this run's cells.
 
@@ -42,7 +36,6 @@ def prepare_output(
         identity: what clean.csv depends on.
         jobs: list of `Job`.
         films: what is attacked.
-        whole: the films of which these may be a part.
         arguments: the command line.
         started: `time.time()` when the run began.
 
@@ -56,7 +49,7 @@ def prepare_output(
             for folder in (out, job.folder):
                 refuse_company(folder)
             remove_cells(out, job.folder, keep_other_sweeps=is_same(out, identity))
-        refuse_others(out, identity, jobs, films, whole)
+        refuse_others(out, identity, jobs, films)
         for job in jobs:
             if not (is_same(out, identity) and is_same(job.folder, job.settings)):
                 write_both_manifests(out, identity, job, arguments, started, finished=False, process=this_process())
@@ -66,7 +59,7 @@ def prepare_output(
                     write_unfinished(folder, process=this_process())
 
 
-def refuse_others(out: Path, identity: dict[str, Any], jobs: Sequence[Job], films: FilmSet, whole: FilmSet) -> None:
+def refuse_others(out: Path, identity: dict[str, Any], jobs: Sequence[Job], films: FilmSet) -> None:
     """Refuse a results folder that holds anything with which this run's results would be mixed.
 
     Raises:
@@ -79,7 +72,7 @@ def refuse_others(out: Path, identity: dict[str, Any], jobs: Sequence[Job], film
                 refuse_company(place)
             if any(path.is_relative_to(place) for path in results) and not check_settings(place, wanted, ADVICE):
                 raise UserError(f"{place}: holds results but no manifest that says what they are; {ADVICE}")
-        check_searches(job, films, whole)
+        check_searches(job, films)
         check_fields(job)
     find_files(out, ROWS)  # the health report reads them all: a path that names no cell is refused before the work
 
@@ -99,7 +92,7 @@ def refuse_company(folder: Path) -> None:
         )
 
 
-def check_searches(job: Job, films: FilmSet, whole: FilmSet) -> None:
+def check_searches(job: Job, films: FilmSet) -> None:
     """Refuse turning strengths of iterative attacks that were found on other films than are asked for.
 
     How many films they are found on is no setting of the sweep, as they may be asked for when the rest has long been finished.
@@ -110,8 +103,8 @@ def check_searches(job: Job, films: FilmSet, whole: FilmSet) -> None:
     for search in job.searches:
         path = job.turning_path(search)
         if search.iterative and path.is_file():
-            wanted = films.rows[search.positions(films, whole)]
-            found = read_rows(path, (FILM,), "remove it", empty=job.shard is not None)[FILM]
+            wanted = films.rows[search.positions(films)]
+            found = read_rows(path, (FILM,), "remove it", empty=films.parent is not None)[FILM]
             if set(found) != set(wanted):
                 raise UserError(
                     f"{path}: turning strengths of {found.nunique()} films, where --iterative-turning "

@@ -84,23 +84,23 @@ def attack_all(arguments: argparse.Namespace) -> None:
     """
     started = time.time()
     whole = open_split(arguments.data, arguments.split).head(arguments.films)
-    films, out = (whole, Path(arguments.out)) if not arguments.shard else shard_of(arguments, whole)
+    films, out = shard_of(arguments, whole) if arguments.shard else (whole, Path(arguments.out))
     arguments = argparse.Namespace(**{**vars(arguments), "out": str(out)})
     identity = identity_of(arguments, len(whole))
     jobs = rescoring_jobs(arguments, identity, films) if arguments.rescore else attack_jobs(arguments, identity)
     progress = Progress()
     # A model that cannot be used must not cost the results that it was to replace.
-    loaded = load_engine(arguments, films, whole, progress) if arguments.overwrite else None
+    loaded = load_engine(arguments, films, progress) if arguments.overwrite else None
     count = sum(len(job.cells) for job in jobs)
     if not arguments.overwrite and is_finished(out, identity, jobs):
-        refuse_others(out, identity, jobs, films, whole)
+        refuse_others(out, identity, jobs, films)
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
     shards = find_shards(out, identity, jobs)
-    prepare_output(out, identity, jobs, films, whole, arguments, started)
+    prepare_output(out, identity, jobs, films, arguments, started)
     merged = join_shards(out, identity, jobs, shards, films)
     left = sum(len(job.unfinished()) for job in jobs)
-    engine, device = loaded or load_engine(arguments, films, whole, progress)
+    engine, device = loaded or load_engine(arguments, films, progress)
     print(f"{len(films)} {arguments.split} films, {count} cells, {count - left} of them finished", flush=True)
     clean = score_clean(engine, out, progress)
     if is_clean_stored_wanted(out, jobs):
@@ -108,11 +108,11 @@ def attack_all(arguments: argparse.Namespace) -> None:
     training = training_films(arguments)
     for job in jobs:
         job_started = time.time()
-        gradient_facts = run_job(engine, job, clean, whole, training, merged.get(job.folder), progress)
+        gradient_facts = run_job(engine, job, clean, training, merged.get(job.folder), progress)
         evidence = read_evidence(job, clean) if job.source in clean and not job.shard else None
         health = health_report(gradient_facts, evidence) if evidence and not job.kept else gradient_facts or None
         facts = {"begun": started, "device": device, "health": health, "finished": True}
-        if shards:
+        if job.folder in merged:
             facts["shards"] = commands_of_shards([shard / job.folder.relative_to(out) for shard in shards])
         write_manifests(out, identity, job, arguments, job_started, **facts)
         print_summary(job, evidence, health, time.time() - job_started)
@@ -134,21 +134,19 @@ def training_films(arguments: argparse.Namespace) -> FilmSet | None:
     return films.at(first_of_each_class(films.labels, arguments.universal_films // len(CLASSES)))
 
 
-def load_engine(
-    arguments: argparse.Namespace, films: FilmSet, whole: FilmSet, progress: Progress
-) -> tuple[Engine, dict[str, Any]]:
-    """Load the models; return the engine of some films and the device that it runs on; the films may be a part of a whole."""
+def load_engine(arguments: argparse.Namespace, films: FilmSet, progress: Progress) -> tuple[Engine, dict[str, Any]]:
+    """Load the models; return the engine and the device that it runs on."""
     from nosign.classifiers.logits import PROBES, find_logits
 
     device = select_device()
     print(describe_device(device), flush=True)
-    some = whole.pixels(slice(0, PROBES))
+    some = films.whole.pixels(slice(0, PROBES))
     loaded = {name: build.load(path, films.size) for name, path in model_paths(arguments).items()}
     if not device["accelerator"]:
         print(require(needed_to_attack(list(loaded.values()), arguments.batch), "this attack", resident()), flush=True)
     models = {name: find_logits(model, some) for name, model in loaded.items()}
     settings = {"steps": arguments.steps, "seed": arguments.seed, "folder": arguments.out}
-    return Engine(films, models, advance=progress, batch=min(arguments.batch, len(whole)), **settings), device
+    return Engine(films, models, advance=progress, batch=min(arguments.batch, len(films.whole)), **settings), device
 
 
 def score_clean(engine: Engine, out: Path, progress: Progress) -> pd.DataFrame:
@@ -179,13 +177,7 @@ def score_clean_stored(engine: Engine, out: Path, clean: pd.DataFrame, progress:
 
 
 def run_job(
-    engine: Engine,
-    job: Job,
-    clean: pd.DataFrame,
-    whole: FilmSet,
-    training: FilmSet | None,
-    counts: dict[str, int] | None,
-    progress: Progress,
+    engine: Engine, job: Job, clean: pd.DataFrame, training: FilmSet | None, counts: dict[str, int] | None, progress: Progress
 ) -> dict[str, int]:
     """Do what is left of a job.
 
@@ -193,7 +185,6 @@ def run_job(
         engine: `Engine`.
         job: `Job`.
         clean: what `nosign.rows.read_clean_logits` returned.
-        whole: the films of which the engine's may be a part.
         training: what `training_films` returned.
         counts: the `GRADIENT_COUNTS` of all films, where they are known.
         progress: `Progress`.
@@ -203,7 +194,7 @@ def run_job(
         no film is attacked.
     """
     sweep, cells, boundaries = Sweep(engine, job.source, job.condition), job.unfinished(), job.without_boundary()
-    searches = {search: search.positions(engine.films, whole) for search in job.without_turning()}
+    searches = {search: search.positions(engine.films) for search in job.without_turning()}
     health = (read_manifest(job.folder) or {}).get("health") or {}
     new_health = job.kept is None and not health.keys() >= set(GRADIENT_COUNTS if job.shard else GRADIENT_FACTS)
     needs_gradients = (new_health and counts is None) or follows_gradients(cells, boundaries, searches)

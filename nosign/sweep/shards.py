@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.files import atomic_path, write_arrays, write_bytes, write_text
-from nosign.manifest import commands_of, describe_differences, read_manifest
+from nosign.manifest import MANIFEST, commands_of, describe_differences, read_manifest
 from nosign.rows import (
     CLEAN_ROWS,
     CLEAN_STORED,
@@ -41,7 +42,7 @@ from nosign.sweep.jobs import SHARD, Job
 from nosign.sweep.options import Shard
 from nosign.sweep.recorders import viewer_positions
 
-SHARDS = "shards"
+SHARDS, PART_NAME = "shards", re.compile(r"\d+-of-\d+")
 # Columns by which files with several rows for each film are sorted; the films' order comes second.
 SORTED_BY = (STORAGE, STEP_COLUMNS[1], CRITERION, TARGET)
 
@@ -65,17 +66,18 @@ def shard_of(arguments: argparse.Namespace, whole: FilmSet) -> tuple[FilmSet, Pa
         )
     if arguments.rescore:
         raise UserError("--rescore and --shard: films are scored whole; leave --shard out")
-    return whole.at(np.arange(start, stop)), shard_folder(Path(arguments.out), arguments.shard)
+    return whole.part(start, stop), shard_folder(Path(arguments.out), arguments.shard)
 
 
 def find_shards(out: Path, identity: Mapping[str, Any], jobs: Sequence[Job]) -> list[Path]:
-    """Return the parts below a results folder, in order; none where there are none.
+    """Return the parts below a results folder, in order; none where there are none of these sweeps.
 
     Raises:
         UserError: one is missing, not finished, or of other settings.
     """
-    found = sorted((out / SHARDS).glob("*-of-*"))
-    if SHARD in identity or not found:
+    found = [path for path in (out / SHARDS).glob("*") if PART_NAME.fullmatch(path.name)]
+    jobs = [job for job in jobs if is_in(found, out, job)]
+    if SHARD in identity or not jobs:
         return []
     counts = {int(path.name.rpartition("-")[2]) for path in found}
     if len(counts) > 1:
@@ -89,6 +91,11 @@ def find_shards(out: Path, identity: Mapping[str, Any], jobs: Sequence[Job]) -> 
         for job in jobs:
             check_shard(folder / job.folder.relative_to(out), {**job.settings, **part}, folder)
     return folders
+
+
+def is_in(shards: Iterable[Path], out: Path, job: Job) -> bool:
+    """Tell whether some part, finished or not, is of a job's sweep."""
+    return any((shard / job.folder.relative_to(out) / MANIFEST).is_file() for shard in shards)
 
 
 def check_shard(place: Path, wanted: Mapping[str, Any], folder: Path, *, finished: bool = True) -> None:
@@ -114,9 +121,10 @@ def join_shards(
         films: what is attacked.
 
     Returns:
-        Dict from a job's folder to the `GRADIENT_COUNTS` of all films.
+        Dict from the folder of each job that was attacked in parts to the `GRADIENT_COUNTS` of all films.
     """
-    if not shards:
+    jobs = [job for job in jobs if is_in(shards, out, job)]
+    if not jobs:
         return {}
     for name in (CLEAN_ROWS, CLEAN_STORED):
         join_tables(out / name, [shard / name for shard in shards])

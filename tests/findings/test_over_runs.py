@@ -37,6 +37,11 @@ def test_spread_has_mean_standard_deviation_and_range_over_the_runs_that_have_a_
     assert (rows["clean"]["mean_percent"], rows["clean"]["runs"], rows["clean"]["strength"]) == (90, 3, 0)
 
 
+def test_what_one_of_several_runs_alone_has_is_not_called_a_mean():
+    spread = over_runs.spread_over_runs(shares([cells_of(fgsm=4, fgnm=2), cells_of(fgsm=8)]))
+    assert list(spread.query("target == 'VGG16'")["attack"]) == ["clean", "fgsm"]
+
+
 def test_one_run_has_no_spread_and_no_directions():
     runs = [cells_of(fgsm=4, fgnm=2)]
     assert over_runs.spread_over_runs(shares(runs))["sd_points"].isna().all()

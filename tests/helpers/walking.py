@@ -19,8 +19,9 @@ def draw_once():
         if not kept.is_dir():
             kept.mkdir()
             for name, content in render(figures).items():
-                (kept / name).write_bytes(content)
-        return {f"{name}.{ending}": (kept / f"{name}.{ending}").read_bytes() for name in figures for ending in ("png", "pdf")}
+                (kept / name.strip("/")).write_bytes(content)
+        names = [f"{name}.{ending}" for name in figures for ending in ("png", "pdf")]
+        return {name: (kept / name.strip("/")).read_bytes() for name in names}
 
     publish.render_figures = render_figures
 
