@@ -3,6 +3,7 @@
 # make test    all tests
 # make test-torch  the attacks on PyTorch modules, in .venv-torch, without TensorFlow
 # make test-kills  the four stages ended at every write, flush and rename, and after each the rerun
+# make test-cluster  the grid on a Slurm of two nodes, one of which dies; wants slurmctld, slurmd, slurm-client and munge
 # make fuzz    100,000 damaged films through the reader
 # make lock    requirements*.lock from requirements*.txt, after a pin was changed
 # make bench   the attacks' speed against other libraries, the machine and the bare gradient
@@ -45,7 +46,7 @@ demo-ball: DEMO_ATTACKS := --protocol budget --attacks bim binm binm-unclipped a
   --storing-strengths
 DEMO_SWEEPS := demo-paper demo-grey demo-mistake demo-ball
 
-.PHONY: demo $(DEMO_MODELS) $(DEMO_SWEEPS) check test test-torch test-kills fuzz lock bench reference plan paper clean
+.PHONY: demo $(DEMO_MODELS) $(DEMO_SWEEPS) check test test-torch test-kills test-cluster fuzz lock bench reference plan paper clean
 .DELETE_ON_ERROR:
 
 # With pip, as pip is there; uv installs the rest.
@@ -109,6 +110,10 @@ test: $(VENV)/installed-dev
 
 test-kills: $(VENV)/installed-dev
 	NOSIGN_EVERY_KILL=1 $(PY) -m pytest -q -n 2 --dist loadfile -rP tests/faults
+
+test-cluster: $(VENV)/installed-dev
+	@echo "starts a Slurm of its own; some eight minutes, in which little is to be seen"
+	NOSIGN_SLURM=1 $(PY) -m pytest -q tests/cluster
 
 fuzz: $(VENV)/installed-dev
 	NOSIGN_FUZZ=100000 $(PY) -m pytest -q -rP tests/data_processing/test_film_fuzz.py -k damaged

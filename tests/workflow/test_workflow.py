@@ -6,92 +6,33 @@ import sys
 from pathlib import Path
 
 import pytest
-from walk import contents
 
 pytest.importorskip("snakemake")
-yaml = pytest.importorskip("yaml")
-BATCH = 3
-JOB = {"threads": 1, "mem_mb": 1000, "runtime": 5, "gpu": 0}
-ATTACKS = {"attacks": ["fgsm", "binm"], "single_step_strengths": [0.02], "iterative_strengths": [0.02], "steps": 2}
-GRID = {
-    "data_seeds": [0],
-    "model_seeds": [1],
-    "models": ["VGG16"],
-    "sources": ["VGG16"],
-    "shards": 2,
-    "preparation": {"per_class": 10, "image_size": 32},
-    "training": {"weights": "none", "epochs": 1, "batch": 7},
-    "sweeps": {"paper": {**ATTACKS, "storing_strengths": [], "batch": BATCH}},
-    "jobs": dict.fromkeys(("prepare", "train", "attack", "tables"), JOB),
-}
+from small_grid import left_behind, run_scripts, snakemake, write_grid
 
 
-def grid(folder, phantom_sets, **changed):
-    """Write a grid that works in a folder; return its file."""
-    sets = {"covidx": f"{phantom_sets}/covidx-cxr2", "chest_xray": f"{phantom_sets}/chest-xray-pneumonia"}
-    path = folder / "grid.yaml"
-    path.write_text(yaml.safe_dump({"folder": str(folder), **sets, **GRID, **changed}))
-    return path
-
-
-def snakemake(root, config, *words):
-    """Run the workflow on two cores, in a copy of the environment that the tests have; return what it did."""
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--profile",
-        str(root / "workflow/profiles/local"),
-        "--cores",
-        "2",
-        "--nolock",
-    ]
-    command += ["--configfile", str(config), *words]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True)
-
-
-def results(folder):
-    """Return what the stages left in a folder, without parts, markers, and what names folders: pages and manifests."""
-    found = {name: contents(folder / name) for name in ("data", "model", "results")}
-    return {
-        f"{name}/{path}": digest
-        for name, files in found.items()
-        for path, digest in files.items()
-        if "/shards/" not in path and not path.endswith(("manifest.json", "report.html"))
-    }
+def run_grid(root, config, *words):
+    """Run the workflow on two cores; return what it did."""
+    return subprocess.run(snakemake(root, "local", config, "--cores", "2", *words), cwd=root, capture_output=True, text=True)
 
 
 def test_the_grid_gives_the_bytes_of_the_scripts_and_does_nothing_twice(root, phantom_sets, tmp_path):
     (alone := tmp_path / "alone").mkdir()
     (flow := tmp_path / "flow").mkdir()
-    seeds, models = ["--data-seeds", "0"], ["--model-seeds", "1"]
-    sets = ["--covidx", f"{phantom_sets}/covidx-cxr2", "--chest-xray", f"{phantom_sets}/chest-xray-pneumonia"]
-    data, model, out = (
-        [f"--{flag}", str(alone / name)] for flag, name in (("data", "data"), ("models", "model"), ("out", "results"))
-    )
-    stages = (
-        ["-m", "data_processing.prepare", *sets, *seeds, "--out", data[1], "--per-class", "10", "--image-size", "32"],
-        ["train_finetune.py", *data, "--out", model[1], *seeds, *models, "--models", "VGG16"]
-        + ["--weights", "none", "--epochs", "1", "--batch", "7"],
-        ["attack.py", *data, *model, *out, *seeds, *models, "--targets", "VGG16", "--attacks", "fgsm", "binm"]
-        + ["--single-step-strengths", "0.02", "--iterative-strengths", "0.02", "--steps", "2"]
-        + ["--storing-strengths", "--batch", str(BATCH)],
-        ["data_figure.py", "--results", out[1], "--models", model[1]],
-    )
-    for words in stages:
-        subprocess.run([sys.executable, *words], cwd=root, check=True, capture_output=True)
-    config = grid(flow, phantom_sets)
-    done = snakemake(root, config)
+    words = ["--attacks", "fgsm", "binm", "--single-step-strengths", "0.02", "--iterative-strengths", "0.02", "--steps", "2"]
+    run_scripts(root, alone, phantom_sets, [*words, "--storing-strengths"])
+    config = write_grid(flow, phantom_sets)
+    done = run_grid(root, config)
     assert done.returncode == 0, done.stderr[-3000:]
-    expected, found = results(alone), results(flow)
+    expected, found = left_behind(alone), left_behind(flow)
     assert sorted(found) == sorted(expected) and len(found) > 40
     assert [name for name in expected if found[name] != expected[name]] == []
-    assert "Nothing to be done" in snakemake(root, config).stderr
+    assert "Nothing to be done" in run_grid(root, config).stderr
     # Markers are all that Snakemake may delete: without them the scripts look, and find all there.
     for marker in (flow / ".done").rglob("*"):
         marker.is_file() and marker.unlink()
-    assert snakemake(root, config).returncode == 0
-    assert results(flow) == expected
+    assert run_grid(root, config).returncode == 0
+    assert left_behind(flow) == expected
 
 
 @pytest.mark.parametrize(
@@ -105,12 +46,12 @@ def test_the_grid_gives_the_bytes_of_the_scripts_and_does_nothing_twice(root, ph
     ],
 )
 def test_a_grid_that_makes_no_sense_is_refused(root, phantom_sets, tmp_path, changed, said):
-    done = snakemake(root, grid(tmp_path, phantom_sets, **changed), "-n")
+    done = run_grid(root, write_grid(tmp_path, phantom_sets, **changed), "-n")
     assert done.returncode != 0 and said in done.stdout + done.stderr
 
 
 def test_the_grid_that_comes_with_it_is_sound(root):
-    done = snakemake(root, root / "config/study.yaml", "-n", "--quiet")
+    done = run_grid(root, root / "config/study.yaml", "-n", "--quiet")
     assert done.returncode == 0, done.stdout
 
 
