@@ -2,7 +2,7 @@
 
     python -m data_processing.prepare --covidx data/raw/covidx-cxr2 --chest-xray data/raw/chest-xray-pneumonia
 
-Writes images.npy, index.csv, patients.csv, skipped.csv, overview.png and manifest.json.
+Writes images.npy (or, with --films-a-file, several), index.csv, patients.csv, skipped.csv, overview.png and manifest.json.
 """
 
 from __future__ import annotations
@@ -31,14 +31,16 @@ from data_processing.covidx import NEGATIVES, read_covidx
 from data_processing.film import Film, UnreadableFilm, blamed_on_system, decode, fingerprint, read_bytes, resize
 from data_processing.folders import films_elsewhere, name_some
 from data_processing.splits import NEIGHBOURS, assign_splits, group_films
-from nosign.dataset import CLASSES, IMAGES, INDEX, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
+from nosign.dataset import CLASSES, INDEX_COLUMNS, PATIENTS, PATIENTS_COLUMNS, SPLITS, running_numbers
 from nosign.errors import UserError
-from nosign.files import alone, atomic_path, create, fill, remove_leftovers, sha256_of_file, write_at
+from nosign.files import alone, atomic_path, create, fill, remove, remove_leftovers, sha256_of_file, write_at
+from nosign.image_files import INDEX, ImageFiles, any_image_files, image_bytes, image_header, open_array, planned_files
 from nosign.manifest import MANIFEST, check_settings, read_manifest, write_manifest
 from nosign.processes import process_map
 from nosign.script import HelpFormatter, add_seeds, each_seed, run, whole_number
 
 if TYPE_CHECKING:
+    import numpy as np
     import PIL.Image
 
 PER_CLASS = 1500
@@ -52,11 +54,10 @@ WARNINGS_SHOWN = 5
 # How many folders, from a film's own upwards, may hold the manifest of a set of phantoms:
 # raw/chest-xray-pneumonia/chest_xray/train/NORMAL.
 LEVELS_ABOVE = 5
-# numpy pads the header of a four-dimensional array to this length.
-HEADER_BYTES = 128
 SKIPPED = "skipped.csv"
 OVERVIEW = "overview.png"
-OUTPUTS = (IMAGES, INDEX, PATIENTS, SKIPPED, OVERVIEW)
+# Beside the images.
+OUTPUTS = (INDEX, PATIENTS, SKIPPED, OVERVIEW)
 
 
 @dataclass(frozen=True)
@@ -102,33 +103,29 @@ class Decoded:
 
 @dataclass(frozen=True)
 class FilmStore:
-    """An `images.npy` written row by row, in any order and by several processes, without holding it in memory."""
+    """The image files, written row by row, in any order and by several processes, without holding them in memory.
 
-    path: Path
+    Attributes:
+        paths: of the files.
+        films: how many each holds, as many as the first but for the last.
+        size: height and width of a film in pixels.
+    """
+
+    paths: Sequence[Path]
+    films: Sequence[int]
     size: int
 
-    def create(self, rows: int) -> None:
-        """Create the file of uint8 [rows, size, size, 3] and reserve its space."""
-        import numpy as np
-
-        head = io.BytesIO()
-        np.lib.format.write_array_header_1_0(
-            head, {"descr": "|u1", "fortran_order": False, "shape": (rows, self.size, self.size, 3)}
-        )
-        if head.tell() != HEADER_BYTES:
-            raise AssertionError(f"the header of {self.path} has {head.tell()} bytes, not {HEADER_BYTES}")
-        create(self.path, head.getvalue(), image_bytes(rows, self.size))
+    def create(self) -> None:
+        """Create the files of uint8 [films, size, size, 3] and reserve their space."""
+        for path, films in zip(self.paths, self.films):
+            create(path, image_header(films, self.size), image_bytes(films, self.size))
 
     def write(self, row: int, grey: PIL.Image.Image) -> None:
         """Write a grey film, PIL image of `size` x `size`, as three equal channels."""
         from PIL import Image
 
-        write_at(self.path, image_bytes(row, self.size), Image.merge("RGB", (grey, grey, grey)).tobytes())
-
-
-def image_bytes(rows: int, size: int) -> int:
-    """Return the length in bytes of an `images.npy` of `rows` films, which is also where the next film begins."""
-    return HEADER_BYTES + rows * size * size * 3
+        place, row = divmod(row, self.films[0])
+        write_at(self.paths[place], image_bytes(row, self.size), Image.merge("RGB", (grey, grey, grey)).tobytes())
 
 
 def prepare(arguments: argparse.Namespace) -> None:
@@ -154,16 +151,19 @@ def draw_and_write(
 ) -> None:
     """Draw the films in the order of `draw_order`, write the outputs and say what was done."""
     films, out = pool.films, Path(arguments.out)
+    images = files_of(arguments)
+    names = (*images, *OUTPUTS)
     described = {"stage": "data_processing.prepare", "settings": settings, "seed": arguments.seed, "started": started}
     # All outputs have temporary names until the last one is complete; the images are hashed while the others are made.
     with contextlib.ExitStack() as outputs, ThreadPoolExecutor(1) as background:
-        part = {name: outputs.enter_context(atomic_path(out / name, whole=False)) for name in OUTPUTS}
-        store = FilmStore(part[IMAGES], arguments.image_size)
-        store.create(arguments.per_class * len(CLASSES))
+        part = {name: outputs.enter_context(atomic_path(out / name, whole=False)) for name in names}
+        image_parts = [part[name] for name in images]
+        store = FilmStore(image_parts, list(images.values()), arguments.image_size)
+        store.create()
         decoded = decode_all(films, order, store, arguments.workers, arguments.per_class)
         chosen, dropped = choose(films, decoded, order, arguments.per_class)
         fill_gaps(films, decoded, chosen, store)
-        hashing = background.submit(sha256_of_file, part[IMAGES])
+        hashing = background.submit(lambda: list(map(sha256_of_file, image_parts)))
         groups = group_films(films, chosen)
         together = groups if arguments.split == "patient" else {number: number for number in chosen}
         splits = assign_splits(films, together, arguments.seed)
@@ -171,14 +171,16 @@ def draw_and_write(
         write_index(part[INDEX], films, decoded, rows, splits, groups)
         write_patients(part[PATIENTS], [films[number].patient for number in rows])
         write_skipped(part[SKIPPED], films, decoded)
-        draw_overview(part[OVERVIEW], part[IMAGES])
-        known_hashes = {out / IMAGES: hashing.result()}
+        draw_overview(part[OVERVIEW], ImageFiles([open_array(path) for path in image_parts]))
+        known_hashes = dict(zip([out / name for name in images], hashing.result()))
         # Whoever finds old and new outputs side by side, because this was stopped among the renames, is told so.
         write_manifest(out, **described, finished=False)
+    for path in any_image_files(out) - {out / name for name in images}:  # of an earlier run that kept them otherwise
+        remove(path)
     write_manifest(
         out,
         **described,
-        outputs=[out / name for name in OUTPUTS],
+        outputs=[out / name for name in names],
         known_hashes=known_hashes,
         dropped=dict(dropped),
         finished=True,
@@ -188,7 +190,7 @@ def draw_and_write(
     print_summary(pool, dropped, chosen, splits)
     print_groups(films, groups, kept=arguments.split == "patient")
     print_shapes([decoded[number] for number in chosen], arguments.image_size)
-    print(f"wrote {out}/: {', '.join(OUTPUTS)} in {time.time() - started:.1f} s")
+    print(f"wrote {out}/: {', '.join(names)} in {time.time() - started:.1f} s")
 
 
 def find_films(arguments: argparse.Namespace) -> Pool:
@@ -250,9 +252,16 @@ def settings_of(arguments: argparse.Namespace, films: Sequence[Film]) -> dict[st
     names = ("per_class", "image_size", "split", "negatives", "seed")
     return {
         **{name: getattr(arguments, name) for name in names},
+        # Manifests name it where there are several files, which earlier ones did not know.
+        **({"films_a_file": arguments.films_a_file} if len(files_of(arguments)) > 1 else {}),
         "films_found": len(films),
         "films_sha256": hashlib.sha256(listing.encode()).hexdigest(),
     }
+
+
+def files_of(arguments: argparse.Namespace) -> dict[str, int]:
+    """Return the names of the image files and how many films each holds."""
+    return planned_files(arguments.per_class * len(CLASSES), arguments.films_a_file)
 
 
 def times_of(films: Iterable[Film]) -> str:
@@ -291,10 +300,12 @@ def already_prepared(out: Path, settings: dict[str, Any], pool: Pool) -> bool:
         UserError: it holds the films of another run or of an unknown one, or the films' files were replaced since.
     """
     advice = "choose another --out, or give --overwrite"
-    present = [name for name in OUTPUTS if (out / name).exists()]
+    lengths = {path.name: path.stat().st_size for path in any_image_files(out)}
+    present = [*sorted(lengths), *(name for name in OUTPUTS if (out / name).exists())]
     if manifest := check_settings(out, settings, advice):
-        whole = image_bytes(settings["per_class"] * len(CLASSES), settings["image_size"])
-        if not manifest.get("finished", True) or len(present) < len(OUTPUTS) or (out / IMAGES).stat().st_size != whole:
+        files = planned_files(settings["per_class"] * len(CLASSES), settings.get("films_a_file"))
+        whole = {name: image_bytes(films, settings["image_size"]) for name, films in files.items()}
+        if not manifest.get("finished", True) or lengths != whole or len(present) < len(files) + len(OUTPUTS):
             return False
         if replaced(manifest, pool):
             raise UserError(f"{out}: holds films of these names and lengths, but their files hold something else now; {advice}")
@@ -344,7 +355,7 @@ def decode_all(
             return list(tqdm(results, "decoding", len(films), unit=" films", delay=1, leave=False, disable=None))
     except BrokenProcessPool:
         raise UserError(
-            f"{store.path.parent}: nothing written, as a decoding process was killed, most likely for want "
+            f"{store.paths[0].parent}: nothing written, as a decoding process was killed, most likely for want "
             "of memory; run again with fewer --workers"
         ) from None
 
@@ -517,13 +528,12 @@ def write_rows(path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]
     fill(path, text.getvalue().encode())
 
 
-def draw_overview(path: Path, images_path: Path, columns: int = 10, film_px: int = 128) -> None:
+def draw_overview(path: Path, images: np.ndarray | ImageFiles, columns: int = 10, film_px: int = 128) -> None:
     """Draw `overview.png`: the first films of each class, one row per class."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
-    images = np.load(images_path, mmap_mode="r", allow_pickle=False)
-    per_class = len(images) // len(CLASSES)
+    per_class = images.shape[0] // len(CLASSES)
     columns = min(columns, per_class)
     margin, gap, heading = 12, 4, 28
     width = 2 * margin + columns * (film_px + gap) - gap
@@ -538,7 +548,7 @@ def draw_overview(path: Path, images_path: Path, columns: int = 10, film_px: int
             font=ImageFont.load_default(16),
         )
         for column in range(columns):
-            film = Image.fromarray(images[column * len(CLASSES) + label, :, :, 0])
+            film = Image.fromarray(images[np.array([column * len(CLASSES) + label])][0, :, :, 0])
             sheet.paste(
                 film.resize((film_px, film_px), Image.Resampling.LANCZOS),
                 (margin + column * (film_px + gap), top + heading - gap),
@@ -612,6 +622,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--per-class", type=whole_number(FEWEST_PER_CLASS), default=PER_CLASS, help="films drawn from each class"
     )
     parser.add_argument("--image-size", type=whole_number(1), default=IMAGE_SIZE, help="height and width in pixels")
+    parser.add_argument(
+        "--films-a-file",
+        type=whole_number(1),
+        metavar="FILMS",
+        help="films in each of images-0.npy, images-1.npy, ..., which may lie on other disks, as links (default: all in one)",
+    )
     parser.add_argument(
         "--split",
         choices=("patient", "random"),

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from nosign.errors import UserError
+from nosign.files import sha256_of_file
+from nosign.image_files import IMAGES, INDEX, ImageFiles, open_images, sha256_of_images
 from nosign.manifest import read_manifest
 
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
@@ -20,8 +22,6 @@ INDEX_COLUMNS = ("row", "split", "label", "class", "collection", "patient", "gro
 # As folders prepared earlier have it: no groups, and the collection is called source.
 FORMER_INDEX_COLUMNS = ("row", "split", "label", "class", "source", "patient", "file", "sha256")
 LABELS = tuple(str(label) for label in range(len(CLASSES)))
-IMAGES = "images.npy"
-INDEX = "index.csv"
 PATIENTS = "patients.csv"
 PATIENTS_COLUMNS = ("patient", "id")
 
@@ -42,7 +42,7 @@ class FilmSet:
         parent: the set of which this is a part that is attacked apart; None if it stands for itself.
     """
 
-    images: np.ndarray
+    images: np.ndarray | ImageFiles
     rows: np.ndarray
     labels: np.ndarray
     files: list
@@ -190,23 +190,6 @@ def open_split(folder: str | Path, split: str) -> FilmSet:
     )
 
 
-def open_images(folder: str | Path, films: int) -> np.ndarray:
-    """Open `images.npy` memory-mapped: uint8 [films, size, size, 3].
-
-    Raises:
-        UserError: the file is missing, cut off, or holds anything else.
-    """
-    path = Path(folder) / IMAGES
-    try:
-        images = np.lib.format.open_memmap(path, mode="r")
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run python -m data_processing.prepare again") from None
-    except ValueError:
-        raise UserError(f"{path}: not a complete array file; run python -m data_processing.prepare again") from None
-    shape = images.shape
-    if images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3 or shape[0] != films:
-        raise UserError(
-            f"{path}: holds {images.dtype} {shape}, but {INDEX} describes uint8 ({films}, size, size, 3); "
-            "run python -m data_processing.prepare again"
-        )
-    return images
+def film_hashes(folder: str | Path) -> dict[str, str]:
+    """Return what tells the films of a folder from others: SHA-256 of its index, and of its images as one file."""
+    return {INDEX: sha256_of_file(Path(folder) / INDEX), IMAGES: sha256_of_images(folder)}

@@ -25,6 +25,7 @@ SLOW_FILES = (
     "test_attack",
     "workflow/test_workflow",
     "test_shards",
+    "test_image_files",
     "sweep/test_sweep",
     "sweep/test_recorders",
     "sweep/test_turning",

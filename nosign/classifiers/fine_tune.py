@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nosign.classifiers.build import check_buildable
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.errors import UserError
-from nosign.files import alone, locked, remove_folder, remove_leftovers, sha256_of_file, write_bytes, write_csv, write_text
+from nosign.files import alone, locked, remove_folder, remove_leftovers, write_bytes, write_csv, write_text
 from nosign.manifest import describe_differences, read_manifest, write_manifest
 from nosign.memory import needed_to_train, require, resident
 from nosign.paper import HEAD_BATCH, HEAD_DECAY
@@ -34,11 +34,11 @@ SETTINGS = "settings.json"
 
 def train_all(arguments: argparse.Namespace) -> None:
     """Train every model that is not there yet; `arguments` are the flags of train_finetune.py."""
-    from nosign.dataset import open_split
+    from nosign.dataset import film_hashes, open_split
 
     data, out = Path(arguments.data), Path(arguments.out)
     splits = {split: open_split(data, split) for split in ("train", "validation", "test")}
-    films = {name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")}
+    films = film_hashes(data)
     wanted = {name: settings_of(arguments, name, films) for name in arguments.models}
     remove_leftovers(out)  # also where nothing is left to do: a training state takes hundreds of megabytes
     todo = [name for name in wanted if arguments.overwrite or is_left(out, name, wanted[name])]

@@ -12,9 +12,9 @@ import numpy as np
 
 from nosign.attacks.catalogue import ATTACKS, Condition, check_ball
 from nosign.attacks.turning import BISECTIONS, HALVINGS, PASSES
-from nosign.dataset import FilmSet, first_of_each_class
+from nosign.dataset import FilmSet, film_hashes, first_of_each_class
 from nosign.errors import UserError
-from nosign.files import sha256_of_file, sha256_of_model
+from nosign.files import sha256_of_model
 from nosign.manifest import MANIFEST, read_manifest
 from nosign.measures.storage import EIGHT_BITS
 from nosign.measures.visibility import CRITERIA
@@ -270,7 +270,7 @@ def identity_of(arguments: argparse.Namespace, films: int) -> dict[str, Any]:
         # Manifests name it where it is not the test films, which earlier ones are all about.
         **({} if arguments.split == ATTACKED_SPLITS[0] else {"split": arguments.split}),
         **({SHARD: str(arguments.shard)} if arguments.shard else {}),
-        **{name: sha256_of_file(data / name) for name in ("index.csv", "images.npy")},
+        **film_hashes(data),
         "models": weights,
     }
 

@@ -41,6 +41,7 @@ from nosign.sweep.gradients import FirstGradients
 # What a file of a cell holds: a frame, or arrays for `numpy.savez`.
 Record: TypeAlias = pd.DataFrame | dict[str, np.ndarray]
 VIEWER_FILMS_PER_CLASS = 2
+BATCHES_WAITING = 4  # to be measured: enough that no thread is idle
 
 
 class Attacking(Protocol):
@@ -160,7 +161,10 @@ class FilmMeasures(Recorder):
         return sizes(self.columns, film, changed)
 
     def add(self, attacked: AttackedBatch) -> None:
-        """Start to measure a batch."""
+        """Start to measure a batch; wait where measuring is the slower part, as what is to be measured takes memory."""
+        most = BATCHES_WAITING * len(attacked.batch.films)
+        if len(self.waiting) >= most:
+            self.waiting[-most].result()
         for position, film, changed in zip(attacked.batch.own, attacked.batch.films, self.changed(attacked)):
             self.waiting.append(self.engine.pool.submit(self.measure, position, film, changed))
 

@@ -64,7 +64,7 @@ def test_odd_paths_no_home_a_decimal_comma_a_strict_umask_a_clock_set_back_and_a
     environment |= {"LC_ALL": "de_DE.UTF-8", "LANG": "de_DE.UTF-8", "http_proxy": "http://127.0.0.1:9"}
     for module, line in words(folder).items():
         # Stages 2 and 3 say what memory they take, and refuse where there is less.
-        limits = [] if module in ("train_finetune", "attack") else ["--gigabyte"]
+        limits = [] if module in ("train_finetune", "attack") else ["--megabytes=1024"]
         done = run_stage(root, module, line, "--clock-back", *limits, environment=environment, umask=0o077)
         assert done.returncode == 0, done.stderr
     assert made(folder) == made(usual)

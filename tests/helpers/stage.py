@@ -3,7 +3,7 @@
 --no-locks     as on a file system without locks
 --tiny         with backbones of four channels
 --clock-back   with a clock that was set back by ten years
---gigabyte     with a gigabyte of memory for each process
+--megabytes=N  with so much memory for each process
 """
 
 import importlib
@@ -32,14 +32,15 @@ def clock_back():
     time.time = lambda: now() - TEN_YEARS
 
 
-def gigabyte():
-    resource.setrlimit(resource.RLIMIT_DATA, (1 << 30, 1 << 30))
+def megabytes(count):
+    resource.setrlimit(resource.RLIMIT_DATA, (int(count) << 20,) * 2)
 
 
-OPTIONS = {"--no-locks": no_locks, "--tiny": tiny, "--clock-back": clock_back, "--gigabyte": gigabyte}
+OPTIONS = {"--no-locks": no_locks, "--tiny": tiny, "--clock-back": clock_back, "--megabytes": megabytes}
 
 if __name__ == "__main__":
     module, *words = sys.argv[1:]
-    while words and words[0] in OPTIONS:
-        OPTIONS[words.pop(0)]()
+    while words and (option := words[0].partition("="))[0] in OPTIONS:
+        OPTIONS[option[0]](*option[2:] if option[1] else ())
+        words.pop(0)
     raise SystemExit(run(importlib.import_module(module).main, words))
