@@ -8,7 +8,8 @@
 # make lock    requirements*.lock from requirements*.txt, after a pin was changed
 # make bench   the attacks' speed against other libraries, the machine and the bare gradient
 # make reference  tables, figures and the numbers in README and docs, again from the rows in results/reference
-# make plan    what the full reproduction takes on this device: films, passes and hours, from a few batches
+# make plan    what the full reproduction takes on this device: films, passes and hours, from a few batches;
+#              make plan GRID=config/study.yaml: what the grid takes
 # make paper   the full reproduction, command by command (wants a GPU, the real films and list 8A: see the README)
 #
 # Each makes its environment by itself. PYTHON=python3.12 chooses the interpreter (3.11 or 3.12).
@@ -151,8 +152,8 @@ bench: $(BENCH)/installed
 reference: $(VENV)/installed
 	$(PY) -m results.reference
 
-plan: $(VENV)/installed
-	$(PY) -m nosign.plan
+plan: $(VENV)/installed$(if $(GRID),-dev)
+	$(PY) -m $(if $(GRID),workflow.plan --grid $(GRID),nosign.plan)
 
 # Every command of the full reproduction; NEGATIVES=paper SPLIT=random chooses films as the paper did.
 paper: plan

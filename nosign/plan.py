@@ -1,43 +1,52 @@
-"""What the full reproduction takes on this device: films, passes and hours, from a few batches of each model.
+"""What stages 2 and 3 take on a device: films, passes and hours, from a few batches of each model.
 
-    python -m nosign.plan                        make plan; make paper prints it first
+    python -m nosign.plan                        the full reproduction: make plan; make paper prints it first
     python -m nosign.plan --image-size 112       films of another size
+    python -m nosign.plan --costs costs.csv      with unit costs that --save-costs wrote, on another device or earlier
 
-Stages 2 and 3 with their default settings: training from pre-trained weights, and the sweep of the paper. A pass is one film
-through one model: forward, forward and back to its pixels (gradient), or a training step.
+A pass is one film through one model: forward, forward and back to its pixels (gradient), or a training step. What a grid takes
+prints `workflow/plan.py`.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from nosign.attacks.catalogue import Condition
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.classifiers.fine_tune import FINE_TUNE_BATCH
 from nosign.dataset import CLASSES
+from nosign.errors import UserError
+from nosign.files import write_text
 from nosign.measures.storage import STORAGES
 from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, STEPS
 from nosign.script import names, run, whole_number
 from nosign.sweep import jobs
-from nosign.sweep.options import BATCH, SOURCE, STORING_STRENGTHS
+from nosign.sweep.options import BATCH, CONTROL_FILMS, SOURCE, STORING_STRENGTHS
 
 FILMS = {"train": 3240, "validation": 360, "test": 900}  # 1,500 of each class
 BATCHES = 3  # timed, of which the median counts; one more goes before them and compiles
 SECONDS_PER_HOUR = 3600
+COLUMNS = ("forward", "gradient", "training")  # of `Cost`
+COSTS_ADVICE = "write one with python -m nosign.plan --save-costs"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds of one film: forward, gradient, training step."""
+    """Milliseconds of one film: forward, gradient, training step."""
 
     forward: float
     gradient: float
-    step: float
+    training: float
 
 
 class Work(NamedTuple):
@@ -48,46 +57,65 @@ class Work(NamedTuple):
     model: str
     forward: int = 0
     gradient: int = 0
-    step: int = 0
+    training: int = 0
 
     @property
     def passes(self) -> int:
         """Passes of all kinds."""
-        return self.forward + self.gradient + self.step
+        return self.forward + self.gradient + self.training
 
-    def seconds(self, cost: Cost) -> float:
+    def hours(self, cost: Cost) -> float:
         """Return how long it takes."""
-        return self.forward * cost.forward + self.gradient * cost.gradient + self.step * cost.step
+        ms = self.forward * cost.forward + self.gradient * cost.gradient + self.training * cost.training
+        return ms / 1000 / SECONDS_PER_HOUR
 
 
-def all_work(models: list[str], source: str = SOURCE) -> Iterator[Work]:
-    """Yield the work of stages 2 and 3, model by model.
+def training_work(name: str, films: Mapping[str, int], epochs: int, batch: int = FINE_TUNE_BATCH) -> Work:
+    """Return the work of training a backbone on so many films of each split."""
+    looked_at = sum(films.values()) + epochs * films["validation"]  # features of phase 1, test films, and after each epoch
+    return Work(2, "training", name, forward=looked_at, training=epochs * (films["train"] // batch * batch))
+
+
+def attack_work(job: jobs.Job, models: Sequence[str], films: int, steps: int, fitted_on: int = 0) -> Iterator[Work]:
+    """Yield the work of a whole job of stage 3, model by model; its source's is called attacks, that of others transfer.
+
+    Args:
+        job: `nosign.sweep.jobs.Job`.
+        models: those that are tested.
+        films: how many are attacked.
+        steps: steps of the iterative attacks.
+        fitted_on: films that each universal attack is fitted on.
+    """
+    searches = {search: min(films, (search.films_per_class or films) * len(CLASSES)) for search in job.searches}
+
+    def work(tested: int) -> int:
+        return jobs.work_of(job, tested, steps, films, job.cells, job.with_boundary, searches)
+
+    # The films themselves, also stored, and their first gradients; without a model that is tested, gradients are left.
+    each, gradients = work(1) - work(0) + films * (1 + len(STORAGES)), films + work(0) // jobs.GRADIENT_COST
+    gradients += fitted_on * steps * len(job.field_paths())
+    for name in models:
+        yield (
+            Work(3, "attacks", name, forward=each, gradient=gradients)
+            if name == job.source
+            else Work(3, "transfer", name, forward=each)
+        )
+
+
+def paper_work(models: Sequence[str], source: str = SOURCE) -> Iterator[Work]:
+    """Yield the work of the full reproduction: stages 2 and 3 with their default settings.
 
     Args:
         models: the backbones that are trained, and that every film is shown to.
         source: the one whose gradients are followed.
     """
     for name in models:
-        epochs, trained = BACKBONES[name].fine_tune_epochs, FILMS["train"] // FINE_TUNE_BATCH * FINE_TUNE_BATCH
-        looked_at = sum(FILMS.values()) + epochs * FILMS["validation"]  # features of phase 1, test films, and after each epoch
-        yield Work(2, "training", name, forward=looked_at, step=epochs * trained)
-    gradients, forwards = sweep_passes()
-    for name in models:
-        gradient = FILMS["test"] * gradients if name == source else 0
-        yield Work(3, "attacks" if name == source else "transfer", name, forward=FILMS["test"] * forwards, gradient=gradient)
-
-
-def sweep_passes() -> tuple[int, int]:
-    """Return, for one film of the paper's sweep, gradients of the source model and forward passes of each model."""
+        yield training_work(name, FILMS, BACKBONES[name].fine_tune_epochs)
     cells = jobs.planned_cells(PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, ITERATIVE_STRENGTHS)
-    single_steps = [jobs.Search(name) for name in PAPER_ATTACKS if not jobs.Search(name).iterative]
-    gradients = 1 + sum(jobs.attack_cost(cell.attack, STEPS) for cell in cells) // jobs.GRADIENT_COST
-    forwards = 1 + len(STORAGES)  # the films themselves
-    for cell in cells:
-        storages = tuple(STORAGES) if cell.strength in STORING_STRENGTHS else ()
-        forwards += jobs.cell_cost(cell, STEPS, 1, attacked=False, storages=storages)
-    forwards += len(single_steps) * jobs.boundary_cost(1) + sum(jobs.search_cost(search, STEPS, 1) for search in single_steps)
-    return gradients, forwards
+    defaults = argparse.Namespace(attacks=PAPER_ATTACKS, control_films=CONTROL_FILMS, stored_turning=False, iterative_turning=0)
+    searches = jobs.planned_searches(defaults)
+    job = jobs.Job(Path(), source, Condition(), cells, {}, searches, storing=STORING_STRENGTHS, storages=tuple(STORAGES))
+    yield from attack_work(job, models, FILMS["test"], STEPS)
 
 
 def measure(name: str, size: int) -> Cost:
@@ -104,23 +132,72 @@ def measure(name: str, size: int) -> Cost:
     logits = build.logits_of(model)
     forward, gradient = compiled_logits(logits), compiled_gradient(logits)
     timed = {
-        "forward": seconds_of(lambda: to_numpy(forward(films[:BATCH]))) / BATCH,
-        "gradient": seconds_of(lambda: to_numpy(gradient(films[:BATCH], labels[:BATCH])[0])) / BATCH,
+        "forward": ms_of(lambda: to_numpy(forward(films[:BATCH]))) / BATCH,
+        "gradient": ms_of(lambda: to_numpy(gradient(films[:BATCH], labels[:BATCH])[0])) / BATCH,
     }
     build.unfreeze(model, name, "frozen", "frozen")
     prepare(logits, 1e-5)
-    return Cost(**timed, step=seconds_of(lambda: logits.train_on_batch(films, labels)) / FINE_TUNE_BATCH)
+    return Cost(**timed, training=ms_of(lambda: logits.train_on_batch(films, labels)) / FINE_TUNE_BATCH)
 
 
-def seconds_of(work: Callable[[], Any]) -> float:
-    """Return the median seconds of some work, which is done once before it is timed."""
+def ms_of(work: Callable[[], Any]) -> float:
+    """Return the median milliseconds of some work, which is done once before it is timed."""
     work()
     taken = []
     for _ in range(BATCHES):
         began = time.perf_counter()
         work()
         taken.append(time.perf_counter() - began)
-    return float(np.median(taken))
+    return 1000 * float(np.median(taken))
+
+
+def read_costs(path: Path, models: Sequence[str]) -> dict[str, Cost]:
+    """Read the unit costs of some models from a CSV file with the columns model and those of `Cost`.
+
+    Raises:
+        UserError: the file is missing, or lacks a model or a cost.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            rows = {row["model"]: row for row in csv.DictReader(file)}
+        costs = {name: Cost(**{column: float(rows[name][column]) for column in COLUMNS}) for name in models}
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; {COSTS_ADVICE}") from None
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        expected = f"a row for each of {', '.join(models)} with model, {', '.join(COLUMNS)} in milliseconds"
+        raise UserError(f"{path}: expected {expected} ({error!r}); {COSTS_ADVICE}") from None
+    if not all(0 < ms < math.inf for cost in costs.values() for ms in asdict(cost).values()):
+        raise UserError(f"{path}: a cost is not a number of milliseconds above 0; {COSTS_ADVICE}")
+    return costs
+
+
+def write_costs(path: Path, costs: Mapping[str, Cost]) -> None:
+    """Write unit costs as `read_costs` reads them."""
+    lines = [",".join(("model", *COLUMNS))]
+    lines += [",".join((name, *(f"{ms:.4g}" for ms in asdict(cost).values()))) for name, cost in costs.items()]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def add_costs(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say where unit costs come from, and where they go."""
+    parser.add_argument("--costs", type=Path, metavar="CSV", help="take the unit costs from a file instead of measuring them")
+    parser.add_argument("--save-costs", type=Path, metavar="CSV", help="write the unit costs, for another device's plan")
+
+
+def costs_of(arguments: argparse.Namespace, models: Sequence[str], size: int) -> dict[str, Cost]:
+    """Return the unit costs of some models on films of a size, measured or read; say which."""
+    if arguments.costs:
+        costs = read_costs(arguments.costs, models)
+        print(f"unit costs from {arguments.costs}")
+    else:
+        from nosign.backend import describe_device, select_device
+
+        print(describe_device(select_device()))
+        print("timing a few batches of each model, a minute or two on a CPU", flush=True)
+        costs = {name: measure(name, size) for name in models}
+    if arguments.save_costs:
+        write_costs(arguments.save_costs, costs)
+    return costs
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -128,30 +205,24 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m nosign.plan", description=__doc__.split("\n")[0])
     parser.add_argument("--image-size", type=whole_number(75), default=224, metavar="PIXELS", help="default: %(default)s")
     parser.add_argument("--models", **names(BACKBONES))
+    add_costs(parser)
     arguments = parser.parse_args(argv)
 
     from tabulate import tabulate
 
-    from nosign.backend import describe_device, select_device
-
-    print(describe_device(select_device()))
     films = ", ".join(f"{count:,} {split}" for split, count in FILMS.items())
     print(f"{sum(FILMS.values()):,} films of {arguments.image_size} px: {films}; gradients from {SOURCE}")
-    print("timing a few batches of each model, a minute or two on a CPU", flush=True)
-    costs = {name: measure(name, arguments.image_size) for name in arguments.models}
+    costs = costs_of(arguments, arguments.models, arguments.image_size)
     rows: list[list[Any]] = []
     total = 0.0
-    for work in all_work(arguments.models):
-        cost, seconds = costs[work.model], work.seconds(costs[work.model])
-        total += seconds
-        rows.append([work.stage, f"{work.what}, {work.model}", work.passes, seconds / SECONDS_PER_HOUR])
-        rows[-1] += [1000 * cost.forward, 1000 * cost.gradient, 1000 * cost.step]
-    rows.append(["", "together", sum(row[2] for row in rows), total / SECONDS_PER_HOUR, None, None, None])
+    for work in paper_work(arguments.models):
+        cost, hours = costs[work.model], work.hours(costs[work.model])
+        total += hours
+        rows.append([work.stage, f"{work.what}, {work.model}", work.passes, hours, *asdict(cost).values()])
+    rows.append(["", "together", sum(row[2] for row in rows), total, None, None, None])
     headings = ("stage", "what", "passes", "hours", "ms forward", "ms gradient", "ms training")
     print(tabulate(rows, headings, intfmt=",", floatfmt=("", "", "", ".2f", ".1f", ".1f", ".1f")))
-    print(
-        f"Stage 1 takes minutes beside it; reading, measuring and writing add about a tenth. Timed now, on {BATCHES} batches."
-    )
+    print("Stage 1 takes minutes beside it; reading, measuring and writing add about a tenth.")
     return 0
 
 

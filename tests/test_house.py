@@ -28,7 +28,7 @@ MAY_KNOW = {
     "output": {"output", "measures", "rows", "files", "manifest", "processes"},
     "finished": {"manifest", "rows", "measures", "statistics", "output", "script", "attacks.turning"},
     "findings": {"finished", "rows", "measures", "statistics", "output", "attacks.turning"},
-    "plan": {"sweep", "attacks", "classifiers", "backend", "measures", "script"},
+    "plan": {"sweep", "attacks", "classifiers", "backend", "files", "measures", "script"},
     "publish": {"findings", "finished", "rows", "output", "files", "manifest"},
 }
 

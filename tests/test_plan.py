@@ -1,37 +1,60 @@
 """The plan counts what stages 2 and 3 do."""
 
-import argparse
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+import attack
 from data_processing import prepare
 from nosign import plan
-from nosign.attacks.catalogue import Condition
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.classifiers.training import Batches
+from nosign.errors import UserError
 from nosign.measures.storage import STORAGES
-from nosign.paper import ITERATIVE_STRENGTHS, PAPER_ATTACKS, PAPER_TEST_FILMS, SINGLE_STEP_STRENGTHS, STEPS
+from nosign.paper import PAPER_TEST_FILMS
 from nosign.sweep import jobs
-from nosign.sweep.options import STORING_STRENGTHS
-from nosign.sweep.run import work_of
+from nosign.sweep.jobs import work_of
 
 
-def test_the_sweep_is_the_work_that_its_progress_bar_counts(tmp_path):
-    cells = jobs.planned_cells(PAPER_ATTACKS, SINGLE_STEP_STRENGTHS, ITERATIVE_STRENGTHS)
-    arguments = argparse.Namespace(attacks=PAPER_ATTACKS, control_films=100, stored_turning=False, iterative_turning=0)
-    searches = jobs.planned_searches(arguments)
-    job = jobs.Job(tmp_path, "VGG16", Condition(), cells, {}, searches, storing=STORING_STRENGTHS, storages=tuple(STORAGES))
-    for models in (1, 3):
-        films = range(PAPER_TEST_FILMS)
-        engine = SimpleNamespace(logits=dict.fromkeys(range(models)), steps=STEPS, films=films)
-        bar = work_of(job, engine, cells, job.without_boundary(), dict.fromkeys(searches, films))
-        gradients, forwards = plan.sweep_passes()
-        clean = (1 + len(STORAGES)) * models
-        first = jobs.GRADIENT_COST
-        assert (gradients * jobs.GRADIENT_COST + forwards * models) * PAPER_TEST_FILMS == bar + (
-            clean + first
-        ) * PAPER_TEST_FILMS
+def job_of(results, words):
+    """Return the job of stage 3 that attack.py's flags ask for, and its searches with how many films each has."""
+    arguments = attack.parse_args(["--out", str(results), *words])
+    (job,) = jobs.attack_jobs(arguments, {})
+    films = SimpleNamespace(labels=np.arange(PAPER_TEST_FILMS) % 3, rows=np.arange(PAPER_TEST_FILMS))
+    films.whole = films
+    return job, arguments, {search: len(search.positions(films)) for search in job.searches}
+
+
+SETTINGS = (
+    [],
+    ["--attacks", "fgsm", "bim", "noise", "--control-films", "7", "--iterative-turning", "5", "--steps", "3"],
+    ["--protocol", "budget", "--attacks", "pgd", "apgd", "--restarts", "4", "--storages", "JPEG 95"],
+)
+
+
+@pytest.mark.parametrize("words", SETTINGS)
+def test_the_sweep_is_the_work_that_its_progress_bar_counts(tmp_path, words):
+    job, arguments, searches = job_of(tmp_path, words)
+    for models in (["VGG16"], ["VGG16", "InceptionV3", "DenseNet201"]):
+        bar = work_of(job, len(models), arguments.steps, PAPER_TEST_FILMS, job.cells, job.without_boundary(), searches)
+        works = list(plan.attack_work(job, models, PAPER_TEST_FILMS, arguments.steps))
+        planned = sum(work.forward + jobs.GRADIENT_COST * work.gradient for work in works)
+        clean, first = (1 + len(STORAGES)) * len(models), jobs.GRADIENT_COST
+        # A forward pass may be left over, as one of the source alone counts as half a gradient.
+        assert bar + (clean + first) * PAPER_TEST_FILMS - planned in (0, 1)
+
+
+def test_the_paper_s_work_is_that_of_default_flags(tmp_path):
+    job, arguments, _ = job_of(tmp_path, [])
+    planned = [work for work in plan.paper_work(["VGG16", "InceptionV3"]) if work.stage == 3]
+    assert planned == list(plan.attack_work(job, ["VGG16", "InceptionV3"], PAPER_TEST_FILMS, arguments.steps))
+
+
+def test_a_universal_attack_is_fitted_first(tmp_path):
+    job, arguments, _ = job_of(tmp_path, ["--attacks", "universal", "universal-sign", "--single-step-strengths", "0.01"])
+    (without,), (fitted,) = (list(plan.attack_work(job, ["VGG16"], 9, arguments.steps, films)) for films in (0, 30))
+    assert fitted.gradient - without.gradient == 2 * 30 * arguments.steps
 
 
 def test_films_are_those_that_stage_1_deals_out():
@@ -42,12 +65,12 @@ def test_films_are_those_that_stage_1_deals_out():
 def test_training_steps_are_those_of_whole_batches():
     films = [0] * plan.FILMS["train"]
     batches = Batches(films, films, plan.FINE_TUNE_BATCH, 0)
-    work = next(work for work in plan.all_work(["VGG16"]) if work.stage == 2)
-    assert work.step == BACKBONES["VGG16"].fine_tune_epochs * len(batches) * batches.batch
+    work = next(work for work in plan.paper_work(["VGG16"]) if work.stage == 2)
+    assert work.training == BACKBONES["VGG16"].fine_tune_epochs * len(batches) * batches.batch
 
 
 def test_only_the_source_takes_gradients_and_every_model_sees_every_film():
-    works = [work for work in plan.all_work(["VGG16", "InceptionV3"], "InceptionV3") if work.stage == 3]
+    works = [work for work in plan.paper_work(["VGG16", "InceptionV3"], "InceptionV3") if work.stage == 3]
     assert [(work.what, work.model, work.gradient > 0) for work in works] == [
         ("transfer", "VGG16", False),
         ("attacks", "InceptionV3", True),
@@ -55,10 +78,31 @@ def test_only_the_source_takes_gradients_and_every_model_sees_every_film():
     assert works[0].forward == works[1].forward
 
 
-def test_hours_are_passes_times_their_costs():
-    work = plan.Work(3, "attacks", "VGG16", forward=10, gradient=20, step=30)
-    assert work.seconds(plan.Cost(1, 2, 3)) == pytest.approx(10 + 40 + 90)
-    assert work.passes == 60
+def test_hours_are_passes_times_their_milliseconds():
+    work = plan.Work(3, "attacks", "VGG16", forward=10_000, gradient=20_000, training=30_000)
+    assert work.hours(plan.Cost(1, 2, 3)) * 3600 == pytest.approx(10 + 40 + 90)
+    assert work.passes == 60_000
+
+
+def test_unit_costs_are_kept_and_read_again(tmp_path, capsys):
+    path = tmp_path / "costs.csv"
+    costs = {"VGG16": plan.Cost(1.5, 2.25, 3), "InceptionV3": plan.Cost(0.0123, 4, 5)}
+    plan.write_costs(path, costs)
+    assert plan.read_costs(path, ["InceptionV3", "VGG16"]) == costs
+    assert plan.main(["--costs", str(path), "--models", "VGG16"]) == 0
+    assert "unit costs from" in (printed := capsys.readouterr().out) and "InceptionV3" not in printed
+    for text, said in (
+        ("model,forward\nVGG16,1\n", "expected a row for each of VGG16 with model, forward, gradient, training"),
+        ("model,forward,gradient,training\nVGG16,1,x,2\n", "expected a row"),
+        ("model,forward,gradient,training\nVGG16,1,0,2\n", "above 0"),
+        ("model,forward,gradient,training\nVGG16,1,inf,2\n", "above 0"),
+        ("\0", "expected a row"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=said):
+            plan.read_costs(path, ["VGG16"])
+    with pytest.raises(UserError, match="not found"):
+        plan.read_costs(tmp_path / "absent.csv", ["VGG16"])
 
 
 def test_the_command_prints_models_passes_and_hours(capsys):

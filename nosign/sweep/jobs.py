@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -169,17 +169,15 @@ class Job:
             if (source, condition) == (self.source, self.condition)
         }
 
+    @property
+    def with_boundary(self) -> list[str]:
+        """The single-step attacks whose visibility boundary belongs to the job."""
+        names = [] if self.kept else dict.fromkeys(cell.attack for cell in self.cells)
+        return [name for name in names if not ATTACKS[name].iterative and not ATTACKS[name].control]
+
     def without_boundary(self) -> list[str]:
-        """Return the single-step attacks whose visibility boundary is still to be found."""
-        names = dict.fromkeys(cell.attack for cell in self.cells)
-        return [
-            name
-            for name in names
-            if self.kept is None
-            and not ATTACKS[name].iterative
-            and not ATTACKS[name].control
-            and not self.boundary_path(name).is_file()
-        ]
+        """Return those whose boundary is still to be found."""
+        return [name for name in self.with_boundary if not self.boundary_path(name).is_file()]
 
     def without_turning(self) -> list[Search]:
         """Return the searches that are still to be made."""
@@ -408,3 +406,29 @@ def search_cost(search: Search, steps: int, models: int) -> int:
 def boundary_cost(models: int) -> int:
     """Return the work for one film of finding a single-step attack's boundaries, in forward passes."""
     return len(CRITERIA) * models
+
+
+def work_of(
+    job: Job,
+    models: int,
+    steps: int,
+    films: int,
+    cells: Iterable[Cell],
+    boundaries: Sequence[str],
+    searches: Mapping[Search, int],
+) -> int:
+    """Return the work of cells, boundaries and searches in forward passes.
+
+    Args:
+        job: which they are of.
+        models: how many are tested.
+        steps: steps of the iterative attacks.
+        films: how many are attacked.
+        cells: list of `Cell`.
+        boundaries: attacks whose boundaries are looked for.
+        searches: dict from `Search` to how many films it is made on.
+    """
+    attacked, starts = job.kept is None, job.condition.restarts
+    per_film = sum(cell_cost(cell, steps, models, attacked, job.storages_of(cell), starts) for cell in cells)
+    per_film += len(boundaries) * boundary_cost(models)
+    return per_film * films + sum(count * search_cost(search, steps, models) for search, count in searches.items())

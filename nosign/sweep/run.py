@@ -35,13 +35,11 @@ from nosign.sweep.jobs import (
     Job,
     Search,
     attack_jobs,
-    boundary_cost,
-    cell_cost,
     identity_of,
     is_clean_stored_wanted,
     model_paths,
     rescoring_jobs,
-    search_cost,
+    work_of,
 )
 from nosign.sweep.results import is_finished, prepare_output, refuse_others, write_manifests
 from nosign.sweep.shards import commands_of_shards, find_shards, join_shards, shard_of
@@ -198,7 +196,8 @@ def run_job(
     health = (read_manifest(job.folder) or {}).get("health") or {}
     new_health = job.kept is None and not health.keys() >= set(GRADIENT_COUNTS if job.shard else GRADIENT_FACTS)
     needs_gradients = (new_health and counts is None) or follows_gradients(cells, boundaries, searches)
-    work = work_of(job, engine, cells, boundaries, searches)
+    searched = {search: len(positions) for search, positions in searches.items()}
+    work = work_of(job, len(engine.logits), engine.steps, len(engine.films), cells, boundaries, searched)
     if training:
         work += len(job.without_field()) * len(training) * engine.steps * GRADIENT_COST
     if needs_gradients and not engine.keeps(key_of(job.source, job.condition)):
@@ -232,15 +231,6 @@ def follows_gradients(cells: list[Cell], boundaries: list[str], searches: Iterab
     names = [*boundaries, *(search.attack for search in searches), *(cell.attack for cell in cells)]
     attacks = [ATTACKS[name] for name in names]
     return any(attack.needs_gradient and not attack.random_start for attack in attacks)
-
-
-def work_of(job: Job, engine: Engine, cells: list[Cell], boundaries: list[str], searches: Mapping[Search, np.ndarray]) -> int:
-    """Return the work of cells, boundaries and searches in forward passes."""
-    models, attacked, starts = len(engine.logits), job.kept is None, job.condition.restarts
-    per_film = sum(cell_cost(cell, engine.steps, models, attacked, job.storages_of(cell), starts) for cell in cells)
-    per_film += len(boundaries) * boundary_cost(models)
-    searched = sum(len(positions) * search_cost(search, engine.steps, models) for search, positions in searches.items())
-    return per_film * len(engine.films) + searched
 
 
 def run_cell(sweep: Sweep, job: Job, cell: Cell, clean: pd.DataFrame) -> None:

@@ -1,8 +1,10 @@
 """The grid under Snakemake: the same bytes as the scripts alone, nothing done twice, and a GPU for each job."""
 
 import os
+import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,37 @@ def test_a_grid_that_makes_no_sense_is_refused(root, phantom_sets, tmp_path, cha
 def test_the_grid_that_comes_with_it_is_sound(root):
     done = run_grid(root, root / "config/study.yaml", "-n", "--quiet")
     assert done.returncode == 0, done.stdout
+
+
+def test_the_plan_has_the_jobs_that_snakemake_has(root, phantom_sets, tmp_path):
+    costs = tmp_path / "costs.csv"
+    costs.write_text("model,forward,gradient,training\nVGG16,36,72,360\nInceptionV3,36,72,360\n")
+    changed = {"data_seeds": [0, 1], "model_seeds": [0, 1, 2], "models": ["VGG16", "InceptionV3"], "shards": 3}
+    config = write_grid(tmp_path, phantom_sets, **changed)
+    listed = run_grid(root, config, "-n", "--quiet", "rules").stdout
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", listed, re.MULTILINE))
+    command = [sys.executable, "-m", "workflow.plan", "--grid", str(config), "--costs", str(costs)]
+    printed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    rows = [re.split(r"  +", line.strip()) for line in printed.splitlines()]
+    found = Counter()
+    for rule, _what, jobs, *_ in (row for row in rows if row[0] in ("prepare", "train", "shard", "attack", "tables")):
+        found[rule] += int(jobs)
+    assert found == {name: int(count) for name, count in counts.items() if name not in ("all", "total")}
+    assert found == {"prepare": 2, "train": 12, "shard": 18, "attack": 6, "tables": 1}
+    # One epoch over 21 films in batches of 7; 30 films are looked at, and after the epoch 3 again.
+    (vgg,) = (row for row in rows if row[:2] == ["train", "VGG16"])
+    assert vgg[2:4] == ["6", "21"] and vgg[4] == f"{6 * (21 + 30 + 3)}"
+
+
+@pytest.mark.parametrize(
+    "text, said", [("a: [", "not a YAML file"), ("folder: x", "is a required property"), (None, "not found; name the grid")]
+)
+def test_a_plan_of_no_grid_is_one_line(root, tmp_path, text, said):
+    path = tmp_path / "grid.yaml"
+    if text:
+        path.write_text(text)
+    done = subprocess.run([sys.executable, "-m", "workflow.plan", "--grid", path], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 1 and said in done.stderr and len(done.stderr.splitlines()) == 1
 
 
 def test_each_job_on_a_machine_sees_a_gpu_of_its_own(root, tmp_path):

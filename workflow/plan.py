@@ -1,0 +1,148 @@
+"""What a grid takes, before any of it runs: jobs, films, passes and hours.
+
+    python -m workflow.plan                                       config/study.yaml, with unit costs measured on this device
+    python -m workflow.plan --grid my.yaml --costs gpu.csv        another grid, with costs that --save-costs wrote elsewhere
+
+Films are those that stage 1 deals out. Hours are those of the passes; Snakemake's own, starting a process and loading models
+come to each job, up to a minute of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import attack
+import train_finetune
+from data_processing import prepare
+from data_processing.splits import TEST_SHARE, VALIDATION_SHARE_OF_REST
+from nosign import plan
+from nosign.classifiers.fine_tune import settings_of
+from nosign.dataset import CLASSES
+from nosign.errors import UserError
+from nosign.script import run
+from nosign.sweep.jobs import attack_jobs
+from workflow.flags import flags
+
+GRID = Path("config/study.yaml")
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Jobs of one kind.
+
+    Attributes:
+        rule: of the Snakefile.
+        what: in words.
+        count: how many there are.
+        films: that each goes through.
+        works: list of `nosign.plan.Work` of each.
+    """
+
+    rule: str
+    what: str
+    count: int
+    films: float
+    works: list[plan.Work]
+
+    @property
+    def passes(self) -> float:
+        """Passes of all of them."""
+        return self.count * sum(work.passes for work in self.works)
+
+    def hours(self, costs: Mapping[str, plan.Cost]) -> float:
+        """Return the hours of one of them."""
+        return sum(work.hours(costs[work.model]) for work in self.works)
+
+
+def films_of(per_class: int) -> dict[str, int]:
+    """Return how many films each split has, as stage 1 deals them out."""
+    test = round(per_class * TEST_SHARE)
+    validation = round((per_class - test) * VALIDATION_SHARE_OF_REST)
+    each = {"train": per_class - test - validation, "validation": validation, "test": test}
+    return {split: len(CLASSES) * count for split, count in each.items()}
+
+
+def jobs_of(config: Mapping[str, Any]) -> Iterator[Jobs]:
+    """Yield the jobs of a grid, stage by stage; the scripts' own parsers say what its flags mean."""
+    sets = ["--covidx", config["covidx"], "--chest-xray", config["chest_xray"]]
+    prepared = prepare.parse_args([*sets, *flags(config["preparation"])])
+    films, seeds = films_of(prepared.per_class), len(config["data_seeds"])
+    runs, shards = seeds * len(config["model_seeds"]), config["shards"]
+    yield Jobs("prepare", "films", seeds, sum(films.values()), [])
+    training = train_finetune.parse_args(flags(config["training"]))
+    for model in config["models"]:
+        settings = settings_of(training, model, {})
+        work = plan.training_work(model, films, settings["epochs"], settings["batch"])
+        yield Jobs("train", model, runs, films["train"], [work])
+    for source in config["sources"]:
+        for name, sweep in config["sweeps"].items():
+            asked = attack.parse_args(["--source", source, "--targets", *config["models"], *flags(sweep)])
+            count = min(films[asked.split], asked.films or films[asked.split])
+            works = [
+                work
+                for job in attack_jobs(asked, {})
+                for work in plan.attack_work(job, config["models"], count, asked.steps, asked.universal_films)
+            ]
+            if shards > 1:
+                parts = [work._replace(forward=work.forward // shards, gradient=work.gradient // shards) for work in works]
+                yield Jobs("shard", f"{name}, {source}", runs * shards, count / shards, parts)
+                yield Jobs("attack", f"{name}, {source}: joins them", runs, count, [])
+            else:
+                yield Jobs("attack", f"{name}, {source}", runs, count, works)
+    yield Jobs("tables", "all runs", 1, films["test"], [])
+
+
+def read_grid(path: Path) -> dict[str, Any]:
+    """Read a grid and check it by its schema.
+
+    Raises:
+        UserError: it is missing, no YAML, or makes no sense.
+    """
+    try:
+        import jsonschema
+        import yaml
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed; pip install '.[cluster]'") from None
+    schema = yaml.safe_load((Path(__file__).parent / "study.schema.yaml").read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        jsonschema.validate(config, schema)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; name the grid with --grid") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+    except jsonschema.ValidationError as error:
+        raise UserError(f"{path}: {'.'.join(map(str, error.path)) or 'the grid'}: {error.message}") from None
+    return config
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the plan; return 0."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.plan", description=__doc__.split("\n")[0])
+    parser.add_argument("--grid", type=Path, default=GRID, metavar="YAML", help="default: %(default)s")
+    plan.add_costs(parser)
+    arguments = parser.parse_args(argv)
+    config = read_grid(arguments.grid)
+
+    from tabulate import tabulate
+
+    size = prepare.parse_args(["--covidx", "", "--chest-xray", "", *flags(config["preparation"])]).image_size
+    costs = plan.costs_of(arguments, config["models"], size)
+    rows: list[list[Any]] = []
+    for jobs in jobs_of(config):
+        hours = jobs.hours(costs) if jobs.works else None
+        rows.append([jobs.rule, jobs.what, jobs.count, round(jobs.films), jobs.passes, hours, hours and hours * jobs.count])
+    rows.append(["", "together", *(sum(row[column] for row in rows) if column in (2, 4) else None for column in range(2, 6))])
+    rows[-1].append(sum(row[6] or 0 for row in rows[:-1]))
+    headings = ("rule", "what", "jobs", "films of each", "passes", "hours of each", "hours")
+    print(tabulate(rows, headings, intfmt=",", floatfmt=("", "", "", "", "", ".2f", ".1f")))
+    print("Side by side they take as long as the longest of each kind, one kind after the other.")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(run(main))
