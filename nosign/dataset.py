@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ SPLITS = ("train", "validation", "test")
 INDEX_COLUMNS = ("row", "split", "label", "class", "collection", "patient", "group", "file", "sha256")
 # As folders prepared earlier have it: no groups, and the collection is called source.
 FORMER_INDEX_COLUMNS = ("row", "split", "label", "class", "source", "patient", "file", "sha256")
+FEW_VALUES = ("split", "label", "class", "collection")  # columns of which many films have the same
 LABELS = tuple(str(label) for label in range(len(CLASSES)))
 PATIENTS = "patients.csv"
 PATIENTS_COLUMNS = ("patient", "id")
@@ -112,8 +114,8 @@ def prefetched(batches: Iterable) -> Iterator:
             yield batch
 
 
-def read_index(folder: str | Path) -> list[dict]:
-    """Return the rows of `index.csv` as a list of dicts by the names in `INDEX_COLUMNS`.
+def read_index(folder: str | Path, columns: Sequence[str] = INDEX_COLUMNS) -> dict[str, list[str]]:
+    """Return columns of `index.csv`, by their names in `INDEX_COLUMNS`: of a million films a list of dicts takes two gigabytes.
 
     Where the file has no groups, each film's group is its patient.
 
@@ -123,26 +125,38 @@ def read_index(folder: str | Path) -> list[dict]:
     path = Path(folder) / INDEX
     if not path.is_file():
         raise UserError(f"{path}: not found; run python -m data_processing.prepare first or name the folder with --data")
+    found: dict[str, list[str]] = {column: [] for column in columns}
     try:
-        text = path.read_bytes().decode("utf-8")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
-        columns, rows = tuple(reader.fieldnames or ()), list(reader)
-        if not text.endswith("\n"):
-            raise ValueError("cut off")
-    except (ValueError, csv.Error):
-        columns = None
-    if columns == FORMER_INDEX_COLUMNS:
-        rows = [row | {"collection": row["source"], "group": row["patient"] or row["file"]} for row in rows]
-    elif columns != INDEX_COLUMNS:
-        raise UserError(f"{path}: expected a table with the columns {', '.join(INDEX_COLUMNS)}; prepare the data again")
-    for number, row in enumerate(rows):
-        if row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in LABELS or not row["group"]:
-            raise UserError(
-                f"{path} line {number + 2}: expected row {number}, a split of {', '.join(SPLITS)}, a label of "
-                f"{', '.join(LABELS)} and a group, found {', '.join(map(str, list(row.values())[:3]))}, "
-                f"group {row['group'] or 'none'}; prepare the data again"
-            )
-    return [{column: row[column] for column in INDEX_COLUMNS} for row in rows]
+        with open(path, "rb") as file:
+            if not file.seek(0, io.SEEK_END) or file.seek(-1, io.SEEK_END) and file.read() != b"\n":
+                raise ValueError("cut off")
+        with open(path, encoding="utf-8", newline="") as lines:
+            reader = csv.reader(lines)
+            heading = tuple(next(reader))
+            if heading not in (INDEX_COLUMNS, FORMER_INDEX_COLUMNS):
+                raise ValueError("other columns")
+            for number, values in enumerate(reader):
+                row = dict(zip(heading, values, strict=True))
+                if heading == FORMER_INDEX_COLUMNS:
+                    row |= {"collection": row["source"], "group": row["patient"] or row["file"]}
+                check_row(path, number, row)
+                for column, kept in found.items():
+                    kept.append(sys.intern(row[column]) if column in FEW_VALUES else row[column])
+    except (ValueError, StopIteration, csv.Error):
+        raise UserError(
+            f"{path}: expected a table with the columns {', '.join(INDEX_COLUMNS)}; prepare the data again"
+        ) from None
+    return found
+
+
+def check_row(path: Path, number: int, row: Mapping[str, str]) -> None:
+    """Refuse a row of the index that does not describe image `number`."""
+    if row["row"] != str(number) or row["split"] not in SPLITS or row["label"] not in LABELS or not row["group"]:
+        raise UserError(
+            f"{path} line {number + 2}: expected row {number}, a split of {', '.join(SPLITS)}, a label of "
+            f"{', '.join(LABELS)} and a group, found {', '.join(map(str, list(row.values())[:3]))}, "
+            f"group {row['group'] or 'none'}; prepare the data again"
+        )
 
 
 def running_numbers(ids: Iterable[str]) -> np.ndarray:
@@ -171,23 +185,16 @@ def open_split(folder: str | Path, split: str) -> FilmSet:
     manifest = read_manifest(folder)
     if not (manifest or {}).get("finished", True):
         raise UserError(f"{folder}: its preparation was stopped halfway; run python -m data_processing.prepare again")
-    index = read_index(folder)
-    images = open_images(folder, len(index))
+    index = read_index(folder, ("split", "label", "file", "collection", "patient", "group"))
+    images = open_images(folder, len(index["split"]))
     if read_manifest(folder) != manifest:
         raise UserError(f"{folder}: its films were replaced just now; run again")
-    patients, groups = (running_numbers([row[column] for row in index]) for column in ("patient", "group"))
-    rows = np.array([number for number, row in enumerate(index) if row["split"] == split])
+    patients, groups = (running_numbers(index[column]) for column in ("patient", "group"))
+    rows = np.array([number for number, found in enumerate(index["split"]) if found == split])
     if not len(rows):
         raise UserError(f"{folder}: no {split} films; prepare more films a class (--per-class)")
-    return FilmSet(
-        images,
-        rows,
-        np.array([int(index[row]["label"]) for row in rows]),
-        [index[row]["file"] for row in rows],
-        [index[row]["collection"] for row in rows],
-        patients[rows],
-        groups[rows],
-    )
+    labels, files, collections = ([index[column][row] for row in rows] for column in ("label", "file", "collection"))
+    return FilmSet(images, rows, np.array(labels, np.int64), files, collections, patients[rows], groups[rows])
 
 
 def film_hashes(folder: str | Path) -> dict[str, str]:

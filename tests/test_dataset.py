@@ -54,6 +54,11 @@ def data(tmp_path, images):
     return tmp_path
 
 
+def rows_of(folder):
+    """Return the rows of an index, as lists."""
+    return [list(row) for row in zip(*read_index(folder).values())]
+
+
 def write_index(folder, rows, columns=INDEX_COLUMNS):
     with open(folder / INDEX, "w", newline="") as file:
         csv.writer(file).writerows([columns, *rows])
@@ -98,7 +103,7 @@ def test_folder_prepared_earlier_opens_with_the_patient_as_the_group(data):
         ],
         FORMER_INDEX_COLUMNS,
     )
-    assert tuple(read_index(data)[0]) == INDEX_COLUMNS
+    assert tuple(read_index(data)) == INDEX_COLUMNS
     films = open_split(data, "train")
     assert films.collections == ["source0", "source3", "source6", "source9"] and films.files[1] == "file3"
     assert films.patients.tolist() == films.groups.tolist() == [0, 1, 3, 4]
@@ -174,7 +179,7 @@ def test_array_that_the_index_does_not_describe_is_refused(data, images, change)
 
 @pytest.mark.parametrize("place, value", [(0, 7), (0, "x"), (1, "exam"), (2, 3), (2, "-1"), (2, ""), (6, "")])
 def test_row_that_does_not_describe_its_image_is_named(data, place, value):
-    rows = [list(row.values()) for row in read_index(data)]
+    rows = rows_of(data)
     rows[4][place] = value
     write_index(data, rows)
     with pytest.raises(UserError, match="index.csv line 6: expected row 4"):
@@ -190,7 +195,7 @@ def test_file_that_is_no_index_is_one_line(data, content):
 
 def test_split_without_films_is_refused(data, images):
     np.save(data / IMAGES, images[:2])
-    write_index(data, [list(row.values()) for row in read_index(data)[:2]])
+    write_index(data, rows_of(data)[:2])
     with pytest.raises(UserError, match="no test films"):
         open_split(data, "test")
 
