@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from nosign.statistics.intervals import ALPHA
-from nosign.statistics.patients import BLOCK, Patients
+from nosign.statistics.patients import Patients
 
 
 def auc(patients: Patients, scores: np.ndarray, positive: np.ndarray, among: np.ndarray) -> tuple[float, float, float]:
@@ -38,7 +38,7 @@ def auc(patients: Patients, scores: np.ndarray, positive: np.ndarray, among: np.
         return area, math.nan, math.nan
     areas = [
         areas_of(np.take(patients.times[block], patients_of, axis=1), is_positive, ends)
-        for block in patients.blocks(len(films), BLOCK)
+        for block in patients.blocks(len(films))
     ]
     low, high = np.quantile(np.concatenate(areas), (ALPHA / 2, 1 - ALPHA / 2))
     return float(area), float(low), float(high)

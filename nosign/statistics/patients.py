@@ -13,7 +13,7 @@ from nosign.files import temporary_array
 from nosign.statistics.intervals import ALPHA, draws_of
 
 BLOCK = 10**7  # counts, draws x patients or films, that are worked on at once: 80 MB as float64
-WHOLE_BLOCK = 3 * 10**5  # of sums of whole numbers, which are the same in any blocks: in a cache they are four times as fast
+TILE = (30, 10_000)  # of draws x patients: such a part fits a cache as floats, which makes sums many times as fast
 REACH = 5  # of `Patients.median`, ten standard deviations
 
 
@@ -45,15 +45,15 @@ class Patients:
         One byte is enough: of more than 255 patients none is drawn so often, but with a chance below 1e-500.
         """
         times, random = temporary_array((self.draws, self.count), np.uint8), np.random.default_rng(self.seed)
-        for block in self.blocks(self.count, BLOCK):
+        for block in self.blocks(self.count):
             drawn = random.integers(0, self.count, (len(times[block]), self.count))
             drawn += self.count * np.arange(len(drawn))[:, None]
             times[block] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
         return times
 
-    def blocks(self, length: int, most: int) -> Iterator[slice]:
-        """Yield slices of the draws, together all of them, of at most so many counts, of which each draw has `length`."""
-        rows = max(1, most // max(length, 1))
+    def blocks(self, length: int) -> Iterator[slice]:
+        """Yield slices of the draws, together all of them, of at most `BLOCK` counts, of which each draw has `length`."""
+        rows = max(1, BLOCK // max(length, 1))
         return (slice(first, first + rows) for first in range(0, self.draws, rows))
 
     def drawn_sums(self, columns: np.ndarray) -> np.ndarray:
@@ -65,8 +65,13 @@ class Patients:
         Returns:
             The same type, [draws, k].
         """
-        blocks = self.blocks(self.count, WHOLE_BLOCK if columns.dtype == np.float32 else BLOCK)
-        return np.concatenate([self.times[block].astype(columns.dtype) @ columns for block in blocks])
+        sums, (height, width) = np.zeros((self.draws, columns.shape[1]), columns.dtype), TILE
+        for left in range(0, self.count, width):
+            part = columns[left : left + width]
+            for top in range(0, self.draws, height):
+                tile = self.times[top : top + height, left : left + width]
+                sums[top : top + height] += tile.astype(columns.dtype) @ part
+        return sums
 
     def sums(self, values: ArrayLike) -> np.ndarray:
         """Add up each patient's values, number or bool [films]; float64 [patients]."""
@@ -127,7 +132,7 @@ class Patients:
         drawn = self.drawn_sums(np.column_stack([films, below]).astype(np.float32)).astype(np.int32)
         near, patients = values[first:last], patients[first:last]
         medians = np.concatenate(
-            [medians_of(near, self.times[block], patients, *drawn[block].T) for block in self.blocks(last - first, BLOCK)]
+            [medians_of(near, self.times[block], patients, *drawn[block].T) for block in self.blocks(last - first)]
         )
         low, high = np.quantile(medians[~np.isnan(medians)], (ALPHA / 2, 1 - ALPHA / 2), method="nearest")
         return float(np.median(values)), float(low), float(high)

@@ -95,10 +95,10 @@ def test_work_in_blocks_changes_nothing(monkeypatch):
     clusters, values, first, second = some_films(500, 200)
     whole = Patients(clusters, draws=90)
     wanted = [whole.share(first), whole.difference(first, second), whole.median(values), *whole.line(values, values**2)]
-    for name in ("BLOCK", "WHOLE_BLOCK"):
-        monkeypatch.setattr(f"nosign.statistics.patients.{name}", 1000)
+    monkeypatch.setattr("nosign.statistics.patients.BLOCK", 1000)
+    monkeypatch.setattr("nosign.statistics.patients.TILE", (7, 30))
     blocks = Patients(clusters, draws=90)
-    assert np.array_equal(blocks.times, whole.times) and len(list(blocks.blocks(200, 1000))) == 18
+    assert np.array_equal(blocks.times, whole.times) and len(list(blocks.blocks(200))) == 18
     found = [blocks.share(first), blocks.difference(first, second), blocks.median(values), *blocks.line(values, values**2)]
     assert found[:3] == wanted[:3] and np.array(found[3:]) == pytest.approx(np.array(wanted[3:]), rel=1e-12)
 
