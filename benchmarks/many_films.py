@@ -166,25 +166,27 @@ def write_results(folder: Path, films: int) -> None:
     (sweep / "manifest.json").write_text(json.dumps({"settings": {"steps": ITERATIONS}}))
 
 
-def run_stage_four(folder: Path) -> tuple[float, int, int]:
+def run_stage_four(folder: Path) -> tuple[float, int, int, int]:
     """Run `data_figure.py` and watch it.
 
     Returns:
-        (seconds; peak bytes of anonymous memory, summed over its processes, in which pages that they share count in each; peak
-        bytes of all resident memory of the largest process, with mapped files).
+        (seconds; peak bytes of anonymous memory, summed over its processes, in which pages that they share count in each; the
+        same with shared pages counted once; peak bytes of all resident memory of the largest process, with mapped files).
 
     Raises:
         subprocess.CalledProcessError: it failed.
     """
     command = [sys.executable, ROOT / "data_figure.py", "--results", folder, "--models", folder]
-    started, peak = time.time(), 0
+    started, peak, peak_once = time.time(), 0, 0
     with subprocess.Popen(command, cwd=ROOT) as process:
         while process.poll() is None:
-            peak = max(peak, sum(anonymous_bytes(number) for number in family(process.pid)))
+            processes = list(family(process.pid))
+            peak = max(peak, sum(bytes_of(number, "status", "RssAnon") for number in processes))
+            peak_once = max(peak_once, sum(bytes_of(number, "smaps_rollup", "Pss_Anon") for number in processes))
             time.sleep(POLL_SECONDS)
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command)
-    return time.time() - started, peak, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    return time.time() - started, peak, peak_once, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
 
 
 def family(process: int) -> Iterator[int]:
@@ -198,13 +200,13 @@ def family(process: int) -> Iterator[int]:
         yield from family(int(child))
 
 
-def anonymous_bytes(process: int) -> int:
-    """Return a process's anonymous memory, which no file on the disk holds; 0 if the process is gone."""
+def bytes_of(process: int, file: str, line: str) -> int:
+    """Return a size that the system states of a process in a file of its folder below /proc; 0 if the process is gone."""
     try:
-        status = Path(f"/proc/{process}/status").read_text()
+        text = Path(f"/proc/{process}/{file}").read_text()
     except OSError:
         return 0
-    return next((1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")), 0)
+    return next((1024 * int(one.split()[1]) for one in text.splitlines() if one.startswith(f"{line}:")), 0)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -216,10 +218,11 @@ def main(argv: list[str] | None = None) -> int:
     if not args.out.exists():
         write_results(args.out, args.films)
     size = sum(path.stat().st_size for path in args.out.rglob("*.csv") if "tables" not in path.parts)
-    seconds, anonymous, resident = run_stage_four(args.out)
+    seconds, anonymous, once, resident = run_stage_four(args.out)
     print(
         f"{args.films} films, {size / 1e9:.2f} GB of rows: {seconds:.0f} s, at most {anonymous / 1e9:.2f} GB of anonymous "
-        f"memory (all processes) and {resident / 1e9:.2f} GB resident (largest process)"
+        f"memory over all processes ({once / 1e9:.2f} GB with shared pages counted once) and {resident / 1e9:.2f} "
+        "GB resident (largest process)"
     )
     return 0
 
