@@ -11,9 +11,11 @@ import errno
 import hashlib
 import io
 import itertools
+import math
 import os
 import shutil
 import socket
+import tempfile
 import time
 import zipfile
 import zlib
@@ -40,6 +42,8 @@ LOCK_POLL_SECONDS = 0.02
 # Held by the one process that works in a folder; the second file where there are no locks.
 RUNNING, RUNNING_BY = ".running-", ".running-by-"
 PART = ".part-"
+# Smaller arrays stay in memory; where larger ones go without TMPDIR: unlike /tmp, it is never kept in memory.
+LEAST_MAPPED_BYTES, TEMPORARY = 1 << 26, "/var/tmp"
 # So that no two temporary names of a process are equal.
 NUMBERS = itertools.count()
 # So old is no temporary file of a process at work; of those on another machine no more is known.
@@ -246,6 +250,26 @@ def new_array(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> Any:
     with open(path, "r+b") as file:
         reserve(file, os.path.getsize(path))
     return array
+
+
+def temporary_array(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a new array; a large one lies in a file that has no name, so that the system can move it out of memory.
+
+    The file is in the folder that TMPDIR names, else in `TEMPORARY`; its space is free again once the array is gone or the
+    process has ended, however it ends.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    import numpy as np
+
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    if size < LEAST_MAPPED_BYTES:
+        return np.empty(shape, dtype)
+    folder = os.environ.get("TMPDIR") or (TEMPORARY if os.path.isdir(TEMPORARY) else None)
+    with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+        reserve(file, size)
+        return np.memmap(file, dtype, "r+", shape=shape)
 
 
 def create(path: str | Path, head: bytes, length: int) -> None:

@@ -23,7 +23,7 @@ from nosign.manifest import changed_since
 from nosign.measures.outcome import Outcome
 from nosign.measures.visibility import CRITERIA, CRITERION_COLUMNS, STRONGEST, interpolated_boundaries
 from nosign.output.table import SweepName
-from nosign.output.words import condition_suffix
+from nosign.output.words import condition_suffix, intervals_over
 from nosign.rows import ROUNDED
 from nosign.statistics.families import can_reject, holm, least_told, verdicts
 from nosign.statistics.paired import compare_hits, sign_change_p
@@ -121,8 +121,8 @@ class FinishedSweep:
         return rows.models_in(turned.union(*self.cells.values()), self.clean)
 
     @cached_property
-    def boundaries(self) -> pd.DataFrame:
-        """Each film's visibility boundary under each attack; see `film_boundaries`."""
+    def boundaries(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """Each film's visibility boundary under each attack and criterion; see `film_boundaries`."""
         return film_boundaries(self)
 
     @cached_property
@@ -204,6 +204,11 @@ class FinishedSweep:
     def described(self) -> str:
         """What captions say of films and gradients."""
         return f"{len(self.clean)} {self.films_are}, gradients from {self.source}, condition '{self.condition}'"
+
+    @property
+    def intervals(self) -> str:
+        """What captions say of intervals."""
+        return intervals_over(self.patients.draws)
 
     @property
     def heading(self) -> str:
@@ -602,16 +607,16 @@ def film_turning(sweep: FinishedSweep, *, stored: bool = False) -> dict[tuple[st
             films = films[["film", "strength", "l2", "linf", "cosine", "right_again"]].astype(float)
             films.loc[takes_part & ~turned, ["l2", "linf"]] = np.inf
             films.loc[~takes_part, films.columns[1:]] = np.nan
-            frames[attack, target] = films.assign(takes_part=takes_part, turned=turned)
+            frames[attack, target] = rows.paged(films.assign(takes_part=takes_part, turned=turned))
     return frames
 
 
-def film_boundaries(sweep: FinishedSweep) -> pd.DataFrame:
+def film_boundaries(sweep: FinishedSweep) -> dict[tuple[str, str], pd.DataFrame]:
     """Return each film's visibility boundary under each attack and criterion, as far as it is on record.
 
     Returns:
-        Frame, one row per film, attack and criterion, no rows if nothing is on record:
-            film, label, attack, criterion
+        Dict from (attack, criterion) to a frame, one row per film in the order of `FinishedSweep.clean`:
+            film, label
             strength            the boundary
             beyond              1: it is at least that, -1: at most, 0: known
             exact               solved for rather than interpolated
@@ -620,26 +625,27 @@ def film_boundaries(sweep: FinishedSweep) -> pd.DataFrame:
     Raises:
         nosign.errors.UserError: a boundary.csv is malformed.
     """
-    frames = []
+    frames = {}
     for attack in dict.fromkeys(name for name, _ in sweep.cells):
         path = next(path for (name, _), path in sweep.paths.items() if name == attack)
         solved = rows.read_boundaries(path, sweep.clean)
-        if solved is None:
-            frames += interpolated(sweep, attack)
-            continue
-        for films in solved.values():
-            strength = films["strength"].clip(upper=STRONGEST)
-            beyond = (films["strength"] >= STRONGEST).astype(int)
-            frames.append(films.assign(attack=attack, strength=strength, exact=True, beyond=beyond))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+        of_attack = interpolated(sweep, attack) if solved is None else map(solved_for, solved.items())
+        frames |= {(attack, criterion): rows.paged(films) for criterion, films in of_attack}
+    return frames
 
 
-def interpolated(sweep: FinishedSweep, attack: str) -> list[pd.DataFrame]:
-    """Interpolate an attack's boundaries between its finished cells, one frame per criterion; see `film_boundaries`.
+def solved_for(solved: tuple[str, pd.DataFrame]) -> tuple[str, pd.DataFrame]:
+    """Return a criterion and the films' boundaries, as of `film_boundaries`, from an item of `nosign.rows.read_boundaries`."""
+    criterion, films = solved
+    beyond = (films["strength"] >= STRONGEST).astype(np.int8)
+    return criterion, films.assign(strength=films["strength"].clip(upper=STRONGEST), exact=True, beyond=beyond)
+
+
+def interpolated(sweep: FinishedSweep, attack: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Interpolate an attack's boundaries between its finished cells: yield criterion and frame; see `film_boundaries`.
 
     A film's prediction at its boundary is that at its last invisible strength, that before the attack where there is none.
     """
-    frames = []
     for criterion, column in CRITERION_COLUMNS.items():
         cells = {
             strength: cell
@@ -650,11 +656,8 @@ def interpolated(sweep: FinishedSweep, attack: str) -> list[pd.DataFrame]:
             continue
         ratios = np.stack([CRITERIA[criterion].over_limit(cell[column]) for cell in cells.values()])
         boundary, beyond, last = interpolated_boundaries(list(cells), ratios)
-        frame = sweep.clean[list(IDENTITY)].assign(
-            attack=attack, criterion=criterion, strength=boundary, beyond=beyond, exact=False
-        )
+        frame = sweep.clean[list(IDENTITY)].assign(strength=boundary, beyond=beyond.astype(np.int8), exact=False)
         for target in rows.models_in(set.intersection(*map(set, cells.values())), sweep.clean):
             seen = np.stack([sweep.clean[target], *(cell[target] for cell in cells.values())])
             frame[target] = seen[last + 1, np.arange(len(frame))]
-        frames.append(frame)
-    return frames
+        yield criterion, frame

@@ -7,11 +7,12 @@ Who reads a file here gets numbers that are all there and belong to the same fil
 
 from __future__ import annotations
 
-import io
+import itertools
 import math
+import os
 import zipfile
 import zlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from nosign.attacks.turning import LEFT_CENSORED, RIGHT_CENSORED, TURNED, WRONG_
 from nosign.classifiers.catalogue import BACKBONES
 from nosign.dataset import CLASSES, FilmSet
 from nosign.errors import UserError
-from nosign.files import new_array, write_arrays, write_csv
+from nosign.files import new_array, temporary_array, write_arrays, write_csv
 from nosign.manifest import read_manifest
 from nosign.measures.visibility import CRITERIA
 
@@ -212,6 +213,7 @@ def stated_strength(path: Path, ending: str) -> float:
 MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
 # Which network it is, and whether its own run trained it; earlier files lack some.
 TRAINED_COLUMNS = ("weights_sha256", "phase_kept", "epoch_kept", "convolutions", "convolutions_changed")
+BLOCK_ROWS = 100_000  # of a CSV file that are parsed at once
 ADVICE = "remove it and the cell beside it, and run attack.py again"
 
 
@@ -250,21 +252,29 @@ def read_rows(path: Path, required: Iterable[str], advice: str, *, empty: bool =
     Raises:
         UserError: the file is missing, is no CSV, is cut off, lacks a column or has no rows.
     """
+    blocks = list(read_blocks(path, required, advice, empty=empty))
+    return blocks[0] if len(blocks) == 1 else pd.concat(blocks, ignore_index=True)
+
+
+def read_blocks(path: Path, required: Iterable[str], advice: str, *, empty: bool = False) -> Iterator[pd.DataFrame]:
+    """Yield the rows of `read_rows` in blocks of `BLOCK_ROWS`, at least one block; their index goes on from block to block."""
+    required = list(required)
     try:
-        content = Path(path).read_bytes()
-        # A number that is cut off is a number still.
-        if content and not content.endswith(b"\n"):
-            raise ValueError("its last line is cut off")
-        frame = pd.read_csv(io.BytesIO(content))
+        with open(path, "rb") as file:
+            # A number that is cut off is a number still.
+            if file.seek(0, os.SEEK_END) and not (file.seek(-1, os.SEEK_END), file.read())[1] == b"\n":
+                raise ValueError("its last line is cut off")
+            file.seek(0)
+            for frame in pd.read_csv(file, chunksize=BLOCK_ROWS):
+                if absent := [column for column in required if column not in frame.columns]:
+                    raise UserError(f"{path}: lacks the column {', '.join(absent)}; {advice}")
+                if frame.empty and not empty:
+                    raise UserError(f"{path}: has a heading but no rows; {advice}")
+                yield frame
     except FileNotFoundError:
         raise UserError(f"{path}: not found; {advice}") from None
     except ValueError as error:  # pandas' parser errors and undecodable bytes are ValueErrors
         raise UserError(f"{path}: not a readable CSV file ({error}); {advice}") from None
-    if absent := [column for column in required if column not in frame.columns]:
-        raise UserError(f"{path}: lacks the column {', '.join(absent)}; {advice}")
-    if frame.empty and not empty:
-        raise UserError(f"{path}: has a heading but no rows; {advice}")
-    return frame
 
 
 def read_fields(
@@ -275,6 +285,7 @@ def read_fields(
     words: str | None = None,
     infinite: Sequence[str] = (),
     empty: Sequence[str] = (),
+    reduce: Callable[[pd.DataFrame], pd.DataFrame] = lambda block: block,
 ) -> pd.DataFrame:
     """Read a CSV file of finite numbers, with exceptions.
 
@@ -283,28 +294,67 @@ def read_fields(
         words: the one column that holds words, if it is there.
         infinite: columns that may hold infinity; they may be absent.
         empty: columns with fields that may be empty; they may be absent.
+        reduce: given a block of rows, returns what of it is kept.
 
     Returns:
-        Frame, float64 but for `words`; empty fields are NaN.
+        Frame, float64 but for `words`; empty fields are NaN. The numbers of a large one lie in a `temporary_array`.
 
     Raises:
         UserError: as `read_rows`, or a field is no such number.
     """
-    frame = read_rows(path, required, advice)
-    numbers = [column for column in frame.columns if column != words]
-    fields = frame[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
-    fine = np.isfinite(fields)
-    for column in fields.columns.intersection(infinite):
-        fine[column] |= fields[column] == math.inf
-    for column in fields.columns.intersection(empty):
-        fine[column] |= frame[column].isna()
-    if words in frame.columns:
-        fine[words] = frame[words].notna()
-        fields[words] = frame[words].astype(str)
-    broken = ~fine.to_numpy().all(axis=1)
-    if broken.any():
-        raise UserError(f"{path}: line {broken.argmax() + 2}: a field is empty or not a number; {advice}")
-    return fields
+
+    def fields_of(frame: pd.DataFrame) -> pd.DataFrame:
+        numbers = [column for column in frame.columns if column != words]
+        fields = frame[numbers].apply(pd.to_numeric, errors="coerce").astype(float)
+        fine = np.isfinite(fields)
+        for column in fields.columns.intersection(infinite):
+            fine[column] |= fields[column] == math.inf
+        for column in fields.columns.intersection(empty):
+            fine[column] |= frame[column].isna()
+        if words in frame.columns:
+            fine[words] = frame[words].notna()
+            fields[words] = frame[words].astype(str)
+        broken = ~fine.to_numpy().all(axis=1)
+        if broken.any():
+            line = frame.index[0] + broken.argmax() + 2
+            raise UserError(f"{path}: line {line}: a field is empty or not a number; {advice}")
+        return reduce(fields)
+
+    return joined_blocks(map(fields_of, read_blocks(path, required, advice)), lambda: lines_in(path))
+
+
+def lines_in(path: Path) -> int:
+    """Count the lines of a file."""
+    with open(path, "rb") as file:
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
+def joined_blocks(blocks: Iterator[pd.DataFrame], most: Callable[[], int]) -> pd.DataFrame:
+    """Return blocks of rows as one frame, its numbers in a `temporary_array`; a single block is returned as it is.
+
+    Args:
+        blocks: frames with the same columns: float64, or words, which come last.
+        most: returns a number of rows that they do not exceed; called if there are several.
+    """
+    first = next(blocks)
+    second = next(blocks, None)
+    if second is None:
+        return first
+    names = list(first.select_dtypes(float))
+    numbers, rows, texts = temporary_array((len(names), most()), np.float64), 0, []
+    for block in itertools.chain((first, second), blocks):
+        for place, name in enumerate(names):
+            numbers[place, rows : rows + len(block)] = block[name]
+        rows += len(block)
+        texts.append(block.drop(columns=names))
+    frame = pd.DataFrame(numbers[:, :rows].T, columns=names, copy=False)
+    others = pd.concat(texts, ignore_index=True)
+    return frame.assign(**{name: others[name] for name in others})
+
+
+def paged(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame of which the float64 columns, which come first then, lie in a `temporary_array` if they are large."""
+    return joined_blocks(iter((frame, frame.head(0))), lambda: len(frame)) if len(frame) > BLOCK_ROWS else frame
 
 
 def check_classes(path: Path, frame: pd.DataFrame, columns: Iterable[str], advice: str) -> None:
@@ -410,6 +460,11 @@ def with_classes(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([frame, pd.DataFrame(seen, index=frame.index)], axis=1)
 
 
+def classes_for_logits(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame with `with_classes` in place of the logits."""
+    return with_classes(frame).drop(columns=list(all_logits(frame)))
+
+
 def read_cell(path: Path, clean: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Read one cell and check that it belongs to the clean predictions.
 
@@ -418,14 +473,15 @@ def read_cell(path: Path, clean: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]
         clean: what `read_clean` returned.
 
     Returns:
-        (float64 frame, names of the target models in it).
+        (float64 frame with the classes that the targets see but not their logits, names of these target models).
 
     Raises:
         UserError: the file is malformed or unfinished, or it was computed on other films or other models.
     """
     advice = "remove the file and run attack.py again; it recomputes missing cells only"
-    frame = with_classes(read_fields(path, ("film", "label", *NEEDED_MEASURES), advice, infinite=("psnr",)))
-    predictions = set(frame.columns) - {"film", "label", *MEASURES, *ROUNDED_MEASURES} - all_logits(frame)
+    needed = ("film", "label", *NEEDED_MEASURES)
+    frame = read_fields(path, needed, advice, infinite=("psnr",), reduce=classes_for_logits)
+    predictions = set(frame.columns) - {"film", "label", *MEASURES, *ROUNDED_MEASURES}
     targets = ordered((name for name in predictions if not name.endswith(ROUNDED)), BACKBONES)
     if not targets or predictions != {name + ending for name in targets for ending in ("", ROUNDED)}:
         raise UserError(f"{path}: expected a column per target model and one more that ends in {ROUNDED}; {advice}")
@@ -490,11 +546,19 @@ def read_by_word(
     if not models:
         raise UserError(f"{path}: predictions of no model of clean.csv in it; {ADVICE}")
     check_classes(path, frame, models, ADVICE)
-    parts = {value: rows.reset_index(drop=True) for value, rows in frame.groupby(word, sort=False)}
-    for rows in parts.values():
+    codes, values = pd.factorize(frame[word])
+    parts = {value: rows_at(frame, codes == code).reset_index(drop=True) for code, value in enumerate(values)}
+    for value, rows in parts.items():
         if not np.array_equal(rows[["film", "label"]], clean[["film", "label"]]):
-            raise UserError(f"{path}: its films under '{rows[word].iloc[0]}' are not the {len(clean)} of clean.csv; {ADVICE}")
+            raise UserError(f"{path}: its films under '{value}' are not the {len(clean)} of clean.csv; {ADVICE}")
     return parts
+
+
+def rows_at(frame: pd.DataFrame, chosen: np.ndarray) -> pd.DataFrame:
+    """Return some rows of a frame, bool [rows]; if they stand together, without a copy."""
+    places = np.flatnonzero(chosen)
+    together = slice(places[0], places[-1] + 1)
+    return frame.iloc[together] if chosen[together].all() else frame.iloc[places]
 
 
 def read_models(folder: str | Path) -> pd.DataFrame:
@@ -807,8 +871,8 @@ def read_turning(path: Path, clean: pd.DataFrame, *, stored: bool = False) -> pd
         or not (numbers["right_again"].isna() == untried)[part].all()
     ):
         raise UserError(f"{path}: a field is empty or not what it should be; {ADVICE}")
-    searched = [films for _, films in numbers["film"].groupby(frame["target"])]
-    if any(films.duplicated().any() or set(films) != set(searched[0]) for films in searched):
+    searched = [np.sort(films) for _, films in numbers["film"].groupby(frame["target"])]
+    if any((np.diff(films) == 0).any() or not np.array_equal(films, searched[0]) for films in searched):
         raise UserError(f"{path}: expected every target's row of every film that was tried, once; {ADVICE}")
     known = clean.set_index("film")["label"]
     if not (known.reindex(numbers["film"]).to_numpy() == numbers["label"].to_numpy()).all():

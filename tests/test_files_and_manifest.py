@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import zipfile
+from pathlib import Path
 
 import pandas
 import pytest
@@ -391,3 +392,23 @@ def test_installed_packages_are_listed_and_others_are_not():
 def test_importing_it_is_light():
     code = "import sys, nosign.files, nosign.manifest; print({'numpy', 'pandas', 'keras'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_large_temporary_array_is_a_file_without_a_name_and_its_space_comes_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(files, "LEAST_MAPPED_BYTES", 1 << 20)
+    before = os.statvfs(tmp_path).f_bfree
+    small, large = (files.temporary_array((rows, 1024), "float64") for rows in (16, 4096))
+    large[:], small[:] = 7, 7
+    assert list(tmp_path.iterdir()) == [] and large.sum() == 7 * 1024 * 4096
+    assert str(tmp_path) in (maps := Path("/proc/self/maps")).read_text()
+    assert before - os.statvfs(tmp_path).f_bfree > 0
+    del large
+    assert str(tmp_path) not in maps.read_text()
+
+
+def test_a_temporary_array_that_the_disk_has_no_room_for_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with pytest.raises(OSError):
+        files.temporary_array((1 << 50,), "uint8")
+    assert list(tmp_path.iterdir()) == []

@@ -134,9 +134,9 @@ def test_strength_0_is_no_attack_and_is_not_tested():
 
 
 def boundaries_of(results, criterion="JND"):
-    """Return the rows of `film_boundaries` of one criterion."""
-    found = film_boundaries(sweep_in(results))
-    return found[found["criterion"] == criterion]
+    """Return the frame of `film_boundaries` of one criterion and the only attack."""
+    (films,) = (films for (_, name), films in film_boundaries(sweep_in(results)).items() if name == criterion)
+    return films
 
 
 def test_predictions_at_an_interpolated_boundary_are_those_of_the_last_invisible_strength(tmp_path):
@@ -159,7 +159,7 @@ def test_solved_boundaries_come_before_interpolated_ones(tmp_path):
     found = boundaries_of(tmp_path)
     assert found["strength"].tolist() == [0.002, 0.004, 0.006, 1] and found["exact"].all()
     assert found["beyond"].tolist() == [0, 0, 0, 1] and found["VGG16"].tolist() == [0, 1, 1, 2]
-    assert set(film_boundaries(sweep_in(tmp_path))["criterion"]) == {"JND"}
+    assert list(film_boundaries(sweep_in(tmp_path))) == [("fgsm", "JND")]
 
 
 def test_without_solved_boundaries_a_single_step_attack_is_interpolated(tmp_path):
@@ -178,13 +178,15 @@ def test_criteria_that_are_not_on_record_are_left_out(tmp_path):
     finished.write_visible(tmp_path, {0.001: [0.5] * 4, 0.004: [2] * 4})
     for path in tmp_path.glob("attacks/*/*/*/*.csv"):
         finished.write(path, pd.read_csv(path).drop(columns=["psnr", "local_ratio", "jnd_ratio"]))
-    assert set(film_boundaries(sweep_in(tmp_path))["criterion"]) == {"SSIM"}
+    assert list(film_boundaries(sweep_in(tmp_path))) == [("bim", "SSIM")]
 
 
 def test_interpolated_boundaries_recover_the_law_behind_the_cells(tmp_path):
     films = finished.write_results(tmp_path, films=30, attacks=("bim",))
-    found = film_boundaries(sweep_in(tmp_path)).query("beyond == 0")
-    assert set(found["criterion"]) == set(visibility.CRITERIA)
-    limits = pd.DataFrame(films.visible, index=films.film)
-    wanted = [limits.loc[row.film, row.criterion] / (0.7 * law.STEPS) for row in found.itertuples()]
-    np.testing.assert_allclose(found["strength"], wanted, rtol=1e-3)
+    found = film_boundaries(sweep_in(tmp_path))
+    assert [criterion for _, criterion in found] == list(visibility.CRITERIA)
+    for (_, criterion), boundaries in found.items():
+        known = (boundaries["beyond"] == 0).to_numpy()
+        wanted = films.visible[criterion][known] / (0.7 * law.STEPS)
+        assert known.any()
+        np.testing.assert_allclose(boundaries["strength"][known], wanted, rtol=1e-3)

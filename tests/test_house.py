@@ -24,7 +24,7 @@ MAY_KNOW = {
     "measures": {"measures"},
     "rows": {"attacks.turning", "measures", "files", "manifest"},
     "sweep": {"sweep", "attacks", "classifiers", "backend", "memory", "measures", "rows", "files", "manifest"},
-    "statistics": {"statistics"},
+    "statistics": {"statistics", "files"},
     "output": {"output", "measures", "rows", "files", "manifest", "processes"},
     "finished": {"manifest", "rows", "measures", "statistics", "output", "script", "attacks.turning"},
     "findings": {"finished", "rows", "measures", "statistics", "output", "attacks.turning"},

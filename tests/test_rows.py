@@ -4,7 +4,7 @@ import finished
 import numpy as np
 import pandas as pd
 import pytest
-from finished import run_in, sweep_in, write_cell
+from finished import everything_in, run_in, sweep_in, write_cell, write_results
 
 from nosign import rows
 from nosign.errors import UserError
@@ -252,3 +252,56 @@ def test_truncated_example_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(UserError, match="not a complete example"):
         rows.read_example(tmp_path, "fgnm")
+
+
+def in_blocks(monkeypatch, block):
+    """Have files of more rows than a block read as large ones are, their numbers in mapped files."""
+    monkeypatch.setattr(rows, "BLOCK_ROWS", block)
+    monkeypatch.setattr("nosign.files.LEAST_MAPPED_BYTES", 0)
+
+
+def test_large_files_are_read_in_blocks_and_say_the_same(tmp_path, monkeypatch):
+    write_results(tmp_path, films=30, single_step=(0.001, 0.003), iterative=(0.0005,), stored=(0.003,))
+    wanted = [(table.caption, table.frame) for table in everything_in(tmp_path)[0].values()]
+    in_blocks(monkeypatch, 7)
+    found = [(table.caption, table.frame) for table in everything_in(tmp_path)[0].values()]
+    assert [caption for caption, _ in found] == [caption for caption, _ in wanted]
+    for (_, now), (_, before) in zip(found, wanted):
+        pd.testing.assert_frame_equal(now, before, rtol=1e-12)
+
+
+def test_rows_of_one_word_need_not_stand_together(tmp_path, monkeypatch):
+    write_results(tmp_path, films=30, attacks=("fgsm",), single_step=(0.003,))
+    path, clean = tmp_path / "attacks/VGG16/paper/fgsm/0.003.csv", rows.read_clean(tmp_path)
+    wanted = rows.read_boundaries(path, clean)
+    pd.read_csv(path.with_name("boundary.csv")).sort_values("film", kind="stable").to_csv(
+        path.with_name("boundary.csv"), index=False
+    )
+    in_blocks(monkeypatch, 7)
+    found = rows.read_boundaries(path, clean)
+    for criterion, films in wanted.items():
+        assert found[criterion]["strength"].tolist() == films["strength"].tolist()
+
+
+def test_a_fault_in_a_later_block_is_named_by_its_line_in_the_file(tmp_path, monkeypatch):
+    in_blocks(monkeypatch, 3)
+    write_results(tmp_path, films=30, attacks=("fgsm",), single_step=(0.003,))
+    path, clean = tmp_path / "attacks/VGG16/paper/fgsm/0.003.csv", rows.read_clean(tmp_path)
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:20], lines[20].rpartition(",")[0] + ",x", *lines[21:]]) + "\n")
+    with pytest.raises(UserError, match="line 21: a field is empty or not a number"):
+        rows.read_cell(path, clean)
+    path.write_text("\n".join([*lines[:20], lines[20] + ",1", *lines[21:]]) + "\n")
+    with pytest.raises(UserError, match="not a readable CSV file .*line 21"):
+        rows.read_cell(path, clean)
+
+
+def test_a_cell_is_kept_without_its_logits_and_a_large_one_without_a_copy(tmp_path, monkeypatch):
+    write_results(tmp_path, films=30, attacks=("fgsm",), single_step=(0.003,))
+    path, clean = tmp_path / "attacks/VGG16/paper/fgsm/0.003.csv", rows.read_clean(tmp_path)
+    logits = {f"{name}_logit{place}": place == 1 for name in ("VGG16", "VGG16_8bit") for place in range(3)}
+    pd.read_csv(path).drop(columns=["VGG16", "VGG16_8bit"]).assign(**logits).astype(float).to_csv(path, index=False)
+    in_blocks(monkeypatch, 7)
+    films, targets = rows.read_cell(path, clean)
+    assert not rows.all_logits(films) and "VGG16" in targets and (films["VGG16"] == 1).all()
+    assert not films["linf"].to_numpy().flags.owndata and films["linf"].to_numpy().flags.c_contiguous

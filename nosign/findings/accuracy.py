@@ -159,14 +159,11 @@ def median_boundaries(sweep: FinishedSweep) -> pd.DataFrame:
             strength, bound                 median of the attacks' medians; "at least", "at most" or ""
     """
     columns = ["attacks", "direction", "criterion", "strength", "bound"]
-    films = sweep.boundaries
-    if films.empty:
-        return pd.DataFrame(columns=columns)
     found = []
-    attacks = films[~films["attack"].isin(CONTROLS)]
-    for (attack, criterion), part in attacks.groupby(["attack", "criterion"], sort=False):
-        median, bound = censored_median(part["strength"], part["beyond"])
-        found.append((kind(attack), ATTACKS[attack].direction, criterion, median, bound))
+    for (attack, criterion), films in sweep.boundaries.items():
+        if attack not in CONTROLS:
+            median, bound = censored_median(films["strength"], films["beyond"])
+            found.append((kind(attack), ATTACKS[attack].direction, criterion, median, bound))
     medians = pd.DataFrame(found, columns=columns)
     keys = ["attacks", "direction", "criterion"]
     return medians.groupby(keys, sort=False).agg(strength=("strength", "median"), bound=("bound", "max")).reset_index()

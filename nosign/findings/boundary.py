@@ -36,10 +36,9 @@ def describe(run: Run) -> Finding:
     """Return the visibility boundary of each sweep's attacks, and sign against no-sign up to there."""
     tables, drawings, sentences = [], [], []
     for sweep in run.sweeps:
-        boundaries = sweep.boundaries
-        if boundaries.empty:
+        if not sweep.boundaries:
             continue
-        summary, compared = summarise(sweep, boundaries), compare_invisible(sweep, boundaries)
+        summary, compared = summarise(sweep), compare_invisible(sweep)
         if not compared.empty:
             tables.append(invisible_table(sweep, compared))
             sentences += invisible_sentences(sweep, compared)
@@ -54,7 +53,7 @@ def describe(run: Run) -> Finding:
     return Finding("boundary", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
 
 
-def summarise(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.DataFrame:
+def summarise(sweep: FinishedSweep) -> pd.DataFrame:
     """Summarise `FinishedSweep.boundaries` by attack, criterion and class.
 
     Returns:
@@ -67,37 +66,41 @@ def summarise(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.DataFrame:
             (reached_..., attackable)                  an aim films taken for it; NaN where half of the films or more are
                                                        visible at every strength that was run
     """
-    rows = []
-    for attack, criterion in boundaries[["attack", "criterion"]].drop_duplicates().itertuples(index=False):
-        part = boundaries[(boundaries["attack"] == attack) & (boundaries["criterion"] == criterion)]
-        of_class = {name: part[part["label"] == label] for label, name in enumerate(CLASSES)} | {ALL_CLASSES: part}
-        rows += [
-            {**sweep.keys, "attack": attack, "criterion": criterion, "class": name, **summary_of(sweep, films)}
-            for name, films in of_class.items()
-            if len(films)
+    of_class = {name: sweep.labels == label for label, name in enumerate(CLASSES)}
+    of_class[ALL_CLASSES] = np.ones(len(sweep.labels), bool)
+    return pd.DataFrame(
+        [
+            {**sweep.keys, "attack": attack, "criterion": criterion, "class": name, **summary_of(sweep, films, among)}
+            for (attack, criterion), films in sweep.boundaries.items()
+            for name, among in of_class.items()
+            if among.any()
         ]
-    return pd.DataFrame(rows)
+    )
 
 
-def summary_of(sweep: FinishedSweep, films: pd.DataFrame) -> dict:
-    """Return what `summarise` says of the boundaries of some films, as a dict."""
-    is_known = 2 * (films["beyond"] == -1).sum() < len(films)
-    lower, median, upper = np.quantile(films["strength"], (0.25, 0.5, 0.75))
-    by_film = films.set_index("film").reindex(sweep.clean["film"])
-    among = by_film["label"].notna().to_numpy()
+def summary_of(sweep: FinishedSweep, films: pd.DataFrame, among: np.ndarray) -> dict:
+    """Return what `summarise` says of the boundaries of some films, as a dict.
+
+    Args:
+        films: a frame of `FinishedSweep.boundaries`.
+        among: bool [films], which films.
+    """
+    strength, beyond = (films[name].to_numpy()[among] for name in ("strength", "beyond"))
+    is_known = 2 * (beyond == -1).sum() < len(beyond)
+    lower, median, upper = np.quantile(strength, (0.25, 0.5, 0.75))
     return {
-        "films": len(films),
+        "films": len(beyond),
         "median": median,
         "lower_quartile": lower,
         "upper_quartile": upper,
-        "at_least": int((films["beyond"] == 1).sum()),
-        "at_most": int((films["beyond"] == -1).sum()),
+        "at_least": int((beyond == 1).sum()),
+        "at_most": int((beyond == -1).sum()),
         "exact": bool(films["exact"].iloc[0]),
         **{
             name: value
             for target in sweep.targets
-            if target in films and films[target].notna().all()
-            for name, value in sweep.effect_of(by_film[target] if is_known else None, f"_{target}", among).items()
+            if target in films
+            for name, value in sweep.effect_of(films[target] if is_known else None, f"_{target}", among).items()
         },
     }
 
@@ -262,11 +265,10 @@ def boundary_sentences(sweep: FinishedSweep, summary: pd.DataFrame) -> list[Sent
     return sentences
 
 
-def compare_invisible(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.DataFrame:
+def compare_invisible(sweep: FinishedSweep) -> pd.DataFrame:
     """Test sign against no-sign where each film is attacked as strongly as stays invisible, white-box.
 
-    Args:
-        boundaries: `FinishedSweep.boundaries`; a pair is compared where both attacks' boundaries were solved for.
+    A pair is compared where both attacks' boundaries were solved for.
 
     Returns:
         Frame, one row per pair and criterion, no rows where there is nothing to compare:
@@ -275,13 +277,13 @@ def compare_invisible(sweep: FinishedSweep, boundaries: pd.DataFrame) -> pd.Data
             only_sign, only_no_sign, difference_points, ...      see `compare_hits`
             holm_p, comparisons, least_points, verdict           see `judged`; the frame is one family
     """
-    exact = boundaries[boundaries["exact"]]
-    groups = exact.groupby(["attack", "criterion"]) if sweep.source in exact else ()
-    parts = {key: part.reset_index(drop=True) for key, part in groups}
+    parts = {
+        key: films[sweep.source] for key, films in sweep.boundaries.items() if films["exact"].all() and sweep.source in films
+    }
     rows = []
     for (sign, no_sign), criterion in itertools.product(PAIRS, CRITERIA):
         if (sign, criterion) in parts and (no_sign, criterion) in parts:
-            hits = [sweep.hits(parts[attack, criterion][sweep.source]) for attack in (sign, no_sign)]
+            hits = [sweep.hits(parts[attack, criterion]) for attack in (sign, no_sign)]
             rows.append(
                 {
                     **sweep.keys,

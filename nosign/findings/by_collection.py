@@ -16,7 +16,7 @@ from nosign.finished import ACCURACY, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import CLASS_COLOURS, SMALL_POINTS, STYLE, WIDTH
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import MISSING, interval, joined, stratum_title
+from nosign.output.words import MISSING, interval, intervals_over, joined, stratum_title
 from nosign.rows import CleanFilms
 from nosign.statistics.auc import auc
 from nosign.statistics.intervals import in_columns
@@ -44,7 +44,7 @@ def describe(run: Run) -> Finding:
             sentences += turned_sentences(sweep, turned)
     areas = measure_auc(run.films, run.patients)
     if not areas.empty:
-        tables.append(auc_table(areas, f"{len(run.films.predictions)} {run.films_are}"))
+        tables.append(auc_table(areas, f"{len(run.films.predictions)} {run.films_are}", run.patients.draws))
         sentences.append(auc_sentence(areas))
     return Finding("by_collection", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
 
@@ -228,7 +228,7 @@ def measure_auc(films: CleanFilms, patients: Patients) -> pd.DataFrame:
         Frame, one row per model and set of `film_sets`, no rows where no logits are on record:
             target, set
             positive, negative, patients         films of either kind, and whose they are
-            auc, auc_low, auc_high               with the 95 % interval over 10,000 draws of patients
+            auc, auc_low, auc_high               with the 95 % interval over draws of patients
     """
     labels, found = films.predictions["label"].to_numpy(), []
     positive = labels == CLASSES.index(POSITIVE)
@@ -237,7 +237,7 @@ def measure_auc(films: CleanFilms, patients: Patients) -> pd.DataFrame:
         for name, own in film_sets(labels, films.collections):
             counts = {"positive": int((own & positive).sum()), "negative": int((own & ~positive).sum())}
             area = in_columns({"auc": auc(patients, scores, positive, own)})
-            found.append({"target": model, "set": name, **counts, "patients": len(set(patients.of_film[own])), **area})
+            found.append({"target": model, "set": name, **counts, "patients": len(np.unique(patients.of_film[own])), **area})
     return pd.DataFrame(found)
 
 
@@ -247,12 +247,13 @@ def log_odds(logits: np.ndarray) -> np.ndarray:
     return logits[:, place] - logsumexp(np.delete(logits, place, axis=1), axis=1)
 
 
-def auc_table(areas: pd.DataFrame, films: str) -> Table:
+def auc_table(areas: pd.DataFrame, films: str, draws: int) -> Table:
     """Build the table of AUCs.
 
     Args:
         areas: frame of `measure_auc`.
         films: how many films there are, and what they are.
+        draws: of patients.
     """
     rows = [
         [
@@ -265,7 +266,7 @@ def auc_table(areas: pd.DataFrame, films: str) -> Table:
     caption = (
         f"Area under the ROC curve, {POSITIVE} against the rest, before the attacks, on {films} and on parts of them: all "
         f"films of {POSITIVE} against the other films of one collection, and collections by themselves that hold both. The "
-        f"score is the logit of {POSITIVE} minus the logsumexp of the others; 95 % intervals over 10,000 draws of patients."
+        f"score is the logit of {POSITIVE} minus the logsumexp of the others; {intervals_over(draws)}."
     )
     return Table("auc", "AUC before the attacks", caption, areas, columns, rows)
 

@@ -7,7 +7,7 @@ import pandas as pd
 from nosign.finished import Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import INTERVALS, MISSING, counted, interval, joined
+from nosign.output.words import MISSING, counted, interval, intervals_over, joined
 from nosign.paper import PAPER_MODELS, PAPER_TEST_FILMS
 from nosign.rows import MODEL_COLUMNS
 
@@ -62,6 +62,7 @@ def clean_table(run: Run) -> Table:
         [row.target, counted(row.correct, row.films), interval(row.ci_low_percent, row.ci_high_percent)]
         for row in run.accuracy.itertuples()
     ]
-    caption = f"Accuracy on the {run.films_are} that were attacked, before the attacks, with counts and {INTERVALS}."
+    intervals = intervals_over(run.patients.draws) if run.patients else ""
+    caption = f"Accuracy on the {run.films_are} that were attacked, before the attacks, with counts and {intervals}."
     columns = (*words("Model"), *numbers("Accuracy (%)", "95 % interval"))
     return Table("clean", "Before the attacks", caption, run.accuracy, columns, rows)

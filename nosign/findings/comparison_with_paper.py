@@ -14,7 +14,7 @@ from nosign.attacks.catalogue import ATTACKS, PAIRS
 from nosign.finished import FinishedSweep, Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import INTERVALS, MISSING, interval, joined, plural, quantity, signed, span
+from nosign.output.words import MISSING, interval, intervals_over, joined, plural, quantity, signed, span
 from nosign.paper import (
     AHEAD_BELOW,
     FALL_POINTS,
@@ -67,13 +67,13 @@ class Answer:
 
 def describe(run: Run) -> Finding:
     """Return the table of the paper's sentences, how many hold here, and what its own counts allow to be said."""
-    if run.classifiers is None:
+    if run.classifiers is None or run.patients is None:
         return Finding("comparison_with_paper", HEADING)
     sweep = next((sweep for sweep in run.sweeps if sweep.name == PAPER_CONDITION), None)
     answers = [*parameter_answers(run.classifiers), *accuracy_answers(run.accuracy)]
     for key, said in PAPER_SAYS.items():
         answers.append((said, TESTS[key](sweep) if sweep and sweep.source in sweep.targets else Answer()))
-    table = paper_table(answers)
+    table = paper_table(answers, run.patients.draws)
     return Finding("comparison_with_paper", HEADING, (table,), (), (tally(table.frame), own_counts()))
 
 
@@ -363,8 +363,8 @@ TESTS: dict[str, Callable[[FinishedSweep], Answer]] = {
 }
 
 
-def paper_table(answers: list[tuple[Said, Answer]]) -> Table:
-    """Build the table of the paper's sentences and what these results say to each."""
+def paper_table(answers: list[tuple[Said, Answer]], draws: int) -> Table:
+    """Build the table of the paper's sentences and what these results say to each; `draws` of patients."""
     frame = pd.DataFrame(
         [
             {
@@ -397,7 +397,7 @@ def paper_table(answers: list[tuple[Said, Answer]]) -> Table:
     )
     caption = (
         f"The paper's sentences that can be tested, beside these results (gradients from {PAPER_CONDITION[0]}, condition "
-        f"'{PAPER_CONDITION[1]}'; {INTERVALS}). {RULES}"
+        f"'{PAPER_CONDITION[1]}'; {intervals_over(draws)}). {RULES}"
     )
     return Table("paper", HEADING, caption, frame, columns, rows)
 

@@ -7,7 +7,7 @@ import pandas as pd
 from nosign.finished import FAMILY, FinishedSweep, Run
 from nosign.output.finding import Finding, Sentence
 from nosign.output.table import SweepName, Table, bold_last, numbers, words
-from nosign.output.words import INTERVALS, joined, p_value, pair_title, plural, quantity, signed, span, starred, tested
+from nosign.output.words import joined, p_value, pair_title, plural, quantity, signed, span, starred, tested
 from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import ALPHA
 
@@ -159,10 +159,10 @@ def comparison_table(sweep: FinishedSweep, comparisons: pd.DataFrame, films_are:
     caption = (
         f"Paired on the same {films_are}, gradients from {sweep.source} (*: white-box), condition '{sweep.condition}': "
         f"{among} {counted} under each and under one of the two only; difference in points, "
-        f"no-sign minus sign, with {INTERVALS}; p of the exact test over all sign changes of the patients' sums, and after "
-        f"Holm's correction over the tests of one question that could reject: {families}. Told apart: Holm p below {ALPHA:g}; "
-        "where not, the least difference in points that would have been told. Counting neighbours in number as one patient "
-        f"changes {plural(changed, 'verdict')}."
+        f"no-sign minus sign, with {sweep.intervals}; p of the exact test over all sign changes of the patients' sums, and "
+        f"after Holm's correction over the tests of one question that could reject: {families}. Told apart: Holm p below "
+        f"{ALPHA:g}; where not, the least difference in points that would have been told. Counting neighbours in number as one "
+        f"patient changes {plural(changed, 'verdict')}."
     )
     bold = bold_last(rows, comparisons["verdict"] != VERDICTS[0])
     return Table("comparison" + sweep.suffix, HEADING, caption, comparisons, columns, rows, bold, sweep.name)

@@ -174,20 +174,29 @@ def draw_levels(axes: Axes, sweep: FinishedSweep, lines: pd.DataFrame | None) ->
 
 def spent_sentences(sweep: FinishedSweep) -> list[Sentence]:
     """Return the sentence on what no-sign attacks spend of the norms of sign attacks, at equal strength."""
-    ratios = {}
+    pairs: dict[tuple[str, str], list] = {}
     for sign, no_sign in twins(sweep.cells):
-        moved = sweep.cells[sign]["linf"] > 0
-        for column in SPENT:
-            ratio = sweep.cells[no_sign][column][moved] / sweep.cells[sign][column][moved]
-            ratios.setdefault((sign[0], no_sign[0]), {}).setdefault(column, []).append(ratio)
+        pairs.setdefault((sign[0], no_sign[0]), []).append((sweep.cells[sign], sweep.cells[no_sign]))
     told = [
-        f"{ATTACKS[no_sign].title} has {np.median(np.concatenate(found['l2'])):.2f} times the L2 and "
-        f"{np.median(np.concatenate(found['linf'])):.2f} times the L-inf norm of {ATTACKS[sign].title}"
-        for (sign, no_sign), found in ratios.items()
-        if sum(map(len, found["l2"]))
+        f"{ATTACKS[no_sign].title} has {median_ratio(cells, 'l2'):.2f} times the L2 and "
+        f"{median_ratio(cells, 'linf'):.2f} times the L-inf norm of {ATTACKS[sign].title}"
+        for (sign, no_sign), cells in pairs.items()
+        if any((below["linf"] > 0).any() for below, _ in cells)
     ]
     return (
         [Sentence(f"{sweep.heading}: at equal strength {joined(told)} (medians over films and strengths).", sweep.name)]
         if told
         else []
     )
+
+
+def median_ratio(cells: list[tuple[pd.DataFrame, pd.DataFrame]], norm: str) -> float:
+    """Return the median of a norm over another, over films and pairs of cells; films count that the first of a pair moved.
+
+    Args:
+        cells: (below, above) the line, frames of `FinishedSweep.cells`.
+        norm: a column of theirs.
+    """
+    moved = [(below["linf"] > 0).to_numpy() for below, _ in cells]
+    ratios = [above[norm].to_numpy()[films] / below[norm].to_numpy()[films] for films, (below, above) in zip(moved, cells)]
+    return float(np.median(np.concatenate(ratios)))

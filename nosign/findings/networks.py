@@ -15,7 +15,7 @@ from nosign.finished import FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import DIRECTION_COLOURS, GREY, STYLE, WIDTH, finish_panel
 from nosign.output.table import SweepName, Table, numbers, words
-from nosign.output.words import INTERVALS, condition_suffix, estimate, pair_title, starred
+from nosign.output.words import condition_suffix, estimate, intervals_over, pair_title, starred
 from nosign.statistics.intervals import LEAST_RUNS, in_columns, student
 
 HEADING = "Turning strengths over networks"
@@ -30,12 +30,16 @@ def describe(run: Run) -> Finding:
     if networks.empty or networks["network"].nunique() < 2:
         return Finding("networks", HEADING)
     networks = with_repeats(networks)
+    # Networks of one data seed share their films; of several seeds the fewest draws are named.
+    medians = (
+        f"medians over {run.films_are} with {intervals_over(min(seed.patients.draws for seed in run.seeds if seed.patients))}"
+    )
     tables, drawings, sentences = [], [], []
     for name, rows in networks.groupby(["source", "condition"], sort=False):
         over, sweep = over_networks(rows), SweepName(*name)
-        tables.append(networks_table(rows, over, sweep, run.films_are))
+        tables.append(networks_table(rows, over, sweep, medians))
         if (over["networks"] > 1).any():
-            drawings.append(networks_drawing(rows, over[over["networks"] > 1], sweep, run.films_are))
+            drawings.append(networks_drawing(rows, over[over["networks"] > 1], sweep, medians))
         sentences += [network_sentence(row) for row in over.itertuples() if row.networks >= LEAST_RUNS]
     return Finding("networks", HEADING, tuple(tables), tuple(drawings), tuple(sentences))
 
@@ -96,8 +100,12 @@ def over_networks(networks: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def networks_table(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName, films_are: str) -> Table:
-    """Build the table of the networks, each pair and target closed by the mean over them."""
+def networks_table(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName, medians: str) -> Table:
+    """Build the table of the networks, each pair and target closed by the mean over them.
+
+    Args:
+        medians: what a row's medians are over, for the caption.
+    """
     rows = []
     for mean in over.itertuples():
         part = networks[(networks[KEYS] == pd.Series({key: getattr(mean, key) for key in KEYS})).all(axis=1)]
@@ -117,7 +125,7 @@ def networks_table(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName,
         *words("Does not count, as"),
     )
     caption = (
-        f"The change at which a film turns, no-sign over sign, network by network: medians over {films_are} with {INTERVALS}, "
+        f"The change at which a film turns, no-sign over sign, network by network: {medians}, "
         f"and the geometric mean of the networks that count, from {LEAST_RUNS} networks on with Student's interval. A network "
         f"counts if its own run trained all of its convolutions. Gradients from {sweep.source} (*: white-box), condition "
         f"'{sweep.condition}'."
@@ -145,11 +153,15 @@ def network_sentence(row: Any) -> Sentence:
     return Sentence(text, SweepName(row.source, row.condition), answer=bool(row.white_box))
 
 
-def networks_drawing(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName, films_are: str) -> Drawing:
-    """Draw the networks that count, each pair and target of which there are several closed by the mean over them."""
+def networks_drawing(networks: pd.DataFrame, over: pd.DataFrame, sweep: SweepName, medians: str) -> Drawing:
+    """Draw the networks that count, each pair and target of which there are several closed by the mean over them.
+
+    Args:
+        medians: as for `networks_table`.
+    """
     figure = draw_networks(networks[networks["excluded"] == ""], over, sweep)
     caption = (
-        f"The change at which a film turns, no-sign over sign, network by network: medians over {films_are} with {INTERVALS}, "
+        f"The change at which a film turns, no-sign over sign, network by network: {medians}, "
         f"and below them the geometric mean, from {LEAST_RUNS} networks on with Student's interval. Crosses: what first-order "
         f"theory predicts. Gradients from {sweep.source} (*: white-box), condition '{sweep.condition}'."
     )

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from nosign.attacks.catalogue import ATTACKS, SINGLE_STEP
 from nosign.finished import FinishedSweep, Run, judged
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, attack_style, finish_panel, scale_log
+from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, attack_style, few_of, finish_panel, scale_log, thinned_note
 from nosign.output.table import Table, bold_last, numbers, words
-from nosign.output.words import INTERVALS, estimate, joined, p_value, plural, starred, tested
+from nosign.output.words import estimate, joined, p_value, plural, starred, tested
 from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import ALPHA, in_columns
 from nosign.statistics.paired import compare_hits
@@ -39,7 +39,7 @@ def describe(run: Run) -> Finding:
             "Share of the films that could be turned which a change of at most so much turns. Lines: single steps and "
             "controls, to the largest change that was tried, and iterative attacks whose turning strengths were searched. "
             "Markers alone: iterative attacks at the median norm of each strength; "
-            f"{sweep.described} (*: white-box)."
+            f"{sweep.described} (*: white-box).{thinned_note(len(sweep.clean))}"
         )
         alt = "Rising curves, one per attack; controls need a far larger change, iterative attacks a smaller one."
         drawings.append(Drawing("security" + sweep.suffix, HEADING, caption, alt, draw_curves(sweep), sweep.name))
@@ -94,8 +94,8 @@ def half_table(sweep: FinishedSweep, halves: pd.DataFrame) -> Table:
         *(column for name in ("Strength", "L2", "L-inf") for column in numbers("half turned", "95 % interval", group=name)),
     )
     caption = (
-        f"The smallest change that turns half of the films which a target (*: white-box) has right: medians with {INTERVALS}; "
-        f"infinite where fewer than half are turned. Controls are tried on fewer films; {sweep.described}."
+        f"The smallest change that turns half of the films which a target (*: white-box) has right: medians with "
+        f"{sweep.intervals}; infinite where fewer than half are turned. Controls are tried on fewer films; {sweep.described}."
     )
     return Table("half" + sweep.suffix, "Half-distortion", caption, halves, columns, rows, None, sweep.name)
 
@@ -171,9 +171,9 @@ def controls_table(sweep: FinishedSweep, compared: pd.DataFrame) -> Table:
     )
     caption = (
         "What a change without the gradient does, beside the attack of the same size, on the same films: L2 at which a film "
-        f"turns, median ratio with {INTERVALS} (films that one alone turns count as infinity or 0), and the films turned up to "
-        f"two strengths ({tested(compared['comparisons'].iloc[0])}). Where the control does as much, what is seen is not the "
-        f"attack's doing; {sweep.described} (*: white-box)."
+        f"turns, median ratio with {sweep.intervals} (films that one alone turns count as infinity or 0), and the films "
+        f"turned up to two strengths ({tested(compared['comparisons'].iloc[0])}). Where the control does as much, what is seen "
+        f"is not the attack's doing; {sweep.described} (*: white-box)."
     )
     bold = bold_last(rows, compared["verdict"] != VERDICTS[0])
     return Table("controls" + sweep.suffix, "Controls", caption, compared, columns, rows, bold, sweep.name)
@@ -232,7 +232,8 @@ def draw_curve(axes: Axes, attack: str, norms: np.ndarray) -> None:
     norms = np.sort(norms[np.isfinite(norms)])
     shares = 100 * np.arange(1, len(norms) + 1) / max(films, 1)
     marked = {"markevery": 0.1} if ATTACKS[attack].iterative else {"marker": ""}
-    axes.step(norms, shares, where="post", **{**attack_style(attack), "linewidth": 1.3, **marked})
+    drawn = few_of(len(norms))
+    axes.step(norms[drawn], shares[drawn], where="post", **{**attack_style(attack), "linewidth": 1.3, **marked})
 
 
 def draw_iterative(axes: Axes, sweep: FinishedSweep, target: str, norm: str) -> None:

@@ -17,7 +17,7 @@ from nosign.measures.storage import EIGHT_BITS, STORAGES
 from nosign.output.finding import Drawing, Finding, Sentence
 from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
 from nosign.output.table import Table, bold_last, numbers, words
-from nosign.output.words import INTERVALS, MISSING, estimate, joined, p_value, pair_title, percent, plural, signed, span, tested
+from nosign.output.words import MISSING, estimate, joined, p_value, pair_title, percent, plural, signed, span, tested
 from nosign.rows import CLEAN_STORED, ROUNDED, models_in, ordered, read_by_word
 from nosign.statistics.families import VERDICTS
 from nosign.statistics.intervals import in_columns
@@ -67,7 +67,7 @@ def seen_stored(sweep: FinishedSweep, cell: tuple[str, float]) -> dict[str, pd.D
     """
     films = sweep.cells[cell]
     rounded = {model: films[model + ROUNDED] for model in models_in(films, sweep.clean)}
-    return {EIGHT_BITS: pd.DataFrame(rounded)} | sweep.stored.get(cell, {})
+    return {EIGHT_BITS: pd.DataFrame(rounded, copy=False)} | sweep.stored.get(cell, {})
 
 
 def count_stored(sweep: FinishedSweep) -> pd.DataFrame:
@@ -187,7 +187,7 @@ def storing_table(sweep: FinishedSweep, stored: pd.DataFrame) -> Table:
     caption = (
         f"What storing leaves of the attacks: the films that an attack turned for {sweep.source} ({turned}), and the "
         "share of them that is still turned after the film was stored; beside them the films that the attack did not turn and "
-        f"storing its result did; {sweep.described}. {INTERVALS} stand in the CSV file."
+        f"storing its result did; {sweep.described}. {sweep.intervals} stand in the CSV file."
     )
     return Table("storing" + sweep.suffix, "Storing", caption, stored, columns, rows, None, sweep.name)
 
@@ -320,7 +320,7 @@ def comparison_table(sweep: FinishedSweep, comparisons: pd.DataFrame) -> Table:
     )
     caption = (
         f"Sign against no-sign after storing, white-box, same {films} films: those {counted} under each and under one of "
-        f"the two only; difference in points, no-sign minus sign, with {INTERVALS}; "
+        f"the two only; difference in points, no-sign minus sign, with {sweep.intervals}; "
         f"{tested(comparisons['comparisons'].iloc[0])} that could reject, coloured and grey together; {sweep.described}."
     )
     bold = bold_last(rows, comparisons["verdict"] != VERDICTS[0])
@@ -387,7 +387,7 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     )
     caption = (
         f"The change at which a film turns for {sweep.source} when it is rounded to 8 bits before the model sees it: L2 of the "
-        "rounded film, no-sign over sign, medians with {INTERVALS}, beside the same without "
+        f"rounded film, no-sign over sign, medians with {sweep.intervals}, beside the same without "
         f"rounding. A film that only one attack turns counts as 0 or infinity; {sweep.described}."
     )
     title = "Turning strengths, stored"

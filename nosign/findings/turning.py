@@ -17,9 +17,20 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
 from nosign.finished import TURNING_COUNTS, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import CLEAN_LINE, DIRECTION_COLOURS, GREY, SMALL_POINTS, STYLE, WIDTH, finish_panel, short_number
+from nosign.output.plot import (
+    CLEAN_LINE,
+    DIRECTION_COLOURS,
+    GREY,
+    SMALL_POINTS,
+    STYLE,
+    WIDTH,
+    few_of,
+    finish_panel,
+    short_number,
+    thinned_note,
+)
 from nosign.output.table import Table, numbers, words
-from nosign.output.words import INTERVALS, MISSING, estimate, pair_title, starred, stratum_title
+from nosign.output.words import MISSING, estimate, pair_title, starred, stratum_title
 from nosign.statistics.intervals import in_columns
 
 HEADING = "What it takes to turn a film"
@@ -130,8 +141,8 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     )
     caption = (
         "The smallest change that turns a film, no-sign over sign, for the films that a target (*: white-box) has right: "
-        f"medians with {INTERVALS}. A film that only one of the two turns counts as 0 or infinity, one that neither turns is "
-        f"left out. Right again: films that some larger strength does not turn; {sweep.described}."
+        f"medians with {sweep.intervals}. A film that only one of the two turns counts as 0 or infinity, one that neither "
+        f"turns is left out. Right again: films that some larger strength does not turn; {sweep.described}."
     )
     frame = ratios[[*KEYS, *TURNING_COUNTS, *with_intervals(OF_RATIOS)]]
     return Table("turning" + sweep.suffix, "Turning strengths", caption, frame, columns, rows, None, sweep.name)
@@ -163,7 +174,7 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         "gradient and its sign: the ratio over its prediction would be 1 (the level), and over films rank correlation and "
         "slope of log ratio on log cosine would be 1 (the order). Where ratios scatter more than cosines (SD), the correlation "
         "could not be 1 even at a slope of 1, but the quotient of the SDs. Rank correlation, slope and SDs are over films that "
-        f"both turn. {INTERVALS}; {sweep.described}."
+        f"both turn. {sweep.intervals}; {sweep.described}."
     )
     frame = ratios[[*KEYS, *with_intervals(OF_THEORY), *SPREAD]]
     return Table("turning-theory" + sweep.suffix, "Theory", caption, frame, columns, rows, None, sweep.name)
@@ -182,7 +193,7 @@ def classes_table(sweep: FinishedSweep, frame: pd.DataFrame) -> Table:
     )
     caption = (
         f"Turning strengths within each class, and within each of its collections that holds at least {LEAST_FILMS} films that "
-        f"could be turned; medians with {INTERVALS}; {sweep.described}."
+        f"could be turned; medians with {sweep.intervals}; {sweep.described}."
     )
     title = "Turning strengths by class and collection"
     return Table("turning-classes" + sweep.suffix, title, caption, frame, columns, rows, None, sweep.name)
@@ -257,6 +268,7 @@ def draw_ratios(sweep: FinishedSweep) -> list[Drawing]:
     caption = (
         "Share of films with at most this ratio of the norms at turning, no-sign over sign, beside the first-order prediction "
         f"for L2, the cosine between gradient and sign; {sweep.described} (*: white-box)."
+        f"{thinned_note(len(sweep.clean))}"
     )
     alt = "Cumulative curves of the L2 ratio, of its prediction and of the L-inf ratio, one panel per target model."
     return [Drawing("turning" + sweep.suffix, HEADING, caption, alt, figure, sweep.name)]
@@ -294,4 +306,6 @@ def draw_cumulative(axes: Axes, values: np.ndarray, colour: str, label: str, lin
     """Draw the share of values at most as large as x; infinite ones lie beyond the right edge."""
     values = np.sort(values[~np.isnan(values)])
     shares = 100 * np.arange(1, len(values) + 1) / max(len(values), 1)
-    axes.step(np.clip(values, 1e-3, 1e3), shares, where="post", color=colour, linewidth=1.3, linestyle=linestyle, label=label)
+    drawn = few_of(len(values))
+    values, shares = np.clip(values[drawn], 1e-3, 1e3), shares[drawn]
+    axes.step(values, shares, where="post", color=colour, linewidth=1.3, linestyle=linestyle, label=label)

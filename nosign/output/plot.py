@@ -67,6 +67,7 @@ ATTACK_MARKS = {
     "shuffled": ("1", ":"),
 }
 BAND_ALPHA = 0.15
+MOST_POINTS = 5000  # of a curve: more are not to be seen, and make a PDF large
 LEAST_REACH = 2  # of a strength axis to either side, as a factor: its numbers need room beside each other
 MOST_BESIDE = 6  # names of attacks in the only row of a legend
 MOST_IN_ROWS = 5  # in each of several rows: a column is as wide as its longest name
@@ -310,6 +311,16 @@ def clearer_place(lines: pd.DataFrame, level: float) -> tuple[str, bool]:
         return (lines["percent"] - middle).abs()[lines["strength"] == ends[place[0]]].min()
 
     return max(places, key=distance)
+
+
+def few_of(points: int) -> np.ndarray:
+    """Return positions of a curve's points to draw, int [at most `MOST_POINTS`]: all, or evenly many with both ends."""
+    return np.arange(points) if points <= MOST_POINTS else np.linspace(0, points - 1, MOST_POINTS).astype(int)
+
+
+def thinned_note(films: int) -> str:
+    """Return what a caption says of curves over films, one point a film; nothing where all points are drawn."""
+    return f" Curves are drawn through {MOST_POINTS:,} of their points." if films > MOST_POINTS else ""
 
 
 def short_number(value: float, _: int | None) -> str:

@@ -31,7 +31,11 @@ LOSS_NOTES = {
     "probabilities": "; a mistake made on purpose: cross-entropy on clipped probabilities",
 }
 MISSING = "\N{EM DASH}"
-INTERVALS = "95 % intervals over 10,000 draws of patients"
+
+
+def intervals_over(draws: int) -> str:
+    """Return what captions say of intervals, from the number of draws."""
+    return f"95 % intervals over {draws:,} draws of patients"
 
 
 def condition_suffix(source: str, condition: str) -> str:

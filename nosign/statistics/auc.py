@@ -9,8 +9,6 @@ import numpy as np
 from nosign.statistics.intervals import ALPHA
 from nosign.statistics.patients import Patients
 
-BLOCKS = 20  # into which the draws are split: how often each film is in a block's then takes some megabytes
-
 
 def auc(patients: Patients, scores: np.ndarray, positive: np.ndarray, among: np.ndarray) -> tuple[float, float, float]:
     """Return the area under the ROC curve and its 95 % percentile interval over draws of patients.
@@ -28,17 +26,38 @@ def auc(patients: Patients, scores: np.ndarray, positive: np.ndarray, among: np.
         (area, low, high) in [0, 1]; NaN where there are no films of either kind. Of an area of 0 or 1 every draw gives the
         same, which would claim certainty: its ends are NaN.
     """
-    positives, negatives = np.flatnonzero(among & positive), np.flatnonzero(among & ~positive)
-    if not len(positives) or not len(negatives):
+    films = np.flatnonzero(among)[np.argsort(scores[among], kind="stable")]
+    is_positive, patients_of = positive[films], patients.of_film[films]
+    if is_positive.all() or not is_positive.any():
         return math.nan, math.nan, math.nan
-    wins = np.heaviside(scores[positives][:, None] - scores[negatives], 0.5).astype(np.float32)
-    area, areas = float(wins.mean(dtype=float)), []
+    # For each positive film, in ascending order of score: how many films score less, and how many as much or less.
+    ascending = scores[films]
+    ends = [np.searchsorted(ascending, ascending[is_positive], side) for side in ("left", "right")]
+    area = areas_of(np.ones((1, len(films)), np.uint8), is_positive, ends)[0]
     if area in (0, 1):
         return area, math.nan, math.nan
-    for times in np.array_split(patients.times, BLOCKS):
-        of_positives, of_negatives = (times[:, patients.of_film[films]] for films in (positives, negatives))
-        pairs = of_positives.sum(1) * of_negatives.sum(1)
-        won = ((of_positives @ wins) * of_negatives).sum(1)
-        areas.append(won[pairs > 0].astype(float) / pairs[pairs > 0])
+    areas = [
+        areas_of(np.take(patients.times[block], patients_of, axis=1), is_positive, ends)
+        for block in patients.blocks(len(films))
+    ]
     low, high = np.quantile(np.concatenate(areas), (ALPHA / 2, 1 - ALPHA / 2))
-    return area, float(low), float(high)
+    return float(area), float(low), float(high)
+
+
+def areas_of(times: np.ndarray, is_positive: np.ndarray, ends: list[np.ndarray]) -> np.ndarray:
+    """Return the area of each draw that has films of both kinds, float64 [at most draws].
+
+    A positive film wins against the negative films below it and half of those beside it; summed over films in order of their
+    scores, no pair is looked at.
+
+    Args:
+        times: uint8 [draws, films], how often each film is in each draw, films in ascending order of score.
+        is_positive: bool [films].
+        ends: two of int [positives], how many films score less than each positive one, and how many as much or less.
+    """
+    upto = np.zeros((len(times), times.shape[1] + 1))
+    np.cumsum(times * ~is_positive, axis=1, dtype=float, out=upto[:, 1:])
+    positives = times[:, is_positive]
+    won = sum(np.einsum("ij,ij->i", positives, np.take(upto, end, axis=1)) for end in ends) / 2
+    pairs = positives.sum(1, dtype=float) * upto[:, -1]
+    return won[pairs > 0] / pairs[pairs > 0]

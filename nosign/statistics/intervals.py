@@ -12,9 +12,15 @@ from numpy.typing import ArrayLike
 if TYPE_CHECKING:
     import pandas as pd
 
-DRAWS = 10_000  # of the bootstrap
+MOST_DRAWS, LEAST_DRAWS = 10_000, 1000  # of the bootstrap
+MOST_COUNTS = 10**8  # draws x patients: up to 10,000 patients have all draws, those from 100,000 on the fewest
 LEAST_RUNS = 3  # networks that an interval over networks needs
 ALPHA = 0.05  # level of the tests after Holm's correction; the intervals cover 1 - ALPHA
+
+
+def draws_of(patients: int) -> int:
+    """Return how many draws a run with so many patients has: with more patients intervals need fewer, and each takes longer."""
+    return max(LEAST_DRAWS, min(MOST_DRAWS, MOST_COUNTS // max(patients, 1)))
 
 
 def in_columns(estimates: Mapping[str, tuple[float, float, float]]) -> dict[str, float]:

@@ -20,13 +20,16 @@ def sign_change_p(sums: ArrayLike) -> float:
     from scipy.stats import binom
 
     sums = np.asarray(sums).astype(int)
-    sizes = np.abs(sums[sums != 0])
-    # How likely each number of films on the positive side is: those of patients with one film, then each other patient.
-    ones = int((sizes == 1).sum())
-    law = binom.pmf(np.arange(ones + 1), ones, 0.5)
-    for size in sizes[sizes > 1]:
-        law = np.convolve(law, np.bincount([0, size], [0.5, 0.5]))
-    total = 2 * np.arange(len(law)) - sizes.sum()
+    # How likely each sum of the positive patients' films is. Patients with as many films make a binomial law of steps of that
+    # size; laws are convolved term by term, as a Fourier transform would lose the small terms that small p are made of.
+    law, lowest = np.ones(1), 0
+    for size, patients in zip(*np.unique(np.abs(sums[sums != 0]), return_counts=True)):
+        likely = binom.pmf(np.arange(patients + 1), patients, 0.5)
+        first, last = np.flatnonzero(likely)[[0, -1]]  # farther out the terms are below 1e-308
+        steps = np.zeros(size * (last - first) + 1)
+        steps[::size] = likely[first : last + 1]
+        law, lowest = np.convolve(law, steps), lowest + size * first
+    total = 2 * (lowest + np.arange(len(law))) - np.abs(sums).sum()
     return float(min(1.0, law[np.abs(total) >= abs(sums.sum())].sum()))
 
 

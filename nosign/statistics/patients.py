@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nosign.statistics.intervals import ALPHA, DRAWS
+from nosign.files import temporary_array
+from nosign.statistics.intervals import ALPHA, draws_of
+
+BLOCK = 10**7  # counts, draws x patients or films, that are worked on at once: 80 MB as float64
+TILE = (30, 10_000)  # of draws x patients: such a part fits a cache as floats, which makes sums many times as fast
+REACH = 5  # of `Patients.median`, ten standard deviations
 
 
 class Patients:
@@ -17,30 +23,55 @@ class Patients:
     Attributes:
         of_film: int [films], each film's patient, from 0.
         count: number of patients.
+        draws: number of draws.
     """
 
-    def __init__(self, clusters: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> None:
+    def __init__(self, clusters: ArrayLike, *, draws: int | None = None, seed: int = 0) -> None:
         """Number the patients.
 
         Args:
             clusters: [films], equal for films of one patient.
-            draws: samples of as many patients as there are, with replacement.
+            draws: samples of as many patients as there are, with replacement; `draws_of` if None.
             seed: of the draws.
         """
         names, self.of_film = np.unique(np.asarray(clusters), return_inverse=True)
-        self.count, self.draws, self.seed = len(names), draws, seed
+        self.count, self.seed = len(names), seed
+        self.draws = draws_of(self.count) if draws is None else draws
 
     @cached_property
     def times(self) -> np.ndarray:
-        """How often each patient is in each draw, float32 [draws, patients]."""
-        drawn = np.random.default_rng(self.seed).integers(0, self.count, (self.draws, self.count))
-        drawn += self.count * np.arange(self.draws)[:, None]
-        return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float32)
+        """How often each patient is in each draw, uint8 [draws, patients].
 
-    @cached_property
-    def times_by_patient(self) -> np.ndarray:
-        """The same as int16 [patients, draws], of which films are picked row by row, four times as fast."""
-        return np.ascontiguousarray(self.times.T.astype(np.int16))
+        One byte is enough: of more than 255 patients none is drawn so often, but with a chance below 1e-500.
+        """
+        times, random = temporary_array((self.draws, self.count), np.uint8), np.random.default_rng(self.seed)
+        for block in self.blocks(self.count):
+            drawn = random.integers(0, self.count, (len(times[block]), self.count))
+            drawn += self.count * np.arange(len(drawn))[:, None]
+            times[block] = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
+        return times
+
+    def blocks(self, length: int) -> Iterator[slice]:
+        """Yield slices of the draws, together all of them, of at most `BLOCK` counts, of which each draw has `length`."""
+        rows = max(1, BLOCK // max(length, 1))
+        return (slice(first, first + rows) for first in range(0, self.draws, rows))
+
+    def drawn_sums(self, columns: np.ndarray) -> np.ndarray:
+        """Add up values of patients over each draw.
+
+        Args:
+            columns: float64 [patients, k]; or float32 for whole numbers, which stay exact up to sums of 2^24.
+
+        Returns:
+            The same type, [draws, k].
+        """
+        sums, (height, width) = np.zeros((self.draws, columns.shape[1]), columns.dtype), TILE
+        for left in range(0, self.count, width):
+            part = columns[left : left + width]
+            for top in range(0, self.draws, height):
+                tile = self.times[top : top + height, left : left + width]
+                sums[top : top + height] += tile.astype(columns.dtype) @ part
+        return sums
 
     def sums(self, values: ArrayLike) -> np.ndarray:
         """Add up each patient's values, number or bool [films]; float64 [patients]."""
@@ -92,8 +123,17 @@ class Patients:
         if not len(order):
             return math.nan, math.nan, math.nan
         values, patients = values[order], self.of_film[order]
-        parts = np.array_split(self.times_by_patient, 10, axis=1)
-        medians = np.concatenate([medians_of(values, times[patients]) for times in parts])
+        films = np.bincount(patients, minlength=self.count)
+        # The median of a draw has this place among all values, give or take half the root of the sum of squares; places
+        # farther off than ten times that are not looked at. They would lie beyond the ends of the interval anyway.
+        reach = REACH * math.sqrt(np.square(films, dtype=float).sum())
+        first, last = max(0, int(len(values) / 2 - reach)), min(len(values), int(len(values) / 2 + reach) + 1)
+        below = np.bincount(patients[:first], minlength=self.count)
+        drawn = self.drawn_sums(np.column_stack([films, below]).astype(np.float32)).astype(np.int32)
+        near, patients = values[first:last], patients[first:last]
+        medians = np.concatenate(
+            [medians_of(near, self.times[block], patients, *drawn[block].T) for block in self.blocks(last - first)]
+        )
         low, high = np.quantile(medians[~np.isnan(medians)], (ALPHA / 2, 1 - ALPHA / 2), method="nearest")
         return float(np.median(values)), float(low), float(high)
 
@@ -113,7 +153,7 @@ class Patients:
             return ((math.nan,) * 3,) * 2
         x, y = (np.where(counts, values - values[counts].mean(), 0) for values in (x, y))  # large means cost digits
         moments = np.column_stack([self.sums(part) for part in (counts, x, y, x * x, y * y, x * y)])
-        drawn = np.vstack([moments.sum(0), self.times.astype(float) @ moments]).T
+        drawn = np.vstack([moments.sum(0), self.drawn_sums(moments)]).T
         with np.errstate(invalid="ignore", divide="ignore"):
             n, x_mean, y_mean = drawn[0], drawn[1] / drawn[0], drawn[2] / drawn[0]
             xx, yy, xy = drawn[3] / n - x_mean**2, drawn[4] / n - y_mean**2, drawn[5] / n - x_mean * y_mean
@@ -141,7 +181,7 @@ class Patients:
         if np.allclose(100 * sums, mean * films):
             reach = 100 * (1 - (ALPHA / 2) ** (1 / np.count_nonzero(films)))
             return mean, max(mean - reach, 100 * least), min(mean + reach, 100.0)
-        drawn = self.times @ np.column_stack([sums, films]).astype(np.float32)
+        drawn = self.drawn_sums(np.column_stack([sums, films]).astype(np.float32))
         drawn = drawn[drawn[:, 1] > 0].astype(float)
         low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (ALPHA / 2, 1 - ALPHA / 2))
         return mean, 100 * low, 100 * high
@@ -156,19 +196,22 @@ def estimate_of(drawn: np.ndarray) -> tuple[float, float, float]:
     return float(drawn[0]), float(low), float(high)
 
 
-def medians_of(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+def medians_of(values: np.ndarray, times: np.ndarray, patients: np.ndarray, size: np.ndarray, below: np.ndarray) -> np.ndarray:
     """Return the median of each sample, float64 [draws]; NaN where a sample is empty.
 
     Args:
-        values: float [n], ascending.
-        times: int16 [n, draws], how often each is in each sample.
+        values: float [n], ascending, those among which the medians are; one that lies beyond is taken for the first or last.
+        times: uint8 [draws, patients], how often each patient is in each sample.
+        patients: int [n], whose each value is.
+        size: int32 [draws], of each sample.
+        below: int32 [draws], how many of it are smaller than `values`.
     """
-    size = times.sum(0, dtype=np.int64)
-    # The narrowest numbers are the fastest.
-    upto = np.cumsum(times, axis=0, dtype=np.int16 if size.max() < 1 << 15 else np.int64)
+    upto = np.cumsum(np.take(times, patients, axis=1), axis=1, dtype=np.int32)
     # The two middle values of the sample; of an odd one the same.
-    low, high = ((upto < middle.astype(upto.dtype)).sum(0) for middle in ((size + 1) // 2, size // 2 + 1))
-    low, high = (values[np.minimum(place, len(values) - 1)] for place in (low, high))
+    low, high = (
+        values[[min(row.searchsorted(middle), len(values) - 1) for row, middle in zip(upto, middles)]]
+        for middles in ((size + 1) // 2 - below, size // 2 + 1 - below)
+    )
     # Not their mean where they are equal, as infinite ones are.
     with np.errstate(invalid="ignore"):
         medians = np.where(low == high, low, (low + high) / 2)

@@ -6,7 +6,6 @@ import pytest
 from finished import run_in, sweep_in
 
 from nosign.findings import boundary
-from nosign.finished import film_boundaries
 from nosign.measures import visibility
 from nosign.output.table import Column
 
@@ -19,9 +18,7 @@ def sentences_of(results):
 def test_summary_gives_medians_quartiles_bounds_and_accuracy_by_class(tmp_path):
     finished.write_visible(tmp_path, {0.001: [0.5] * 4}, boundary=finished.BOUNDARY, attack="fgsm")
     sweep = sweep_in(tmp_path)
-    rows = {
-        row["class"]: row for row in boundary.summarise(sweep, sweep.boundaries.query("criterion == 'JND'")).to_dict("records")
-    }
+    rows = {row["class"]: row for row in boundary.summarise(sweep).query("criterion == 'JND'").to_dict("records")}
     assert list(rows) == ["COVID-19", "Normal", "Pneumonia", "all"]
     covid, every = rows["COVID-19"], rows["all"]
     assert (covid["lower_quartile"], covid["median"], covid["upper_quartile"]) == pytest.approx((0.0025, 0.003, 0.0035))
@@ -81,7 +78,7 @@ def test_sign_and_no_sign_are_tested_where_both_are_solved_for(tmp_path):
 def test_figure_draws_each_median_in_the_panel_of_its_criterion(tmp_path):
     finished.write_results(tmp_path, films=30)
     sweep = sweep_in(tmp_path)
-    summary = boundary.summarise(sweep, film_boundaries(sweep))
+    summary = boundary.summarise(sweep)
     panels = boundary.draw_boundaries(sweep, summary).get_axes()
     assert [axes.get_title() for axes in panels] == list(visibility.CRITERIA)
     for axes in panels:

@@ -4,7 +4,7 @@ import finished
 import law
 import pytest
 from drawn import check_words
-from finished import everything_in, run_in
+from finished import everything_in, run_in, write_results
 
 from nosign.findings import FINDINGS
 from nosign.finished import read_runs
@@ -126,3 +126,22 @@ def test_a_twin_of_the_source_stands_in_every_table_and_figure_that_has_targets(
     assert any("VGG16-twin with gradients from VGG16" in sentence for sentence in sentences)
     for figure in drawn.values():
         check_words(figure)
+
+
+def test_captions_say_over_how_many_draws_intervals_are(tmp_path, monkeypatch):
+    monkeypatch.setattr("nosign.statistics.intervals.MOST_COUNTS", 30 * 1234)
+    write_results(tmp_path, films=30, single_step=(0.003,), iterative=(0.0005,), stored=(0.003,))
+    captions = [table.caption for table in everything_in(tmp_path)[0].values()]
+    said = [caption for caption in captions if "draws of patients" in caption and "widest" not in caption]
+    assert len(said) > 5 and all("1,234 draws of patients" in caption for caption in said)
+    assert not any("{" in caption for caption in captions)
+
+
+def test_curves_over_many_films_are_thinned_and_captions_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("nosign.output.plot.MOST_POINTS", 10)
+    write_results(tmp_path, films=30, single_step=(0.003,), iterative=(0.0005,), stored=())
+    drawings = {one.name: one for module in FINDINGS for one in module.describe(run_in(tmp_path)).drawings}
+    for name in ("turning", "security"):
+        lines = [line for axes in drawings[name].figure.get_axes() for line in axes.get_lines()]
+        assert max(len(line.get_xdata()) for line in lines) == 10
+        assert "drawn through 10 of their points" in drawings[name].caption

@@ -211,3 +211,11 @@ def test_figures_are_rendered_without_pickling_which_once_in_150_times_misplaces
         f"{name}.{ending}": content for name in ("one", "two") for ending, content in zip(("png", "pdf"), expected)
     }
     assert not plot.RENDERING
+
+
+def test_a_long_curve_is_drawn_through_some_of_its_points_with_both_ends():
+    assert plot.few_of(3).tolist() == [0, 1, 2] and plot.few_of(0).tolist() == []
+    places = plot.few_of(10**6)
+    assert len(places) == plot.MOST_POINTS and (places[0], places[-1]) == (0, 10**6 - 1)
+    assert np.diff(places).min() > 0 and np.ptp(np.diff(places)) <= 1
+    assert plot.thinned_note(plot.MOST_POINTS) == "" and "5,000" in plot.thinned_note(plot.MOST_POINTS + 1)

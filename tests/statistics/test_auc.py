@@ -37,3 +37,16 @@ def test_a_draw_without_films_of_a_kind_is_left_out():
 def test_there_is_no_interval_where_every_pair_is_in_order_and_no_area_without_pairs(scores, positive, area):
     found = auc(Patients([0, 1]), np.array(scores), np.array(positive), np.ones(2, bool))
     assert found == pytest.approx((area, np.nan, np.nan), nan_ok=True)
+
+
+def test_with_many_films_and_ties_it_is_the_share_of_pairs_counted_one_by_one():
+    random = np.random.default_rng(2)
+    positive, of_film = random.random(600) < 0.3, random.integers(0, 400, 600)
+    scores = np.round(random.normal(size=600) + positive, 1)
+    wins = np.heaviside(scores[positive][:, None] - scores[~positive], 0.5)
+    patients = Patients(of_film, draws=300)
+    weights = patients.times[:, patients.of_film].astype(float)
+    pairs = weights[:, positive].sum(1) * weights[:, ~positive].sum(1)
+    areas = np.einsum("dp,pn,dn->d", weights[:, positive], wins, weights[:, ~positive], optimize=True) / pairs
+    found = auc(patients, scores, positive, np.ones(600, bool))
+    assert found == (wins.mean(), *np.quantile(areas, (0.025, 0.975)))  # halves of whole numbers: exact

@@ -65,3 +65,29 @@ def test_with_real_patients_whose_films_flip_together_it_keeps_its_level_and_mcn
     error = np.sqrt(0.05 * 0.95 / 2000)
     assert shares["sign changes"] < 0.05 + 2 * error and abs(shares["Obuchowski"] - 0.05) < 3 * error
     assert shares["McNemar"] > 0.05 + 5 * error
+
+
+def patient_by_patient(sums):
+    """Return the p of `sign_change_p`, the law of one patient after the other convolved."""
+    law = np.ones(1)
+    for size in np.abs(sums):
+        law = np.convolve(law, np.bincount([0, size], [0.5, 0.5]))
+    total = 2 * np.arange(len(law)) - np.abs(sums).sum()
+    return law[np.abs(total) >= abs(sum(sums))].sum()
+
+
+@pytest.mark.parametrize("towards", [0.5, 0.6, 1.0])
+def test_patients_of_one_size_together_are_those_patients_one_after_the_other(towards):
+    random = np.random.default_rng(4)
+    sums = random.choice([1, 2, 3, 7], 400, p=[0.6, 0.2, 0.15, 0.05]) * np.where(random.random(400) < towards, 1, -1)
+    assert sign_change_p(sums) == pytest.approx(patient_by_patient(sums), rel=1e-10)  # 1e-120 at the smallest
+
+
+def test_a_million_patients_are_as_exact():
+    with_one = np.repeat([1, -1], [503_000, 497_000])
+    assert sign_change_p(with_one) == pytest.approx(stats.binomtest(503_000, 10**6).pvalue)
+    # Patients with two films each, all of them: the same heads.
+    assert sign_change_p(2 * with_one) == pytest.approx(stats.binomtest(503_000, 10**6).pvalue)
+    mixed = np.concatenate([with_one, np.repeat([2, -2, 5], [60_000, 59_000, 30])])
+    wanted = 2 * stats.norm.sf((abs(mixed.sum()) - 0.5) / np.sqrt((mixed.astype(float) ** 2).sum()))
+    assert sign_change_p(mixed) == pytest.approx(wanted, rel=0.01)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nosign.statistics.intervals import draws_of
 from nosign.statistics.patients import Patients
 
 
@@ -78,3 +79,34 @@ def test_infinite_values_have_a_place_in_the_order_and_no_values_have_no_median(
     films = Patients([0, 1, 2, 3], draws=50)
     assert films.median([0.5, np.inf, np.inf, np.inf])[0] == np.inf
     assert np.isnan(films.median([np.nan] * 4)).all()
+
+
+def test_up_to_ten_thousand_patients_have_all_draws_and_a_million_the_fewest():
+    assert [draws_of(count) for count in (0, 900, 10_000, 20_000, 100_000, 10**6)] == [10_000] * 3 + [5000, 1000, 1000]
+    assert Patients(np.arange(3)).draws == 10_000 and Patients(np.arange(3), draws=7).times.shape == (7, 3)
+
+
+def test_the_draws_are_those_of_one_call_to_the_generator():
+    wanted = [np.bincount(row, minlength=50) for row in np.random.default_rng(3).integers(0, 50, (40, 50))]
+    assert np.array_equal(Patients(np.arange(50), draws=40, seed=3).times, wanted)
+
+
+def test_work_in_blocks_changes_nothing(monkeypatch):
+    clusters, values, first, second = some_films(500, 200)
+    whole = Patients(clusters, draws=90)
+    wanted = [whole.share(first), whole.difference(first, second), whole.median(values), *whole.line(values, values**2)]
+    monkeypatch.setattr("nosign.statistics.patients.BLOCK", 1000)
+    monkeypatch.setattr("nosign.statistics.patients.TILE", (7, 30))
+    blocks = Patients(clusters, draws=90)
+    assert np.array_equal(blocks.times, whole.times) and len(list(blocks.blocks(200))) == 18
+    found = [blocks.share(first), blocks.difference(first, second), blocks.median(values), *blocks.line(values, values**2)]
+    assert found[:3] == wanted[:3] and np.array(found[3:]) == pytest.approx(np.array(wanted[3:]), rel=1e-12)
+
+
+def test_the_median_of_many_films_is_looked_for_near_the_middle_only_and_found():
+    random = np.random.default_rng(0)
+    clusters, values = random.integers(0, 3000, 5000), np.round(random.normal(size=5000), 3)
+    patients = Patients(clusters, draws=60)
+    weights = patients.times[:, patients.of_film]
+    medians = [np.median(np.repeat(values, row)) for row in weights]
+    assert patients.median(values) == (np.median(values), *np.quantile(medians, (0.025, 0.975), method="nearest"))

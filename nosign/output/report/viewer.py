@@ -141,8 +141,8 @@ def read_measures(shown: ViewerFilms) -> dict[int, dict[str, float]]:
     path = shown.path.with_name(shown.path.name.removesuffix(VIEWER) + ROWS)
     if not path.is_file():
         return {}
-    rows = read_fields(path, ("film",), ADVICE, infinite=("psnr",)).set_index("film")
-    return rows.loc[rows.index.isin(shown.films)].to_dict("index")
+    rows = read_fields(path, ("film",), ADVICE, infinite=("psnr",), reduce=lambda block: block[block["film"].isin(shown.films)])
+    return rows.set_index("film").to_dict("index")
 
 
 def describe_change(change: np.ndarray, measures: dict[str, float]) -> str:
