@@ -32,4 +32,7 @@ def test_stage_one_replaces_other_films_whole_or_not_at_all(films, tmp_path, eve
     other = [word.replace("OUT", str(tmp_path / "before")) for word in words(films, "--seed", "1")]
     assert main(other) == 0
     before = str(tmp_path / "before")
-    walk("data_processing.prepare", words(films, "--overwrite"), tmp_path, before=before, films=True, alike=not every_kill)
+    # One file gives way to several, which must not be taken for the old films' halfway.
+    new = words(films, "--overwrite", "--films-a-file", "8")
+    letters = walk("data_processing.prepare", new, tmp_path, before=before, films=True, alike=not every_kill)
+    assert letters.count("d") >= 1
