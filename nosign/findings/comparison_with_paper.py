@@ -111,7 +111,7 @@ def parameter_answers(classifiers: pd.DataFrame) -> list[tuple[Said, Answer]]:
     here = dict(zip(classifiers["model"], classifiers["parameters"]))
     answers = []
     for model, (stated, _) in PAPER_MODELS.items():
-        answer = Answer(why="not trained")
+        answer = Answer(why="not trained in this run")
         if model in here:
             same = here[model] == stated
             answer = Answer(YES if same else NO, int(here[model]), why="" if same else PARAMETER_NOTES.get(model, ""))
@@ -128,7 +128,7 @@ def accuracy_answers(accuracy: pd.DataFrame) -> list[tuple[Said, Answer]]:
     here = {row.target: row for row in accuracy.itertuples()}
     answers = []
     for model, (_, count) in PAPER_MODELS.items():
-        answer = Answer(why="not trained")
+        answer = Answer(why="not trained in this run")
         if own := here.get(model):
             interval = (own.accuracy_percent, own.ci_low_percent, own.ci_high_percent)
             answer = Answer(same_share(count, PAPER_TEST_FILMS, interval), *interval, f"{own.correct}/{own.films}")

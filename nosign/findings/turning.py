@@ -38,7 +38,8 @@ HEADING = "What it takes to turn a film"
 KEYS = ("source", "condition", "sign_attack", "no_sign_attack", "target", "white_box")
 OF_RATIOS = ("l2_ratio", "linf_ratio")
 OF_THEORY = ("l2_ratio", "cosine", "level", "spearman", "slope")
-SPREAD = ("ratio_sd", "cosine_sd")
+REACHABLE = "spearman_at_slope_1"
+SHUFFLES, SHUFFLING_SEED = 100, 0  # of films, for `reachable`
 # Theory's level holds if the median film needs what it predicts, within a tenth; its order if ranks go together so well.
 LEVEL, ORDER = 1.1, 0.5
 LEAST_FILMS = 10  # of a class and collection, for a row of its own
@@ -73,7 +74,7 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
             cosine                   median of that between gradient and sign: the first-order prediction of l2_ratio
             level                    median of l2_ratio / cosine; 1 if theory holds
             spearman, slope          of log2 of l2_ratio on log2 of the cosine, over films that both turn; both 1 if it holds
-            ratio_sd, cosine_sd      standard deviations of the two logarithms over these films, without intervals
+            spearman_at_slope_1      see `reachable`; without an interval
     """
     return pd.DataFrame([compare(sweep, pair, target) for pair, target in sweep.turning_pairs()])
 
@@ -93,7 +94,6 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
         "spearman": sweep.patients.line(ranks(log_cosine), ranks(log_ratio))[0],
         "slope": sweep.patients.line(log_cosine, log_ratio)[1],
     }
-    spread = {"ratio_sd": log_ratio, "cosine_sd": log_cosine}
     return {
         **sweep.keys,
         "sign_attack": pair[0],
@@ -102,8 +102,24 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
         "white_box": target == sweep.source,
         **sweep.count_turned(pair, target),
         **in_columns(estimates),
-        **{name: float(np.std(values[both], ddof=1)) if both.sum() > 1 else np.nan for name, values in spread.items()},
+        REACHABLE: reachable(log_cosine[both], log_ratio[both]),
     }
+
+
+def reachable(predicted: np.ndarray, found: np.ndarray) -> float:
+    """Return the rank correlation that a slope of 1 would give: ratios scatter for other reasons too, and so it is below 1.
+
+    What is found beyond the prediction is shuffled among the films and added to the prediction; the mean over `SHUFFLES`.
+
+    Args:
+        predicted, found: float [films], logarithms; NaN for fewer than three films.
+    """
+    if len(predicted) < 3:
+        return np.nan
+    random, excess, order = np.random.default_rng(SHUFFLING_SEED), found - predicted, rankdata(predicted)
+    with np.errstate(invalid="ignore", divide="ignore"):  # NaN where all predictions are equal
+        drawn = [np.corrcoef(order, rankdata(predicted + random.permutation(excess)))[0, 1] for _ in range(SHUFFLES)]
+    return float(np.mean(drawn))
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
@@ -159,7 +175,7 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         [
             *(pair_title(row), starred(row.target, sweep.source)),
             *(text for name in OF_THEORY for text in estimate(row, name, 3)),
-            *(MISSING if np.isnan(value) else f"{value:.3f}" for value in (row.ratio_sd, row.cosine_sd)),
+            MISSING if np.isnan(row.spearman_at_slope_1) else f"{row.spearman_at_slope_1:.3f}",
         ]
         for row in ratios.itertuples()
     ]
@@ -167,16 +183,16 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
     columns = (
         *words("Pair", "Target"),
         *(column for group in groups for column in numbers("median" if group[0] != "S" else "", "95 % interval", group=group)),
-        *numbers("ratio", "cosine", group="SD of log2"),
+        *numbers("at slope 1", group="Rank correlation"),
     )
     caption = (
         "First-order theory predicts that at turning the L2 norm of no-sign is that of sign times the cosine between the "
         "gradient and its sign: the ratio over its prediction would be 1 (the level), and over films rank correlation and "
-        "slope of log ratio on log cosine would be 1 (the order). Where ratios scatter more than cosines (SD), the correlation "
-        "could not be 1 even at a slope of 1, but the quotient of the SDs. Rank correlation, slope and SDs are over films that "
-        f"both turn. {sweep.intervals}; {sweep.described}."
+        "slope of log ratio on log cosine would be 1 (the order). At slope 1: the rank correlation if log ratios were log "
+        f"cosines plus the scatter that is found, shuffled among films (mean of {SHUFFLES} shuffles). Rank correlations and "
+        f"slope are over films that both turn. {sweep.intervals}; {sweep.described}."
     )
-    frame = ratios[[*KEYS, *with_intervals(OF_THEORY), *SPREAD]]
+    frame = ratios[[*KEYS, *with_intervals(OF_THEORY), REACHABLE]]
     return Table("turning-theory" + sweep.suffix, "Theory", caption, frame, columns, rows, None, sweep.name)
 
 
@@ -256,8 +272,8 @@ def theory_sentence(row: Any) -> str:
     order = "holds" if row.spearman_low >= ORDER else "hardly holds" if row.spearman_low > 0 else "does not hold"
     return (
         f"{level} The order {order}: over films the rank correlation with the prediction is {row.spearman:.2f} "
-        f"({row.spearman_low:.2f} to {row.spearman_high:.2f}); at a slope of 1 the scatter of the ratios would allow "
-        f"{min(1, row.cosine_sd / row.ratio_sd):.2f}."
+        f"({row.spearman_low:.2f} to {row.spearman_high:.2f}); a slope of 1 would give {row.spearman_at_slope_1:.2f}, as the "
+        "ratios scatter."
     )
 
 

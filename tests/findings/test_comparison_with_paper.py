@@ -63,7 +63,7 @@ def test_models_are_set_beside_the_papers(tmp_path):
     rows = answers(tmp_path, {"fgsm/0.01": 30})
     assert rows.loc["Parameters of InceptionV3", ["paper", "measured", "same"]].tolist() == [21_934_307, 21_942_307, "no"]
     assert "batch normalisation" in rows.loc["Parameters of VGG16", "why"]
-    assert rows.loc["Parameters of DenseNet201", ["same", "why"]].tolist() == ["not run", "not trained"]
+    assert rows.loc["Parameters of DenseNet201", ["same", "why"]].tolist() == ["not run", "not trained in this run"]
     clean = rows.loc["Clean accuracy of InceptionV3"]  # 811/900 is 90.1 %
     assert clean[["measured", "why", "same"]].tolist() == [90, "54/60", "yes"] and clean["ci_low"] < 90 < clean["ci_high"]
     assert rows.loc["Clean accuracy of VGG16", "same"] == "no"  # 60 of 60, from 94.0 %; 830/900, up to 93.8 %

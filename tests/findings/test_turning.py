@@ -7,6 +7,7 @@ import pytest
 from finished import run_in, sweep_in
 
 from nosign.findings import turning
+from nosign.findings.turning import reachable
 
 
 def test_ratios_at_turning_count_films_that_one_attack_alone_turns(tmp_path):
@@ -86,3 +87,15 @@ def test_the_ratio_is_that_of_the_law_behind_the_films(tmp_path):
     own = ratios.loc["VGG16"]  # every film falls under no-sign at three quarters of the strength
     assert own[["l2_ratio", "l2_ratio_low", "l2_ratio_high"]].tolist() == pytest.approx([0.75] * 3, rel=1e-5)
     assert own["cosine"] == 0.73
+
+
+def test_the_rank_correlation_that_a_slope_of_1_would_give():
+    random = np.random.default_rng(3)
+    predicted, scatter = random.standard_normal((2, 2000))
+    # Of normal values with correlation r, Spearman's is 6 / pi asin(r / 2); here r = 1 / sqrt(1 + 4).
+    expected = 6 / np.pi * np.arcsin(1 / np.sqrt(5) / 2)
+    assert reachable(predicted, predicted + 2 * scatter) == pytest.approx(expected, abs=0.03)
+    assert reachable(predicted, predicted + 0.5) == pytest.approx(1)
+    # A slope that is found to be 0 scatters by what it lacks, too.
+    assert reachable(predicted, 0 * predicted) == pytest.approx(6 / np.pi * np.arcsin(1 / np.sqrt(2) / 2), abs=0.03)
+    assert np.isnan(reachable(predicted[:2], scatter[:2]))
