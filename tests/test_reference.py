@@ -11,7 +11,7 @@ from nosign.errors import UserError
 from nosign.finished import read_runs
 from nosign.output.plot import render_figures
 from nosign.publish import describe_all
-from results.reference.__main__ import FIGURE, FIRST, HERE, MARKED, TEXTS, blocks, claim, decimal, filled, signed
+from results.reference.__main__ import FIGURES, HERE, MARKED, TEXTS, blocks, claim, decimal, filled, signed
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,12 @@ def test_every_marked_text_is_what_the_rows_say(described, root):
     assert marked == set(written), "a block that no text holds, or the other way round"
 
 
-def test_the_readmes_figure_is_the_one_that_the_rows_give(described):
-    drawing = next(one for finding in described[FIRST] for one in finding.drawings if one.name == "figure4")
-    figures = render_figures({"figure4": drawing.figure})
-    with Image.open(io.BytesIO(figures["figure4.png"])) as drawn, Image.open(FIGURE[1]) as kept:
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_figures_shown_are_those_that_the_rows_give(described, root, name):
+    network, wanted = FIGURES[name]
+    drawing = next(one for finding in described[network] for one in finding.drawings if one.name == wanted)
+    figures = render_figures({wanted: drawing.figure})
+    with Image.open(io.BytesIO(figures[f"{wanted}.png"])) as drawn, Image.open(root / name) as kept:
         assert drawn.size == kept.size
         difference = np.abs(np.asarray(drawn.convert("L"), float) - np.asarray(kept.convert("L"), float))
     assert difference.mean() < 0.5, "make reference draws it anew"  # fonts differ a little between machines

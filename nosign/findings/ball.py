@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from nosign.attacks.catalogue import ATTACKS, Condition
 from nosign.finished import FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_colour, attack_style, finish_panel
+from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_colour, attack_style, finish_panel, hide_empty
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, condition_note, condition_suffix, joined, percent, plural
 from nosign.paper import STEPS
@@ -253,8 +253,7 @@ def draw_over_steps(pool: Pool, lines: pd.DataFrame) -> Figure:
     panels[0].set_xticks([], minor=True)
     for axes in panels[::across]:
         axes.set_ylabel(f"{first.effect} (%)")
-    for axes in panels[len(strengths) :]:
-        axes.set_visible(False)
+    hide_empty(panels, len(strengths), across)
     add_legend(figure, lines["attack"])
     note = f"{len(first.clean)} {first.films_are}, gradients from {pool.source}, white-box, condition '{pool.condition}'"
     figure.supxlabel(note, fontsize=SMALL_POINTS)

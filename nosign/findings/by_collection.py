@@ -14,7 +14,7 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
 from nosign.finished import ACCURACY, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import CLASS_COLOURS, SMALL_POINTS, STYLE, WIDTH
+from nosign.output.plot import CLASS_COLOURS, SMALL_POINTS, STYLE, WIDTH, hide_empty
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, interval, intervals_over, joined, stratum_title
 from nosign.rows import CleanFilms
@@ -193,8 +193,7 @@ def draw_turned(turned: pd.DataFrame) -> Figure:
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.set_xlim(0, 100)
     grid[0].invert_yaxis()
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
+    hide_empty(grid, len(panels), columns)
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=1 + len(CLASSES), frameon=False)
     figure.supxlabel(
         "% of the films that were right before the attack, by what they are taken for after it", fontsize=SMALL_POINTS

@@ -15,7 +15,7 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.finished import ACCURACY, TURNING_COUNTS, FinishedSweep, Run, judged, twins
 from nosign.measures.storage import EIGHT_BITS, STORAGES
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel
+from nosign.output.plot import SMALL_POINTS, STYLE, WIDTH, add_legend, attack_style, draw_band, finish_panel, hide_empty
 from nosign.output.table import Table, bold_last, numbers, words
 from nosign.output.words import MISSING, estimate, joined, p_value, pair_title, percent, plural, signed, span, tested
 from nosign.rows import CLEAN_STORED, ROUNDED, models_in, ordered, read_by_word
@@ -215,10 +215,7 @@ def draw_storing(sweep: FinishedSweep, stored: pd.DataFrame) -> Figure:
         axes.set_title(f"strength {strength:g}")
         axes.set_xticks(range(len(storages)), storages, rotation=40, ha="right", rotation_mode="anchor")
         finish_panel(axes)
-    for axes in panels[len(strengths) :]:
-        axes.set_visible(False)
-    for axes in panels[max(0, len(strengths) - columns) : len(strengths)]:
-        axes.tick_params(labelbottom=True)  # also where the row below is not full
+    hide_empty(panels, len(strengths), columns)
     panels[0].set(ylim=(0, 105), yticks=range(0, 101, 20))
     add_legend(figure, stored["attack"])
     figure.supylabel("successes that survive storing (%)", fontsize=STYLE["axes.labelsize"])

@@ -26,6 +26,7 @@ from nosign.output.plot import (
     WIDTH,
     few_of,
     finish_panel,
+    hide_empty,
     short_number,
     thinned_note,
 )
@@ -309,8 +310,7 @@ def draw_distributions(sweep: FinishedSweep, panels: list[tuple[tuple[str, str],
         axes.set(xlim=(2**-2.2, 2**6.2), ylim=(0, 100))
         axes.xaxis.set_major_formatter(FuncFormatter(short_number))
         finish_panel(axes)
-    for axes in grid[len(panels) :]:
-        axes.set_visible(False)
+    hide_empty(grid, len(panels), columns)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
     figure.supylabel("share of films (%)", fontsize=STYLE["axes.labelsize"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib
@@ -311,6 +311,14 @@ def clearer_place(lines: pd.DataFrame, level: float) -> tuple[str, bool]:
         return (lines["percent"] - middle).abs()[lines["strength"] == ends[place[0]]].min()
 
     return max(places, key=distance)
+
+
+def hide_empty(panels: Sequence[Axes], filled: int, columns: int) -> None:
+    """Hide the panels behind the filled ones, which go row by row; the lowest one of each column has numbers below it."""
+    for axes in panels[filled:]:
+        axes.set_visible(False)
+    for axes in panels[max(0, filled - columns) : filled]:
+        axes.tick_params(labelbottom=True)  # also where the row below is not full
 
 
 def few_of(points: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
     python -m results.reference
 
-writes tables and figures to `results/again/`, the README's figure `docs/figure4.png`, and the marked blocks of README and docs.
+writes tables and figures to `results/again/`, the figures that README and docs show, and the marked blocks of README and docs.
 A block stands between `<!-- from texts.jinja: NAME -->` and `<!-- end -->`. Its text, numbers included, follows the line
 `== NAME ==` of `texts.jinja`, the one place to change it. Needs no films, models or Keras.
 """
@@ -32,7 +32,9 @@ ROOT = HERE.parents[1]
 AGAIN = ROOT / "results/again"
 TEXTS = ("README.md", "README.zh-CN.md", "docs/numbers.md")
 FIRST = "seed-0-0"  # the network that every attack was run on
-FIGURE = (AGAIN / FIRST / "figures/figure4.png", ROOT / "docs/figure4.png")
+SECOND = "seed-0-1"  # the network whose attacks went to other networks
+# What README and docs show: (run, figure) of each file.
+FIGURES = {"docs/figure4.png": (FIRST, "figure4"), "docs/transfer.png": (SECOND, "security")}
 TEMPLATE = HERE / "texts.jinja"
 BLOCK = re.compile(r"^== (\w+) ==\n", re.MULTILINE)  # what stands before the first is read with each: values and macros
 MARKED = re.compile(r"(<!-- from texts\.jinja: (?P<name>\w+) -->\n).*?(^<!-- end -->$)", re.DOTALL | re.MULTILINE)
@@ -157,7 +159,8 @@ def main(argv: list[str] | None = None) -> int:
     argparse.ArgumentParser(prog="python -m results.reference", description=__doc__.split("\n")[0]).parse_args(argv)
     print("reading the rows of every network and drawing their figures, under a minute", flush=True)
     written = blocks(publish_all(read_runs(HERE / "results", HERE / "model"), AGAIN))
-    write_bytes(FIGURE[1], FIGURE[0].read_bytes())
+    for name, (network, figure) in FIGURES.items():
+        write_bytes(ROOT / name, (AGAIN / network / "figures" / f"{figure}.png").read_bytes())
     for name in TEXTS:
         before = (ROOT / name).read_text(encoding="utf-8")
         after = filled(before, written)

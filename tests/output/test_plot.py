@@ -16,7 +16,7 @@ from nosign.classifiers.catalogue import BACKBONES
 from nosign.finished import effect_columns
 from nosign.measures.visibility import CRITERIA
 from nosign.output import plot
-from nosign.output.plot import DIRECTION_COLOURS
+from nosign.output.plot import DIRECTION_COLOURS, hide_empty
 from nosign.paper import PAPER_ATTACKS
 
 CLEAN = pd.Series([92.22, 90.11, 96.78], list(BACKBONES))
@@ -219,3 +219,10 @@ def test_a_long_curve_is_drawn_through_some_of_its_points_with_both_ends():
     assert len(places) == plot.MOST_POINTS and (places[0], places[-1]) == (0, 10**6 - 1)
     assert np.diff(places).min() > 0 and np.ptp(np.diff(places)) <= 1
     assert plot.thinned_note(plot.MOST_POINTS) == "" and "5,000" in plot.thinned_note(plot.MOST_POINTS + 1)
+
+
+def test_the_lowest_panel_of_each_column_has_numbers_and_empty_ones_are_hidden():
+    panels = Figure().subplots(2, 2, sharex=True, squeeze=False).ravel()
+    hide_empty(panels, 3, 2)
+    assert [axes.get_visible() for axes in panels] == [True, True, True, False]
+    assert [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels[:3]] == [False, True, True]
