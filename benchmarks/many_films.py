@@ -35,6 +35,7 @@ ITERATIONS = 10
 COMPONENTS = 3 * 224 * 224
 COLLECTIONS = (("covidx/sirm", "covidx/cohen"), ("covidx/rsna", "chest_xray"), ("chest_xray", "covidx/rsna"))  # by class
 DISTINCT = 20_000
+FINISHED = "films.txt"  # written last: how many films the rows are of
 POLL_SECONDS = 0.1
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -215,8 +216,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--films", type=int, required=True, metavar="N", help="test films")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the rows; used again if it is there")
     args = parser.parse_args(argv)
-    if not args.out.exists():
+    if not (args.out / FINISHED).exists():
         write_results(args.out, args.films)
+        (args.out / FINISHED).write_text(f"{args.films}\n")
+    if (found := (args.out / FINISHED).read_text().strip()) != str(args.films):
+        parser.error(f"{args.out} holds rows of {found} films")
     size = sum(path.stat().st_size for path in args.out.rglob("*.csv") if "tables" not in path.parts)
     seconds, anonymous, once, resident = run_stage_four(args.out)
     print(

@@ -140,7 +140,8 @@ def prepare(arguments: argparse.Namespace) -> None:
         with alone(out, "prepares films"):
             # Another process may have prepared them since.
             if arguments.overwrite or not already_prepared(out, settings, pool):
-                remove_leftovers(out)
+                for folder in {out.resolve(), *(path.resolve().parent for path in any_image_files(out))}:
+                    remove_leftovers(folder, below=folder == out.resolve())
                 draw_and_write(arguments, pool, order, settings, started)
                 return
     print(f"{out}: these films are already prepared; nothing to do")
@@ -156,7 +157,8 @@ def draw_and_write(
     described = {"stage": "data_processing.prepare", "settings": settings, "seed": arguments.seed, "started": started}
     # All outputs have temporary names until the last one is complete; the images are hashed while the others are made.
     with contextlib.ExitStack() as outputs, ThreadPoolExecutor(1) as background:
-        part = {name: outputs.enter_context(atomic_path(out / name, whole=False)) for name in names}
+        # An image file that is a link stays one, and lies where it leads.
+        part = {name: outputs.enter_context(atomic_path(resolved(out / name), whole=False)) for name in names}
         image_parts = [part[name] for name in images]
         store = FilmStore(image_parts, list(images.values()), arguments.image_size)
         store.create()
@@ -176,6 +178,7 @@ def draw_and_write(
         # Whoever finds old and new outputs side by side, because this was stopped among the renames, is told so.
         write_manifest(out, **described, finished=False)
     for path in any_image_files(out) - {out / name for name in images}:  # of an earlier run that kept them otherwise
+        remove(resolved(path))
         remove(path)
     write_manifest(
         out,
@@ -259,6 +262,11 @@ def settings_of(arguments: argparse.Namespace, films: Sequence[Film]) -> dict[st
     }
 
 
+def resolved(path: Path) -> Path:
+    """Return where a link leads, also if nothing is there yet; any other path as it is."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def files_of(arguments: argparse.Namespace) -> dict[str, int]:
     """Return the names of the image files and how many films each holds."""
     return planned_files(arguments.per_class * len(CLASSES), arguments.films_a_file)
@@ -300,7 +308,7 @@ def already_prepared(out: Path, settings: dict[str, Any], pool: Pool) -> bool:
         UserError: it holds the films of another run or of an unknown one, or the films' files were replaced since.
     """
     advice = "choose another --out, or give --overwrite"
-    lengths = {path.name: path.stat().st_size for path in any_image_files(out)}
+    lengths = {path.name: path.stat().st_size for path in any_image_files(out) if path.exists()}
     present = [*sorted(lengths), *(name for name in OUTPUTS if (out / name).exists())]
     if manifest := check_settings(out, settings, advice):
         files = planned_files(settings["per_class"] * len(CLASSES), settings.get("films_a_file"))

@@ -14,7 +14,7 @@ import numpy as np
 
 from nosign.errors import UserError
 from nosign.files import sha256_of_file
-from nosign.image_files import IMAGES, INDEX, ImageFiles, open_images, sha256_of_images
+from nosign.image_files import AGAIN, IMAGES, INDEX, ImageFiles, open_images, sha256_of_images
 from nosign.manifest import read_manifest
 
 CLASSES = ("COVID-19", "Normal", "Pneumonia")
@@ -136,7 +136,9 @@ def read_index(folder: str | Path, columns: Sequence[str] = INDEX_COLUMNS) -> di
             if heading not in (INDEX_COLUMNS, FORMER_INDEX_COLUMNS):
                 raise ValueError("other columns")
             for number, values in enumerate(reader):
-                row = dict(zip(heading, values, strict=True))
+                if len(values) != len(heading):
+                    raise UserError(f"{path} line {number + 2}: expected {len(heading)} fields, found {len(values)}; {AGAIN}")
+                row = dict(zip(heading, values))
                 if heading == FORMER_INDEX_COLUMNS:
                     row |= {"collection": row["source"], "group": row["patient"] or row["file"]}
                 check_row(path, number, row)

@@ -268,7 +268,10 @@ def temporary_array(shape: tuple[int, ...], dtype: Any) -> Any:
         return np.empty(shape, dtype)
     folder = os.environ.get("TMPDIR") or (TEMPORARY if os.path.isdir(TEMPORARY) else None)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
-        reserve(file, size)
+        try:
+            reserve(file, size)
+        except OSError as error:  # the file has no name, and whoever reads the message looks for a place
+            raise OSError(error.errno, error.strerror, folder or tempfile.gettempdir()) from None
         return np.memmap(file, dtype, "r+", shape=shape)
 
 

@@ -1,7 +1,8 @@
 """The pixels of the prepared films: one file or several, which read and hash like one.
 
 `images.npy` holds uint8 [films, size, size, 3]. In its place may stand `images-0.npy`, `images-1.npy`, ..., each with the films
-that follow those of the one before: a disk that is too small for all of them takes some, and the others may be links.
+that follow those of the one before. Each may be a link to another disk, also one that is made before the films are: stage 1
+writes where it leads.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def planned_files(films: int, films_a_file: int | None) -> dict[str, int]:
 def image_paths(folder: str | Path) -> list[Path]:
     """Return the files that hold a folder's films, in order; `images.npy` where there is none."""
     found: list[Path] = []
-    while (following := Path(folder) / ONE_OF_SEVERAL.format(len(found))).exists():
+    # A link whose disk is not there must not pass for the end of the films.
+    while (following := Path(folder) / ONE_OF_SEVERAL.format(len(found))).exists() or following.is_symlink():
         found.append(following)
     single = Path(folder) / IMAGES
     return [single] if single.exists() or not found else found
@@ -93,7 +95,7 @@ def open_images(folder: str | Path, films: int) -> np.ndarray | ImageFiles:
     """
     paths = image_paths(folder)
     arrays = [open_array(path) for path in paths]
-    found = sum(len(array) for array in arrays)
+    found = sum(sum(array.shape[:1]) for array in arrays)
     shape = (*arrays[0].shape[1:2], *arrays[0].shape[1:2], 3)
     for path, array in zip(paths, arrays):
         if array.dtype != np.uint8 or array.shape[1:] != shape or found != films:

@@ -36,7 +36,9 @@ from nosign.sweep.options import BATCH, CONTROL_FILMS, SOURCE, STORING_STRENGTHS
 FILMS = {"train": 3240, "validation": 360, "test": 900}  # 1,500 of each class
 BATCHES = 3  # timed, of which the median counts; one more goes before them and compiles
 SECONDS_PER_HOUR = 3600
+FITTING = "fitting"  # of universal attacks; done by every part of the films anew
 COLUMNS = ("forward", "gradient", "training")  # of `Cost`
+SIZE = "image_size"
 COSTS_ADVICE = "write one with python -m nosign.plan --save-costs"
 
 
@@ -76,30 +78,34 @@ def training_work(name: str, films: Mapping[str, int], epochs: int, batch: int =
     return Work(2, "training", name, forward=looked_at, training=epochs * (films["train"] // batch * batch))
 
 
-def attack_work(job: jobs.Job, models: Sequence[str], films: int, steps: int, fitted_on: int = 0) -> Iterator[Work]:
+def attack_work(
+    job: jobs.Job, models: Sequence[str], films: int, steps: int, *, fitted_on: int = 0, first: bool = True
+) -> Iterator[Work]:
     """Yield the work of a whole job of stage 3, model by model; its source's is called attacks, that of others transfer.
 
     Args:
         job: `nosign.sweep.jobs.Job`.
-        models: those that are tested.
+        models: those that are tested; a twin by its source's name once more.
         films: how many are attacked.
         steps: steps of the iterative attacks.
-        fitted_on: films that each universal attack is fitted on.
+        fitted_on: films that each universal attack is fitted on, work of its own, called fitting.
+        first: whether the films themselves are looked at, and their gradients taken; other jobs of a command find them.
     """
     searches = {search: min(films, (search.films_per_class or films) * len(CLASSES)) for search in job.searches}
 
     def work(tested: int) -> int:
         return jobs.work_of(job, tested, steps, films, job.cells, job.with_boundary, searches)
 
-    # The films themselves, also stored, and their first gradients; without a model that is tested, gradients are left.
-    each, gradients = work(1) - work(0) + films * (1 + len(STORAGES)), films + work(0) // jobs.GRADIENT_COST
-    gradients += fitted_on * steps * len(job.field_paths())
-    for name in models:
-        yield (
-            Work(3, "attacks", name, forward=each, gradient=gradients)
-            if name == job.source
-            else Work(3, "transfer", name, forward=each)
-        )
+    # Without a model that is tested, gradients are left; a forward pass of the source alone counts as half of one.
+    each, gradients = work(1) - work(0), work(0) // jobs.GRADIENT_COST
+    if first:
+        each += films * (1 + len(STORAGES) * any(map(job.is_stored, job.cells)))
+        gradients += films
+    for place, name in enumerate(models):
+        is_source = place == models.index(job.source)
+        yield Work(3, "attacks" if is_source else "transfer", name, forward=each, gradient=gradients * is_source)
+    if job.field_paths():
+        yield Work(3, FITTING, job.source, gradient=fitted_on * steps * len(job.field_paths()))
 
 
 def paper_work(models: Sequence[str], source: str = SOURCE) -> Iterator[Work]:
@@ -151,30 +157,33 @@ def ms_of(work: Callable[[], Any]) -> float:
     return 1000 * float(np.median(taken))
 
 
-def read_costs(path: Path, models: Sequence[str]) -> dict[str, Cost]:
-    """Read the unit costs of some models from a CSV file with the columns model and those of `Cost`.
+def read_costs(path: Path, models: Sequence[str], size: int) -> dict[str, Cost]:
+    """Read the unit costs of some models, on films of a size, from a CSV file as `write_costs` writes it.
 
     Raises:
-        UserError: the file is missing, or lacks a model or a cost.
+        UserError: the file is missing, lacks a model or a cost, or is of films of another size.
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = {row["model"]: row for row in csv.DictReader(file)}
         costs = {name: Cost(**{column: float(rows[name][column]) for column in COLUMNS}) for name in models}
+        sizes = {int(rows[name][SIZE]) for name in models}
     except FileNotFoundError:
         raise UserError(f"{path}: not found; {COSTS_ADVICE}") from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
-        expected = f"a row for each of {', '.join(models)} with model, {', '.join(COLUMNS)} in milliseconds"
+        expected = f"a row for each of {', '.join(models)} with model, {SIZE}, and {', '.join(COLUMNS)} in milliseconds"
         raise UserError(f"{path}: expected {expected} ({error!r}); {COSTS_ADVICE}") from None
+    if sizes != {size}:
+        raise UserError(f"{path}: costs of films of {', '.join(map(str, sorted(sizes)))} px, not {size}; {COSTS_ADVICE}")
     if not all(0 < ms < math.inf for cost in costs.values() for ms in asdict(cost).values()):
         raise UserError(f"{path}: a cost is not a number of milliseconds above 0; {COSTS_ADVICE}")
     return costs
 
 
-def write_costs(path: Path, costs: Mapping[str, Cost]) -> None:
-    """Write unit costs as `read_costs` reads them."""
-    lines = [",".join(("model", *COLUMNS))]
-    lines += [",".join((name, *(f"{ms:.4g}" for ms in asdict(cost).values()))) for name, cost in costs.items()]
+def write_costs(path: Path, costs: Mapping[str, Cost], size: int) -> None:
+    """Write unit costs on films of a size: the columns model, `SIZE` in pixels, and those of `Cost`."""
+    lines = [",".join(("model", SIZE, *COLUMNS))]
+    lines += [",".join((name, str(size), *(f"{ms:.4g}" for ms in asdict(cost).values()))) for name, cost in costs.items()]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -187,7 +196,7 @@ def add_costs(parser: argparse.ArgumentParser) -> None:
 def costs_of(arguments: argparse.Namespace, models: Sequence[str], size: int) -> dict[str, Cost]:
     """Return the unit costs of some models on films of a size, measured or read; say which."""
     if arguments.costs:
-        costs = read_costs(arguments.costs, models)
+        costs = read_costs(arguments.costs, models, size)
         print(f"unit costs from {arguments.costs}")
     else:
         from nosign.backend import describe_device, select_device
@@ -196,7 +205,7 @@ def costs_of(arguments: argparse.Namespace, models: Sequence[str], size: int) ->
         print("timing a few batches of each model, a minute or two on a CPU", flush=True)
         costs = {name: measure(name, size) for name in models}
     if arguments.save_costs:
-        write_costs(arguments.save_costs, costs)
+        write_costs(arguments.save_costs, costs, size)
     return costs
 
 

@@ -100,11 +100,24 @@ def test_prepared_in_several_files_the_films_are_the_same(raw_sets, tmp_path):
     assert film_hashes(tmp_path / "many") == film_hashes(tmp_path / "one")
     prepared(tmp_path / "many", "--films-a-file", "8")
     assert (tmp_path / "many/images-1.npy").is_symlink()
+    # It stays there when it is made anew, and where its disk is missing it is called missing.
+    assert prepared(tmp_path / "many", "--films-a-file", "8", "--overwrite") == [f"images-{n}.npy" for n in range(3)]
+    assert (tmp_path / "many/images-1.npy").is_symlink()
+    assert [path.name for path in (tmp_path / "other").iterdir()] == ["films.npy"]
+    (tmp_path / "other").rename(tmp_path / "away")
+    with pytest.raises(UserError, match="images-1.npy: not found"):
+        open_split(tmp_path / "many", "test")
+    (tmp_path / "away").rename(tmp_path / "other")
+    # A link may be there first.
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked/images-2.npy").symlink_to(tmp_path / "other/third.npy")
+    prepared(tmp_path / "linked", "--films-a-file", "8")
+    assert (tmp_path / "other/third.npy").is_file() and film_hashes(tmp_path / "linked") == film_hashes(tmp_path / "one")
     # What is kept in another way is replaced whole.
     assert run(prepare.main, sets.words(tmp_path / "many", "--films-a-file", "10")) == 1
     assert prepared(tmp_path / "many", "--films-a-file", "10", "--overwrite") == [f"images-{n}.npy" for n in range(3)]
     assert prepared(tmp_path / "many", "--overwrite") == [IMAGES]
-    assert not list((tmp_path / "many").glob("images-*"))
+    assert not list((tmp_path / "many").glob("images-*")) and not (tmp_path / "other/films.npy").exists()
     assert prepared(tmp_path / "many", "--films-a-file", "20", "--overwrite") == ["images-0.npy", "images-1.npy"]
     assert film_hashes(tmp_path / "many") == film_hashes(tmp_path / "one")
 

@@ -40,7 +40,8 @@ def test_the_sweep_is_the_work_that_its_progress_bar_counts(tmp_path, words):
         bar = work_of(job, len(models), arguments.steps, PAPER_TEST_FILMS, job.cells, job.without_boundary(), searches)
         works = list(plan.attack_work(job, models, PAPER_TEST_FILMS, arguments.steps))
         planned = sum(work.forward + jobs.GRADIENT_COST * work.gradient for work in works)
-        clean, first = (1 + len(STORAGES)) * len(models), jobs.GRADIENT_COST
+        stored = len(STORAGES) * any(map(job.is_stored, job.cells))
+        clean, first = (1 + stored) * len(models), jobs.GRADIENT_COST
         # A forward pass may be left over, as one of the source alone counts as half a gradient.
         assert bar + (clean + first) * PAPER_TEST_FILMS - planned in (0, 1)
 
@@ -53,8 +54,16 @@ def test_the_paper_s_work_is_that_of_default_flags(tmp_path):
 
 def test_a_universal_attack_is_fitted_first(tmp_path):
     job, arguments, _ = job_of(tmp_path, ["--attacks", "universal", "universal-sign", "--single-step-strengths", "0.01"])
-    (without,), (fitted,) = (list(plan.attack_work(job, ["VGG16"], 9, arguments.steps, films)) for films in (0, 30))
-    assert fitted.gradient - without.gradient == 2 * 30 * arguments.steps
+    _, fitting = plan.attack_work(job, ["VGG16"], 9, arguments.steps, fitted_on=30)
+    assert fitting == plan.Work(3, plan.FITTING, "VGG16", gradient=2 * 30 * arguments.steps)
+
+
+def test_a_second_job_of_a_command_finds_the_films_looked_at_and_a_twin_is_one_more_model(tmp_path):
+    job, arguments, _ = job_of(tmp_path, ["--attacks", "fgsm"])
+    one, two = (list(plan.attack_work(job, ["VGG16", "VGG16"], 9, arguments.steps, first=first)) for first in (True, False))
+    assert [(work.what, work.model) for work in one] == [("attacks", "VGG16"), ("transfer", "VGG16")]
+    assert [a.gradient - b.gradient for a, b in zip(one, two)] == [9, 0]
+    assert [a.forward - b.forward for a, b in zip(one, two)] == [9 * (1 + len(STORAGES))] * 2
 
 
 def test_films_are_those_that_stage_1_deals_out():
@@ -87,22 +96,24 @@ def test_hours_are_passes_times_their_milliseconds():
 def test_unit_costs_are_kept_and_read_again(tmp_path, capsys):
     path = tmp_path / "costs.csv"
     costs = {"VGG16": plan.Cost(1.5, 2.25, 3), "InceptionV3": plan.Cost(0.0123, 4, 5)}
-    plan.write_costs(path, costs)
-    assert plan.read_costs(path, ["InceptionV3", "VGG16"]) == costs
+    plan.write_costs(path, costs, 224)
+    assert plan.read_costs(path, ["InceptionV3", "VGG16"], 224) == costs
+    with pytest.raises(UserError, match="costs of films of 224 px, not 112"):
+        plan.read_costs(path, ["VGG16"], 112)
     assert plan.main(["--costs", str(path), "--models", "VGG16"]) == 0
     assert "unit costs from" in (printed := capsys.readouterr().out) and "InceptionV3" not in printed
     for text, said in (
-        ("model,forward\nVGG16,1\n", "expected a row for each of VGG16 with model, forward, gradient, training"),
-        ("model,forward,gradient,training\nVGG16,1,x,2\n", "expected a row"),
-        ("model,forward,gradient,training\nVGG16,1,0,2\n", "above 0"),
-        ("model,forward,gradient,training\nVGG16,1,inf,2\n", "above 0"),
+        ("model,forward\nVGG16,1\n", "a row for each of VGG16 with model, image_size, and forward, gradient, training"),
+        ("model,image_size,forward,gradient,training\nVGG16,224,1,x,2\n", "expected a row"),
+        ("model,image_size,forward,gradient,training\nVGG16,224,1,0,2\n", "above 0"),
+        ("model,image_size,forward,gradient,training\nVGG16,224,1,inf,2\n", "above 0"),
         ("\0", "expected a row"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=said):
-            plan.read_costs(path, ["VGG16"])
+            plan.read_costs(path, ["VGG16"], 224)
     with pytest.raises(UserError, match="not found"):
-        plan.read_costs(tmp_path / "absent.csv", ["VGG16"])
+        plan.read_costs(tmp_path / "absent.csv", ["VGG16"], 224)
 
 
 def test_the_command_prints_models_passes_and_hours(capsys):

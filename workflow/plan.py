@@ -82,18 +82,25 @@ def jobs_of(config: Mapping[str, Any]) -> Iterator[Jobs]:
         for name, sweep in config["sweeps"].items():
             asked = attack.parse_args(["--source", source, "--targets", *config["models"], *flags(sweep)])
             count = min(films[asked.split], asked.films or films[asked.split])
+            tested = [*config["models"], *([source] if asked.twin else [])]
+            fitted_on = min(asked.universal_films, films["train"])
             works = [
                 work
-                for job in attack_jobs(asked, {})
-                for work in plan.attack_work(job, config["models"], count, asked.steps, asked.universal_films)
+                for place, job in enumerate(attack_jobs(asked, {}))
+                for work in plan.attack_work(job, tested, count, asked.steps, fitted_on=fitted_on, first=not place)
             ]
             if shards > 1:
-                parts = [work._replace(forward=work.forward // shards, gradient=work.gradient // shards) for work in works]
+                parts = [work if work.what == plan.FITTING else part_of(work, shards) for work in works]
                 yield Jobs("shard", f"{name}, {source}", runs * shards, count / shards, parts)
                 yield Jobs("attack", f"{name}, {source}: joins them", runs, count, [])
             else:
                 yield Jobs("attack", f"{name}, {source}", runs, count, works)
     yield Jobs("tables", "all runs", 1, films["test"], [])
+
+
+def part_of(work: plan.Work, shards: int) -> plan.Work:
+    """Return the share of one of several parts of the films."""
+    return work._replace(forward=work.forward // shards, gradient=work.gradient // shards)
 
 
 def read_grid(path: Path) -> dict[str, Any]:

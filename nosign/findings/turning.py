@@ -110,16 +110,17 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
 def reachable(predicted: np.ndarray, found: np.ndarray) -> float:
     """Return the rank correlation that a slope of 1 would give: ratios scatter for other reasons too, and so it is below 1.
 
-    What is found beyond the prediction is shuffled among the films and added to the prediction; the mean over `SHUFFLES`.
+    The residuals of the fitted line are shuffled among the films and added to the prediction; the mean over `SHUFFLES`.
 
     Args:
         predicted, found: float [films], logarithms; NaN for fewer than three films.
     """
     if len(predicted) < 3:
         return np.nan
-    random, excess, order = np.random.default_rng(SHUFFLING_SEED), found - predicted, rankdata(predicted)
+    random, order, centred = np.random.default_rng(SHUFFLING_SEED), rankdata(predicted), predicted - predicted.mean()
     with np.errstate(invalid="ignore", divide="ignore"):  # NaN where all predictions are equal
-        drawn = [np.corrcoef(order, rankdata(predicted + random.permutation(excess)))[0, 1] for _ in range(SHUFFLES)]
+        residuals = found - (centred @ found) / (centred @ centred) * centred
+        drawn = [np.corrcoef(order, rankdata(predicted + random.permutation(residuals)))[0, 1] for _ in range(SHUFFLES)]
     return float(np.mean(drawn))
 
 
@@ -190,8 +191,8 @@ def theory_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         "First-order theory predicts that at turning the L2 norm of no-sign is that of sign times the cosine between the "
         "gradient and its sign: the ratio over its prediction would be 1 (the level), and over films rank correlation and "
         "slope of log ratio on log cosine would be 1 (the order). At slope 1: the rank correlation if log ratios were log "
-        f"cosines plus the scatter that is found, shuffled among films (mean of {SHUFFLES} shuffles). Rank correlations and "
-        f"slope are over films that both turn. {sweep.intervals}; {sweep.described}."
+        f"cosines plus the residuals of the fitted line, shuffled among films (mean of {SHUFFLES} shuffles). Rank correlations "
+        f"and slope are over films that both turn. {sweep.intervals}; {sweep.described}."
     )
     frame = ratios[[*KEYS, *with_intervals(OF_THEORY), REACHABLE]]
     return Table("turning-theory" + sweep.suffix, "Theory", caption, frame, columns, rows, None, sweep.name)

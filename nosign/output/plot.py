@@ -328,7 +328,7 @@ def few_of(points: int) -> np.ndarray:
 
 def thinned_note(films: int) -> str:
     """Return what a caption says of curves over films, one point a film; nothing where all points are drawn."""
-    return f" Curves are drawn through {MOST_POINTS:,} of their points." if films > MOST_POINTS else ""
+    return f" Curves are drawn through at most {MOST_POINTS:,} of their points." if films > MOST_POINTS else ""
 
 
 def short_number(value: float, _: int | None) -> str:

@@ -16,6 +16,7 @@ for command in slurmctld slurmd munged srun; do
 done
 
 start() {
+  trap stop EXIT  # whatever fails leaves nothing running
   mkdir -p "$folder"/{bin,state,node1,node2}
   local me memory
   me=$(id -un)
@@ -77,22 +78,38 @@ CONF
   slurmd -N node2
   for _ in $(seq 60); do
     if [ "$(sinfo --noheader --format=%T --Node 2>/dev/null | sort -u)" = idle ]; then
+      trap - EXIT
       return
     fi
     sleep 0.5
   done
   echo "no Slurm after 30 s; its logs:" >&2
-  tail -n 20 "$folder"/*.log >&2
-  stop
+  for log in "$folder"/*.log; do
+    tail -n 20 "$log" >&2
+  done
   exit 1
 }
 
 stop() {
   export SLURM_CONF=$folder/slurm.conf
   scancel --quiet --user="$(id -un)" 2>/dev/null || true
-  for pid in "$folder"/{node1,node2,slurmctld,munge}.pid; do
-    if [ -s "$pid" ]; then
-      kill "$(cat "$pid")" 2>/dev/null || true
+  # Only the daemons can end what still runs.
+  for _ in $(seq 40); do
+    if [ -z "$(squeue --noheader --states=RUNNING,COMPLETING 2>/dev/null)" ]; then
+      break
+    fi
+    sleep 0.5
+  done
+  local name pid
+  for name in node1 node2 slurmctld munge; do
+    pid=$(cat "$folder/$name.pid" 2>/dev/null || true)
+    # The number may be another process's by now.
+    if [ -n "$pid" ] && grep -qE '^(slurmd|slurmctld|munged)$' "/proc/$pid/comm" 2>/dev/null; then
+      kill "$pid" 2>/dev/null || true
+      for _ in $(seq 20); do
+        [ -d "/proc/$pid" ] || break
+        sleep 0.2
+      done
     fi
   done
 }

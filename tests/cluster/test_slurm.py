@@ -1,5 +1,6 @@
 """The grid on a real Slurm: two nodes of this machine, array jobs, a node that dies in the middle, and the scripts' bytes."""
 
+import contextlib
 import os
 import re
 import signal
@@ -46,12 +47,19 @@ def jobs(slurm):
     return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in told.splitlines() if line.startswith("JobId=")]
 
 
-def processes_of(job):
-    """Return the processes of a job, its step daemons included: they have its number in their environment."""
-    wanted, found = f"SLURM_JOB_ID={job}\0".encode(), []
+def processes_of(job, slurm):
+    """Return the processes of a job of this Slurm, its step daemons included."""
+    ours, found = f"SLURM_CONF={slurm['SLURM_CONF']}".encode(), []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (place / "environ").read_bytes() or f"slurmstepd: [{job}." in (place / "cmdline").read_text():
+            environment = (place / "environ").read_bytes().split(b"\0")
+            is_step = f"slurmstepd: [{job}." in (place / "cmdline").read_text()
+            # A step's own processes have lost SLURM_CONF, but work in the folder of this test.
+            is_job = (
+                f"SLURM_JOB_ID={job}".encode() in environment
+                and str(Path(slurm["SLURM_CONF"]).parents[1]) in (place / "cmdline").read_text()
+            )
+            if (is_step and ours in environment) or is_job:
                 found.append(int(place.name))
         except (OSError, ValueError):
             continue
@@ -74,8 +82,10 @@ def test_a_node_dies_and_the_grid_ends_in_the_bytes_of_the_scripts(root, phantom
             node = first["NodeList"]
             # As if its power were cut: its daemon and its jobs are gone at once, and Slurm is told that it is down.
             daemon = int(Path(slurm["SLURM_CONF"]).with_name(f"{node}.pid").read_text())
-            for process in (daemon, *processes_of(first["JobId"])):
-                os.kill(process, signal.SIGKILL)
+            for process in (daemon, *processes_of(first["JobId"], slurm)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            Path(slurm["SLURM_CONF"]).with_name(f"{node}.pid").unlink()
             caught = {path.name for path in part.glob("*.csv") if ".steps" not in path.name}
             subprocess.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=killed"], env=slurm, check=True)
             done = run.wait(PATIENCE_SECONDS)

@@ -96,6 +96,6 @@ def test_the_rank_correlation_that_a_slope_of_1_would_give():
     expected = 6 / np.pi * np.arcsin(1 / np.sqrt(5) / 2)
     assert reachable(predicted, predicted + 2 * scatter) == pytest.approx(expected, abs=0.03)
     assert reachable(predicted, predicted + 0.5) == pytest.approx(1)
-    # A slope that is found to be 0 scatters by what it lacks, too.
-    assert reachable(predicted, 0 * predicted) == pytest.approx(6 / np.pi * np.arcsin(1 / np.sqrt(2) / 2), abs=0.03)
+    # What the slope lacks is no scatter.
+    assert reachable(predicted, 2 * scatter - 0.5 * predicted) == pytest.approx(expected, abs=0.03)
     assert np.isnan(reachable(predicted[:2], scatter[:2]))

@@ -59,7 +59,7 @@ def test_the_grid_that_comes_with_it_is_sound(root):
 
 def test_the_plan_has_the_jobs_that_snakemake_has(root, phantom_sets, tmp_path):
     costs = tmp_path / "costs.csv"
-    costs.write_text("model,forward,gradient,training\nVGG16,36,72,360\nInceptionV3,36,72,360\n")
+    costs.write_text("model,image_size,forward,gradient,training\nVGG16,32,36,72,360\nInceptionV3,32,36,72,360\n")
     changed = {"data_seeds": [0, 1], "model_seeds": [0, 1, 2], "models": ["VGG16", "InceptionV3"], "shards": 3}
     config = write_grid(tmp_path, phantom_sets, **changed)
     listed = run_grid(root, config, "-n", "--quiet", "rules").stdout
