@@ -178,8 +178,8 @@ def draw_and_write(
         # Whoever finds old and new outputs side by side, because this was stopped among the renames, is told so.
         write_manifest(out, **described, finished=False)
     for path in any_image_files(out) - {out / name for name in images}:  # of an earlier run that kept them otherwise
-        remove(resolved(path))
-        remove(path)
+        for place in dict.fromkeys((resolved(path), path)):  # where a link leads goes first, or it would stay unseen
+            remove(place)
     write_manifest(
         out,
         **described,

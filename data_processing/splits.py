@@ -54,6 +54,12 @@ def group_films(films: Sequence[Film], chosen: Iterable[int]) -> dict[int, str]:
     return groups
 
 
+def held_out_of(per_class: int) -> dict[str, int]:
+    """Return how many of so many films of a class are for test and validation; the rest is for training."""
+    test = round(per_class * TEST_SHARE)
+    return {"test": test, "validation": round((per_class - test) * VALIDATION_SHARE_OF_REST)}
+
+
 def assign_splits(films: Sequence[Film], groups: Mapping[int, str | int], seed: int) -> dict[int, str]:
     """Split the drawn films into train, validation and test, stratified by class, in exact shares.
 
@@ -70,15 +76,14 @@ def assign_splits(films: Sequence[Film], groups: Mapping[int, str | int], seed: 
     import numpy as np
 
     per_class = len(groups) // len(CLASSES)
-    test = round(per_class * TEST_SHARE)
-    validation = round((per_class - test) * VALIDATION_SHARE_OF_REST)
+    held_out = held_out_of(per_class)
     members_of = {}
     for number in sorted(groups):
         members_of.setdefault(groups[number], []).append(number)
     members = list(members_of.values())
     for attempt in range(SPLIT_ATTEMPTS):
         positions = np.random.default_rng([seed, len(CLASSES), attempt]).permutation(len(members))
-        splits = deal(films, [members[position] for position in positions], {"test": test, "validation": validation})
+        splits = deal(films, [members[position] for position in positions], held_out)
         if splits is not None:
             return splits
     largest = max(members, key=len)

@@ -18,7 +18,7 @@ from typing import Any
 import attack
 import train_finetune
 from data_processing import prepare
-from data_processing.splits import TEST_SHARE, VALIDATION_SHARE_OF_REST
+from data_processing.splits import held_out_of
 from nosign import plan
 from nosign.classifiers.fine_tune import settings_of
 from nosign.dataset import CLASSES
@@ -58,19 +58,22 @@ class Jobs:
         return sum(work.hours(costs[work.model]) for work in self.works)
 
 
+def prepared_as(config: Mapping[str, Any]) -> argparse.Namespace:
+    """Return what stage 1's parser makes of a grid."""
+    sets = ["--covidx", config["covidx"], "--chest-xray", config["chest_xray"]]
+    return prepare.parse_args([*sets, *flags(config["preparation"])])
+
+
 def films_of(per_class: int) -> dict[str, int]:
     """Return how many films each split has, as stage 1 deals them out."""
-    test = round(per_class * TEST_SHARE)
-    validation = round((per_class - test) * VALIDATION_SHARE_OF_REST)
-    each = {"train": per_class - test - validation, "validation": validation, "test": test}
+    held_out = held_out_of(per_class)
+    each = {**held_out, "train": per_class - sum(held_out.values())}
     return {split: len(CLASSES) * count for split, count in each.items()}
 
 
 def jobs_of(config: Mapping[str, Any]) -> Iterator[Jobs]:
     """Yield the jobs of a grid, stage by stage; the scripts' own parsers say what its flags mean."""
-    sets = ["--covidx", config["covidx"], "--chest-xray", config["chest_xray"]]
-    prepared = prepare.parse_args([*sets, *flags(config["preparation"])])
-    films, seeds = films_of(prepared.per_class), len(config["data_seeds"])
+    films, seeds = films_of(prepared_as(config).per_class), len(config["data_seeds"])
     runs, shards = seeds * len(config["model_seeds"]), config["shards"]
     yield Jobs("prepare", "films", seeds, sum(films.values()), [])
     training = train_finetune.parse_args(flags(config["training"]))
@@ -137,8 +140,7 @@ def main(argv: list[str] | None = None) -> int:
 
     from tabulate import tabulate
 
-    size = prepare.parse_args(["--covidx", "", "--chest-xray", "", *flags(config["preparation"])]).image_size
-    costs = plan.costs_of(arguments, config["models"], size)
+    costs = plan.costs_of(arguments, config["models"], prepared_as(config).image_size)
     rows: list[list[Any]] = []
     for jobs in jobs_of(config):
         hours = jobs.hours(costs) if jobs.works else None
