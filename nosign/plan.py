@@ -102,7 +102,7 @@ def attack_work(
         each += films * (1 + len(STORAGES) * any(map(job.is_stored, job.cells)))
         gradients += films
     for place, name in enumerate(models):
-        is_source = place == models.index(job.source)
+        is_source = name == job.source and name not in models[:place]
         yield Work(3, "attacks" if is_source else "transfer", name, forward=each, gradient=gradients * is_source)
     if job.field_paths():
         yield Work(3, FITTING, job.source, gradient=fitted_on * steps * len(job.field_paths()))
@@ -216,15 +216,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--models", **names(BACKBONES))
     add_costs(parser)
     arguments = parser.parse_args(argv)
+    # Gradients come from the source, so that it is trained and attacked beside whatever is named.
+    models = [name for name in BACKBONES if name in (SOURCE, *arguments.models)]
 
     from tabulate import tabulate
 
     films = ", ".join(f"{count:,} {split}" for split, count in FILMS.items())
     print(f"{sum(FILMS.values()):,} films of {arguments.image_size} px: {films}; gradients from {SOURCE}")
-    costs = costs_of(arguments, arguments.models, arguments.image_size)
+    costs = costs_of(arguments, models, arguments.image_size)
     rows: list[list[Any]] = []
     total = 0.0
-    for work in paper_work(arguments.models):
+    for work in paper_work(models):
         cost, hours = costs[work.model], work.hours(costs[work.model])
         total += hours
         rows.append([work.stage, f"{work.what}, {work.model}", work.passes, hours, *asdict(cost).values()])

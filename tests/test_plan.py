@@ -119,4 +119,5 @@ def test_unit_costs_are_kept_and_read_again(tmp_path, capsys):
 def test_the_command_prints_models_passes_and_hours(capsys):
     assert plan.main(["--image-size", "75", "--models", "InceptionV3"]) == 0
     printed = capsys.readouterr().out
-    assert "4,500 films of 75 px" in printed and "training, InceptionV3" in printed and "together" in printed
+    assert "4,500 films of 75 px" in printed and "transfer, InceptionV3" in printed and "together" in printed
+    assert "attacks, VGG16" in printed, "gradients come from it, so that it is part of the plan"

@@ -144,4 +144,4 @@ def test_curves_over_many_films_are_thinned_and_captions_say_so(tmp_path, monkey
     for name in ("turning", "security"):
         lines = [line for axes in drawings[name].figure.get_axes() for line in axes.get_lines()]
         assert max(len(line.get_xdata()) for line in lines) == 10
-        assert "drawn through 10 of their points" in drawings[name].caption
+        assert "drawn through at most 10 of their points" in drawings[name].caption
