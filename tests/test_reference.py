@@ -8,15 +8,14 @@ import pytest
 from PIL import Image
 
 from nosign.errors import UserError
-from nosign.finished import read_runs
 from nosign.output.plot import render_figures
 from nosign.publish import describe_all
-from results.reference.__main__ import FIGURES, HERE, MARKED, TEXTS, blocks, claim, decimal, filled, signed
+from results.reference.__main__ import FIGURES, MARKED, TEXTS, blocks, claim, decimal, filled, read_reference, signed
 
 
 @pytest.fixture(scope="module")
-def described():
-    return describe_all(read_runs(HERE / "results", HERE / "model"))
+def described(tmp_path_factory):
+    return describe_all(read_reference(tmp_path_factory.mktemp("reference") / "rows"))
 
 
 def test_every_marked_text_is_what_the_rows_say(described, root):

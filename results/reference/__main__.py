@@ -2,15 +2,19 @@
 
     python -m results.reference
 
-writes tables and figures to `results/again/`, the figures that README and docs show, and the marked blocks of README and docs.
-A block stands between `<!-- from texts.jinja: NAME -->` and `<!-- end -->`. Its text, numbers included, follows the line
-`== NAME ==` of `texts.jinja`, the one place to change it. Needs no films, models or Keras.
+unpacks the rows to `results/again/rows/` and writes tables and figures to `results/again/`, the figures that README and docs
+show, and the marked blocks of README and docs. A block stands between `<!-- from texts.jinja: NAME -->` and `<!-- end -->`. Its
+text, numbers included, follows the line `== NAME ==` of `texts.jinja`, the one place to change it.
+
+Needs no films, models or Keras.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import re
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +25,7 @@ import pandas as pd
 from nosign.errors import UserError
 from nosign.files import write_bytes, write_text
 from nosign.findings.networks import over_networks
-from nosign.finished import read_runs
+from nosign.finished import Run, read_runs
 from nosign.output.finding import Finding
 from nosign.paper import PAPER_SAYS
 from nosign.publish import publish_all
@@ -85,6 +89,21 @@ class Tables:
         """Return mean and interval over the networks of a target; see `nosign.findings.networks.over_networks`."""
         frame = over_networks(self.frames[""]["networks"])
         return SimpleNamespace(**frame[frame["target"] == target].iloc[0].to_dict())
+
+
+def read_reference(unpacked: Path) -> Run:
+    """Unpack the rows here into a folder, which is made anew, and read them."""
+
+    def copy(source: str, target: str) -> None:
+        if source.endswith(".gz"):
+            with gzip.open(source) as packed, open(target.removesuffix(".gz"), "wb") as file:
+                shutil.copyfileobj(packed, file)
+        else:
+            shutil.copyfile(source, target)
+
+    shutil.rmtree(unpacked, ignore_errors=True)
+    shutil.copytree(HERE / "results", unpacked, copy_function=copy)
+    return read_runs(unpacked, HERE / "model")
 
 
 def rows_of_file(name: str) -> list[SimpleNamespace]:
@@ -158,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
     """Write tables, figures and texts; return 0."""
     argparse.ArgumentParser(prog="python -m results.reference", description=__doc__.split("\n")[0]).parse_args(argv)
     print("reading the rows of every network and drawing their figures, under a minute", flush=True)
-    written = blocks(publish_all(read_runs(HERE / "results", HERE / "model"), AGAIN))
+    written = blocks(publish_all(read_reference(AGAIN / "rows"), AGAIN))
     for name, (network, figure) in FIGURES.items():
         write_bytes(ROOT / name, (AGAIN / network / "figures" / f"{figure}.png").read_bytes())
     for name in TEXTS:

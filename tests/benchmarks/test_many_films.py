@@ -48,4 +48,4 @@ def test_made_up_rows_are_what_stage_three_writes_of_films_that_fall_as_strength
         ("bim/0.0005.steps.csv", "0.01.steps.csv"),
     ):
         path = tmp_path / "results/attacks/VGG16/paper" / ours
-        assert list(pd.read_csv(path, nrows=1)) == list(pd.read_csv(study / real, nrows=1))
+        assert list(pd.read_csv(path, nrows=1)) == list(pd.read_csv(study / f"{real}.gz", nrows=1))

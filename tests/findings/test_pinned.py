@@ -13,15 +13,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from nosign.files import sha256_of_file
 from nosign.findings import FINDINGS
-from nosign.finished import read_runs
+from results.reference.__main__ import HERE, read_reference
 
-REFERENCE = Path(__file__).resolve().parents[2] / "results/reference"
 PINNED = Path(__file__).with_name("pinned.json")
-RUNS = {"study": (REFERENCE / "results", REFERENCE / "model")}
 
 
 def tables_of(run):
@@ -50,12 +46,12 @@ def with_cells(run, cells):
     return replace(run, sweeps=tuple(sweep for sweep in sweeps if sweep.cells or sweep.turning_paths))
 
 
-def as_pinned(whole, name, pinned):
-    """Return the runs of a folder by name, each with the cells that are pinned: the spread over seeds, then each seed."""
-    seeds = {f"{name}/{seed.results.name}": seed for seed in whole.seeds}
+def as_pinned(whole, pinned):
+    """Return the runs of the study by name, each with the cells that are pinned: the spread over seeds, then each seed."""
+    seeds = {f"study/{seed.results.name}": seed for seed in whole.seeds}
     if pinned:
         seeds = {key: with_cells(seed, pinned[key]["cells"]) for key, seed in seeds.items() if key in pinned}
-    return {f"{name}/{whole.results.name}": replace(whole, seeds=tuple(seeds.values())), **seeds}
+    return {"study/results": replace(whole, seeds=tuple(seeds.values())), **seeds}
 
 
 def digest(text):
@@ -63,17 +59,17 @@ def digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def rows_of(run):
+def rows_of(run, unpacked):
     """Return the digest of the files behind a run's tables."""
     files = [path for one in (run, *run.seeds) if one.sweeps for path in one.files]
-    return digest("".join(f"{path.relative_to(REFERENCE)} {sha256_of_file(path)}\n" for path in files))
+    names = [path.relative_to(unpacked.parent if path.is_relative_to(unpacked) else HERE) for path in files]
+    return digest("".join(f"{name} {sha256_of_file(path)}\n" for name, path in zip(names, files)))
 
 
-@pytest.mark.parametrize("name", RUNS)
-def test_finished_rows_say_what_they_have_always_said(name):
+def test_finished_rows_say_what_they_have_always_said(tmp_path):
     anew = bool(os.environ.get("NOSIGN_PIN"))
     pinned = json.loads(PINNED.read_text())
-    runs = as_pinned(read_runs(*RUNS[name]), name, {} if anew else pinned)
+    runs = as_pinned(read_reference(tmp_path / "results"), {} if anew else pinned)
     tables = {key: tables_of(run) for key, run in runs.items()}
     for key, texts in tables.items() if "NOSIGN_TABLES" in os.environ else ():
         folder = Path(os.environ["NOSIGN_TABLES"]) / key
@@ -83,18 +79,16 @@ def test_finished_rows_say_what_they_have_always_said(name):
     found = {
         key: {
             "cells": cells_of(run),
-            "rows": rows_of(run),
+            "rows": rows_of(run, tmp_path / "results"),
             "tables": {table: digest(text) for table, text in sorted(tables[key].items())},
         }
         for key, run in runs.items()
     }
     if anew:
-        others = {key: value for key, value in pinned.items() if not key.startswith(f"{name}/")}
-        PINNED.write_text(json.dumps(dict(sorted((others | found).items())), indent=1) + "\n")
+        PINNED.write_text(json.dumps(found, indent=1) + "\n")
         return
-    expected = {key: value for key, value in pinned.items() if key.startswith(f"{name}/")}
-    assert set(found) == set(expected), "a run of the reference is gone"
-    for key, was in expected.items():
+    assert set(found) == set(pinned), "a run of the reference is gone"
+    for key, was in pinned.items():
         now, how = found[key], "the top of this file tells how to see what differs, and how to pin new rows"
         assert now["cells"] == was["cells"], f"{key}: cells are gone or in another order; {how}"
         changed = [table for table, text in was["tables"].items() if now["tables"].get(table) != text]
