@@ -165,14 +165,15 @@ def read_costs(path: Path, models: Sequence[str], size: int) -> dict[str, Cost]:
     """
     try:
         with open(path, newline="", encoding="utf-8") as file:
-            rows = {row["model"]: row for row in csv.DictReader(file)}
+            rows = {row.get("model"): row for row in csv.DictReader(file)}
         costs = {name: Cost(**{column: float(rows[name][column]) for column in COLUMNS}) for name in models}
         sizes = {int(rows[name][SIZE]) for name in models}
     except FileNotFoundError:
         raise UserError(f"{path}: not found; {COSTS_ADVICE}") from None
     except (KeyError, TypeError, ValueError, csv.Error) as error:
         expected = f"a row for each of {', '.join(models)} with model, {SIZE}, and {', '.join(COLUMNS)} in milliseconds"
-        raise UserError(f"{path}: expected {expected} ({error!r}); {COSTS_ADVICE}") from None
+        found = f"there is no {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{path}: expected {expected} ({found}); {COSTS_ADVICE}") from None
     if sizes != {size}:
         raise UserError(f"{path}: costs of films of {', '.join(map(str, sorted(sizes)))} px, not {size}; {COSTS_ADVICE}")
     if not all(0 < ms < math.inf for cost in costs.values() for ms in asdict(cost).values()):

@@ -107,6 +107,7 @@ def test_unit_costs_are_kept_and_read_again(tmp_path, capsys):
         ("model,image_size,forward,gradient,training\nVGG16,224,1,x,2\n", "expected a row"),
         ("model,image_size,forward,gradient,training\nVGG16,224,1,0,2\n", "above 0"),
         ("model,image_size,forward,gradient,training\nVGG16,224,1,inf,2\n", "above 0"),
+        ("name,forward\nVGG16,1\n", "there is no 'VGG16'"),
         ("\0", "expected a row"),
     ):
         path.write_text(text)

@@ -14,7 +14,7 @@ from nosign.attacks.catalogue import ATTACKS
 from nosign.dataset import CLASSES
 from nosign.finished import ACCURACY, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
-from nosign.output.plot import CLASS_COLOURS, SMALL_POINTS, STYLE, WIDTH, hide_empty
+from nosign.output.plot import CLASS_COLOURS, CLASS_HATCHES, SMALL_POINTS, STYLE, WIDTH, hide_empty
 from nosign.output.table import Table, numbers, words
 from nosign.output.words import MISSING, interval, intervals_over, joined, stratum_title
 from nosign.rows import CleanFilms
@@ -184,7 +184,8 @@ def draw_turned(turned: pd.DataFrame) -> Figure:
         parts = {"still right": part["right_before"] - part["turned"]} | {name: part[INTO[name]] for name in CLASSES}
         for label, films in parts.items():
             width = (100 * films / part["right_before"]).to_numpy()
-            axes.barh(places, width, left=left, height=0.75, label=label, color=CLASS_COLOURS.get(label, "#DDDDDD"))
+            look = {"color": CLASS_COLOURS.get(label, "#DDDDDD"), "hatch": CLASS_HATCHES.get(label), "edgecolor": "white"}
+            axes.barh(places, width, left=left, height=0.75, label=label, linewidth=0, **look)
             left += width
         titles = [f"{stratum_title(row['class'], row['collection'])} ({row['right_before']})" for _, row in part.iterrows()]
         axes.set_yticks(places, titles)

@@ -47,6 +47,7 @@ DIRECTION_SHIFTS = {"sign": -0.17, "no-sign": 0.17, "steepest": 0.0}  # across a
 DIRECTION_TINTS = {"sign": "#CFE5F2", "no-sign": "#FBE9C4"}
 # Of classes, from the same palette: none is a direction's.
 CLASS_COLOURS = dict(zip(CLASSES, ("#D55E00", "#009E73", "#CC79A7")))
+CLASS_HATCHES = dict(zip(CLASSES, ("", "....", "////")))  # printed in grey, the colours are much alike
 PALE = "#EAF3F9"
 ATTACK_MARKS = {
     "fgsm": ("o", "-"),
