@@ -27,7 +27,9 @@ LEAST_FOR_VERDICT = 5
 def describe(run: Run) -> Finding:
     """Return each network's ratio of the norms at turning, and mean and interval over the networks, with a figure of them."""
     networks = pd.DataFrame([row for seed in run.seeds for sweep in seed.sweeps for row in network_rows(seed, sweep)])
-    if networks.empty or networks["network"].nunique() < 2:
+    if not networks.empty:  # a condition that one network alone has says nothing over networks
+        networks = networks[networks.groupby(["source", "condition"])["network"].transform("nunique") > 1]
+    if networks.empty:
         return Finding("networks", HEADING)
     networks = with_repeats(networks)
     # Networks of one data seed share their films; of several seeds the fewest draws are named.

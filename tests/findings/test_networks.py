@@ -1,5 +1,7 @@
 """The primary endpoint over networks: means by hand, and which networks count."""
 
+import shutil
+
 import finished
 import numpy as np
 import pandas as pd
@@ -55,6 +57,14 @@ def test_a_network_whose_convolutions_its_run_did_not_train_does_not_count(tmp_p
 
 def test_one_network_alone_has_none_to_be_compared_with(tmp_path):
     assert not networks.describe(run_of(tmp_path, [0.5])) and networks.describe(run_of(tmp_path, [0.5, 0.6]))
+
+
+def test_a_condition_of_one_network_alone_is_left_out(tmp_path):
+    run_of(tmp_path, [0.5, 0.6])
+    own, clipped = (tmp_path / "seed-0-0/attacks/VGG16" / name for name in ("paper", "budget"))
+    shutil.copytree(own, clipped)
+    tables = networks.describe(read_runs(tmp_path, tmp_path)).tables
+    assert [table.name for table in tables] == ["networks"]
 
 
 def test_turning_strengths_without_any_cell_are_enough(tmp_path):
