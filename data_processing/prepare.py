@@ -140,6 +140,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         with alone(out, "prepares films"):
             # Another process may have prepared them since.
             if arguments.overwrite or not already_prepared(out, settings, pool):
+                check_links(out, files_of(arguments))
                 for folder in {out.resolve(), *(path.resolve().parent for path in any_image_files(out))}:
                     remove_leftovers(folder, below=folder == out.resolve())
                 draw_and_write(arguments, pool, order, settings, started)
@@ -265,6 +266,26 @@ def settings_of(arguments: argparse.Namespace, films: Sequence[Film]) -> dict[st
 def resolved(path: Path) -> Path:
     """Return where a link leads, also if nothing is there yet; any other path as it is."""
     return path.resolve() if path.is_symlink() else path
+
+
+def check_links(out: Path, names: Iterable[str]) -> None:
+    """Refuse links through which one image file would replace another, or the films of another folder.
+
+    Args:
+        out: the folder.
+        names: of the image files that are to be written there.
+
+    Raises:
+        UserError: names the link, and where it leads.
+    """
+    led: dict[Path, Path] = {}
+    for path in sorted({*(out / name for name in names), *any_image_files(out)}):
+        place = path.resolve()
+        if place in led:
+            raise UserError(f"{path}: leads to {place}, as {led[place]} does; each file needs a place of its own")
+        led[place] = path
+        if place.parent != out.resolve() and (place.parent / INDEX).exists():
+            raise UserError(f"{path}: leads to {place}, among the films of another folder; remove the link")
 
 
 def files_of(arguments: argparse.Namespace) -> dict[str, int]:

@@ -122,6 +122,24 @@ def test_prepared_in_several_files_the_films_are_the_same(raw_sets, tmp_path):
     assert film_hashes(tmp_path / "many") == film_hashes(tmp_path / "one")
 
 
+def test_a_link_to_the_films_of_another_folder_or_of_another_file_is_refused(raw_sets, tmp_path, capsys):
+    sets = raw_sets(tmp_path / "raw").add_all_classes(9)
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run(prepare.main, sets.words(one)) == 0
+    before = (one / IMAGES).read_bytes()
+    two.mkdir()
+    (two / IMAGES).symlink_to(one / IMAGES)
+    for words in (["--overwrite"], ["--films-a-file", "8", "--overwrite"]):
+        assert run(prepare.main, sets.words(two, *words)) == 1
+        assert "among the films of another folder; remove the link" in capsys.readouterr().err
+    assert (one / IMAGES).read_bytes() == before and [path.name for path in two.iterdir() if path.suffix] == [IMAGES]
+    (two / IMAGES).unlink()
+    for name in ("images-0.npy", "images-1.npy"):
+        (two / name).symlink_to(tmp_path / "films.npy")
+    assert run(prepare.main, sets.words(two, "--films-a-file", "8")) == 1
+    assert "each file needs a place of its own" in capsys.readouterr().err
+
+
 def test_more_films_than_fit_the_memory_are_prepared_and_attacked(root, raw_sets, tmp_path):
     size, films = 320, 500
     sets = raw_sets(tmp_path / "raw").add_all_classes(films)

@@ -48,7 +48,7 @@ def contents(out):
     return {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
-        if path.suffix in (".csv", ".npz", ".npy") and "shards" not in path.parts
+        if path.suffix in (".csv", ".npz", ".npy") and "shards" not in path.relative_to(out).parts
     }
 
 
@@ -125,11 +125,15 @@ def test_a_part_that_was_finished_is_not_attacked_again(workplace, copy, capsys)
 
 
 def test_missing_and_unfinished_and_other_parts_are_named_and_nothing_is_written(workplace, copy, tmp_path, capsys):
-    manifest = copy / "shards/2-of-3/attacks/VGG16/paper/manifest.json"
-    whole = manifest.read_text()
+    manifest, cell = (copy / "shards/2-of-3/attacks/VGG16/paper" / name for name in ("manifest.json", "bim/0.002.csv"))
+    whole, rows = manifest.read_text(), cell.read_bytes()
     manifest.write_text(json.dumps({**json.loads(whole), "finished": False}))
+    cell.unlink()
     assert "part 2/3 is not finished; run attack.py with --shard 2/3" in refusal(capsys, workplace, copy)
     manifest.write_text(whole)
+    cell.write_bytes(rows.replace(b"0", b"1", 1))
+    assert "bim/0.002.csv: holds something else than its manifest recorded" in refusal(capsys, workplace, copy)
+    cell.write_bytes(rows)
     assert "steps 2 (now 3)" in refusal(capsys, workplace, copy, "--steps", "3")
     shutil.copytree(copy / "shards/1-of-3", copy / "shards/1-of-4")
     assert "parts of 3 and of 4" in refusal(capsys, workplace, copy)
@@ -145,6 +149,29 @@ def test_another_sweep_need_not_be_attacked_in_parts(workplace, copy):
     assert attacked(workplace, copy, *few) == 0
     assert (copy / "attacks/VGG16/budget-steps-2/binm/0.002.csv").is_file()
     assert "shards" not in json.loads((copy / "attacks/VGG16/budget-steps-2/manifest.json").read_text())
+
+
+def test_a_part_where_another_sweep_is_at_work_is_joined(workplace, copy, single):
+    for number in range(1, PARTS + 1):
+        manifest = copy / f"shards/{number}-of-3/attacks/VGG16/paper/manifest.json"
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "finished": False}))
+    assert attacked(workplace, copy) == 0
+    assert contents(copy) == contents(single)
+
+
+def test_parts_of_other_searches_or_fields_are_not_joined(workplace, copy, capsys):
+    assert "turning.csv: turning strengths of" in refusal(capsys, workplace, copy, "--iterative-turning", "2")
+    assert "field-3.npy: a field that was fitted on other films" in refusal(capsys, workplace, copy, "--universal-films", "6")
+    assert contents(copy) == {}
+
+
+def test_what_was_joined_is_not_left_beside_a_part_that_is_attacked_anew(workplace, copy, capsys):
+    assert attacked(workplace, copy) == 0
+    before = contents(copy / "shards/2-of-3")
+    assert "joined from the parts" in refusal(capsys, workplace, copy, "--shard", "2/3", "--overwrite")
+    assert contents(copy / "shards/2-of-3") == before
+    shutil.rmtree(copy / "attacks")
+    assert attacked(workplace, copy, "--shard", "2/3", "--overwrite") == 0 == attacked(workplace, copy)
 
 
 def test_more_parts_than_batches_are_refused(workplace, tmp_path, capsys):

@@ -18,7 +18,7 @@ from nosign.files import sha256_of_model
 from nosign.manifest import MANIFEST, read_manifest
 from nosign.measures.storage import EIGHT_BITS
 from nosign.measures.visibility import CRITERIA
-from nosign.paper import EXAMPLES, STEPS
+from nosign.paper import EXAMPLES, PAPER_CONDITION, STEPS
 from nosign.rows import (
     BOUNDARY,
     CLEAN_ROWS,
@@ -184,8 +184,8 @@ class Job:
         return [search for search in self.searches if not self.turning_path(search).is_file()]
 
     def without_example(self) -> list[str]:
-        """Return the attacks whose example for the figures is still to be made; they belong to untargeted paper sweeps."""
-        if self.condition != Condition() or self.kept or self.shard:
+        """Return the attacks whose example for the figures is still to be made; they belong to the paper's sweep alone."""
+        if (self.source, str(self.condition)) != PAPER_CONDITION or self.kept or self.shard:
             return []
         attacks = {cell.attack for cell in self.cells}
         return [name for name in EXAMPLES if name in attacks and not example_path(self.results, name).is_file()]

@@ -42,7 +42,7 @@ from nosign.sweep.jobs import (
     work_of,
 )
 from nosign.sweep.results import is_finished, prepare_output, refuse_others, write_manifests
-from nosign.sweep.shards import commands_of_shards, find_shards, join_shards, shard_of
+from nosign.sweep.shards import commands_of_shards, find_shards, join_shards, refuse_joined, shard_of
 from nosign.sweep.single_step import find_boundaries
 from nosign.sweep.sweep import Sweep
 from nosign.sweep.turning import find_turning
@@ -82,10 +82,13 @@ def attack_all(arguments: argparse.Namespace) -> None:
     """
     started = time.time()
     whole = open_split(arguments.data, arguments.split).head(arguments.films)
-    films, out = shard_of(arguments, whole) if arguments.shard else (whole, Path(arguments.out))
+    parent = Path(arguments.out)
+    films, out = shard_of(arguments, whole) if arguments.shard else (whole, parent)
     arguments = argparse.Namespace(**{**vars(arguments), "out": str(out)})
     identity = identity_of(arguments, len(whole))
     jobs = rescoring_jobs(arguments, identity, films) if arguments.rescore else attack_jobs(arguments, identity)
+    if arguments.shard and arguments.overwrite:
+        refuse_joined(parent, jobs)
     progress = Progress()
     # A model that cannot be used must not cost the results that it was to replace.
     loaded = load_engine(arguments, films, progress) if arguments.overwrite else None
@@ -94,7 +97,7 @@ def attack_all(arguments: argparse.Namespace) -> None:
         refuse_others(out, identity, jobs, films)
         print(f"{out}: all {count} cells are finished; nothing to do")
         return
-    shards = find_shards(out, identity, jobs)
+    shards = find_shards(out, identity, jobs, films)
     prepare_output(out, identity, jobs, films, arguments, started)
     merged = join_shards(out, identity, jobs, shards, films)
     left = sum(len(job.unfinished()) for job in jobs)

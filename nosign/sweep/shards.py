@@ -11,6 +11,7 @@ import argparse
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import numpy as np
 from nosign.dataset import FilmSet
 from nosign.errors import UserError
 from nosign.files import atomic_path, write_arrays, write_bytes, write_text
-from nosign.manifest import MANIFEST, commands_of, describe_differences, read_manifest
+from nosign.manifest import MANIFEST, changed_since, commands_of, describe_differences, read_manifest
 from nosign.rows import (
     CLEAN_ROWS,
     CLEAN_STORED,
@@ -36,11 +37,13 @@ from nosign.rows import (
     VIEWER_ARRAYS,
     new_films,
     read_clean_logits,
+    sweep_folder,
 )
 from nosign.sweep.gradients import GRADIENT_COUNTS
 from nosign.sweep.jobs import SHARD, Job
 from nosign.sweep.options import Shard
 from nosign.sweep.recorders import viewer_positions
+from nosign.sweep.results import check_fields, check_searches
 
 SHARDS, PART_NAME = "shards", re.compile(r"\d+-of-\d+")
 # Columns by which files with several rows for each film are sorted; the films' order comes second.
@@ -69,11 +72,33 @@ def shard_of(arguments: argparse.Namespace, whole: FilmSet) -> tuple[FilmSet, Pa
     return whole.part(start, stop), shard_folder(Path(arguments.out), arguments.shard)
 
 
-def find_shards(out: Path, identity: Mapping[str, Any], jobs: Sequence[Job]) -> list[Path]:
-    """Return the parts below a results folder, in order; none where there are none of these sweeps.
+def refuse_joined(out: Path, jobs: Iterable[Job]) -> None:
+    """Refuse to attack a part anew whose rows stand in a whole already, which nothing would replace.
+
+    Args:
+        out: the results folder of the whole.
+        jobs: list of `Job` of the part.
 
     Raises:
-        UserError: one is missing, not finished, or of other settings.
+        UserError: names the whole.
+    """
+    for job in jobs:
+        folder = sweep_folder(out, job.source, job.condition)
+        if (read_manifest(folder) or {}).get("shards"):
+            raise UserError(f"{folder}: joined from the parts as they are; remove it before one of them is attacked anew")
+
+
+def find_shards(out: Path, identity: Mapping[str, Any], jobs: Sequence[Job], films: FilmSet) -> list[Path]:
+    """Return the parts below a results folder, in order; none where there are none of these sweeps.
+
+    Args:
+        out: the results folder.
+        identity: what clean.csv depends on.
+        jobs: list of `Job`.
+        films: what is attacked.
+
+    Raises:
+        UserError: one is missing, not finished, of other settings, or not what its manifest recorded.
     """
     found = [path for path in (out / SHARDS).glob("*") if PART_NAME.fullmatch(path.name)]
     jobs = [job for job in jobs if is_in(found, out, job)]
@@ -85,11 +110,12 @@ def find_shards(out: Path, identity: Mapping[str, Any], jobs: Sequence[Job]) -> 
     count = counts.pop()
     folders = [shard_folder(out, Shard(number, count)) for number in range(1, count + 1)]
     for number, folder in enumerate(folders, 1):
-        part = {SHARD: str(Shard(number, count))}
-        # Commands for other sweeps may be at work on the part: then its own manifest is not finished.
-        check_shard(folder, {**identity, **part}, folder, finished=False)
+        shard = Shard(number, count)
+        check_settings_of(folder, {**identity, SHARD: str(shard)}, folder)
         for job in jobs:
-            check_shard(folder / job.folder.relative_to(out), {**job.settings, **part}, folder)
+            part = replace(job, results=folder, settings={**job.settings, SHARD: str(shard)}, shard=shard)
+            check_settings_of(part.folder, part.settings, folder)
+            check_part(part, films.part(*shard.span(len(films), job.settings["batch"])))
     return folders
 
 
@@ -98,14 +124,41 @@ def is_in(shards: Iterable[Path], out: Path, job: Job) -> bool:
     return any((shard / job.folder.relative_to(out) / MANIFEST).is_file() for shard in shards)
 
 
-def check_shard(place: Path, wanted: Mapping[str, Any], folder: Path, *, finished: bool = True) -> None:
-    """Refuse a part of other settings or, if it must be `finished`, one whose manifest does not say so."""
-    remedy = f"run attack.py with --shard {wanted[SHARD]} and otherwise the same words, or remove {folder.parent}"
-    manifest = read_manifest(place) or {}
-    if not manifest or (finished and not manifest.get("finished")):
-        raise UserError(f"{place}: part {wanted[SHARD]} is not finished; {remedy}")
+def check_settings_of(place: Path, wanted: Mapping[str, Any], folder: Path) -> None:
+    """Refuse a part that was not begun, is of other settings, or holds rows that are not what its manifest recorded."""
+    manifest = read_manifest(place)
+    if not manifest:
+        raise UserError(unfinished(place, wanted[SHARD], folder))
     if differing := describe_differences(manifest["settings"], dict(wanted)):
-        raise UserError(f"{place}: of another run: {differing}; {remedy}")
+        raise UserError(f"{place}: of another run: {differing}; {remedy(wanted[SHARD], folder)}")
+    if changed := changed_since(place, ROWS):
+        raise UserError(
+            f"{changed[0]}: holds something else than its manifest recorded when attack.py wrote it; remove it and "
+            f"{remedy(wanted[SHARD], folder)}"
+        )
+
+
+def check_part(part: Job, films: FilmSet) -> None:
+    """Refuse a part of a sweep that is not finished, or whose searches and fields are of other films than are asked for.
+
+    A manifest that is not finished may be that of another sweep under the same condition, at work beside this one.
+    """
+    check_searches(part, films)
+    check_fields(part)
+    manifest = read_manifest(part.folder) or {}
+    whole = part.is_finished() and (manifest.get("health") or {}).keys() >= set(GRADIENT_COUNTS)
+    if not whole and not manifest.get("finished"):
+        raise UserError(unfinished(part.folder, str(part.shard), part.results))
+
+
+def unfinished(place: Path, shard: str, folder: Path) -> str:
+    """Return what is said of a part that is not finished."""
+    return f"{place}: part {shard} is not finished; {remedy(shard, folder)}"
+
+
+def remedy(shard: str, folder: Path) -> str:
+    """Return what to do about a part that cannot be joined."""
+    return f"run attack.py with --shard {shard} and otherwise the same words, or remove {folder.parent}"
 
 
 def join_shards(
