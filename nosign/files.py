@@ -16,6 +16,7 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
 import time
 import zipfile
 import zlib
@@ -42,8 +43,9 @@ LOCK_POLL_SECONDS = 0.02
 # Held by the one process that works in a folder; the second file where there are no locks.
 RUNNING, RUNNING_BY = ".running-", ".running-by-"
 PART = ".part-"
-# Smaller arrays stay in memory; where larger ones go without TMPDIR: unlike /tmp, it is never kept in memory.
-LEAST_MAPPED_BYTES, TEMPORARY = 1 << 26, "/var/tmp"
+# Smaller arrays stay in memory; larger ones go into files, up to the second size several into one. Where, without TMPDIR:
+# unlike /tmp, it is never kept in memory.
+LEAST_MAPPED_BYTES, SHARED_FILE_BYTES, ALIGNED_BYTES, TEMPORARY = 1 << 20, 1 << 26, 64, "/var/tmp"
 # So that no two temporary names of a process are equal.
 NUMBERS = itertools.count()
 # So old is no temporary file of a process at work; of those on another machine no more is known.
@@ -255,8 +257,8 @@ def new_array(path: str | Path, dtype: Any, shape: tuple[int, ...]) -> Any:
 def temporary_array(shape: tuple[int, ...], dtype: Any) -> Any:
     """Return a new array; a large one lies in a file that has no name, so that the system can move it out of memory.
 
-    The file is in the folder that TMPDIR names, else in `TEMPORARY`; its space is free again once the array is gone or the
-    process has ended, however it ends.
+    The file is in the folder that TMPDIR names, else in `TEMPORARY`; its space is free again once the arrays in it are gone or
+    the process has ended, however it ends. Arrays below `SHARED_FILE_BYTES` share files, as a process may open few.
 
     Raises:
         OSError: the disk is full.
@@ -266,13 +268,47 @@ def temporary_array(shape: tuple[int, ...], dtype: Any) -> Any:
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < LEAST_MAPPED_BYTES:
         return np.empty(shape, dtype)
+    taken = mapped_file(size) if size >= SHARED_FILE_BYTES else SHARED_FILE.take(size)
+    return taken.view(dtype).reshape(shape)
+
+
+def mapped_file(size: int) -> Any:
+    """Return a new file without a name as an array of bytes."""
+    import numpy as np
+
     folder = os.environ.get("TMPDIR") or (TEMPORARY if os.path.isdir(TEMPORARY) else None)
     with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
         try:
             reserve(file, size)
         except OSError as error:  # the file has no name, and whoever reads the message looks for a place
             raise OSError(error.errno, error.strerror, folder or tempfile.gettempdir()) from None
-        return np.memmap(file, dtype, "r+", shape=shape)
+        return np.memmap(file, np.uint8, "r+", shape=(size,))
+
+
+class SharedFile:
+    """Hands out the parts of one mapped file after the other."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Go on in a new file."""
+        self.lock, self.used = threading.Lock(), 0
+        self.file: Any = None
+
+    def take(self, size: int) -> Any:
+        """Return an array of so many bytes, which no other has."""
+        with self.lock:
+            if self.file is None or self.used + size > len(self.file):
+                self.file, self.used = mapped_file(SHARED_FILE_BYTES), 0
+            start = self.used
+            self.used += -(-size // ALIGNED_BYTES) * ALIGNED_BYTES
+            return self.file[start : start + size]
+
+
+SHARED_FILE = SharedFile()
+if hasattr(os, "register_at_fork"):  # a process that was forked would hand out what its parent does
+    os.register_at_fork(after_in_child=SHARED_FILE.begin)
 
 
 def create(path: str | Path, head: bytes, length: int) -> None:

@@ -213,7 +213,7 @@ def stated_strength(path: Path, ending: str) -> float:
 MODEL_COLUMNS = ("model", "parameters", "correct", "films", "imagenet_top1", "imagenet_top5")
 # Which network it is, and whether its own run trained it; earlier files lack some.
 TRAINED_COLUMNS = ("weights_sha256", "phase_kept", "epoch_kept", "convolutions", "convolutions_changed")
-BLOCK_ROWS = 100_000  # of a CSV file that are parsed at once
+BLOCK_ROWS = 20_000  # of a CSV file that are parsed at once
 ADVICE = "remove it and the cell beside it, and run attack.py again"
 
 

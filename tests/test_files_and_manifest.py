@@ -396,15 +396,45 @@ def test_importing_it_is_light():
 
 def test_a_large_temporary_array_is_a_file_without_a_name_and_its_space_comes_back(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(files, "LEAST_MAPPED_BYTES", 1 << 20)
     before = os.statvfs(tmp_path).f_bfree
-    small, large = (files.temporary_array((rows, 1024), "float64") for rows in (16, 4096))
+    small, large = (files.temporary_array((rows, 1024), "float64") for rows in (16, 8192))
     large[:], small[:] = 7, 7
-    assert list(tmp_path.iterdir()) == [] and large.sum() == 7 * 1024 * 4096
+    assert list(tmp_path.iterdir()) == [] and large.sum() == 7 * 1024 * 8192
     assert str(tmp_path) in (maps := Path("/proc/self/maps")).read_text()
     assert before - os.statvfs(tmp_path).f_bfree > 0
     del large
     assert str(tmp_path) not in maps.read_text()
+
+
+SHARED = """
+import os
+from nosign.files import temporary_array
+
+def numbered(numbers):
+    arrays = [temporary_array((300, 1001), ("float64", "uint32")[number % 2]) for number in numbers]
+    for array, number in zip(arrays, numbers):
+        array[:] = number
+    return arrays
+
+before = len(os.listdir("/proc/self/fd"))
+arrays = numbered(range(70))
+print(len(os.listdir("/proc/self/fd")) - before)
+reading, writing = os.pipe()
+child = os.fork()
+if not child:
+    os.read(reading, 1)  # once the parent has written its own
+    numbered(range(100, 110))
+    os._exit(0)
+arrays += numbered(range(70, 80))
+os.write(writing, b".")
+os.waitpid(child, 0)
+print(all((array == number).all() for number, array in enumerate(arrays)))
+"""
+
+
+def test_temporary_arrays_share_files_and_no_bytes_also_in_a_process_that_was_forked():
+    done = subprocess.run([sys.executable, "-c", SHARED], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "True"]  # 126 MB of them in files of 64 MB
 
 
 def test_a_temporary_array_that_the_disk_has_no_room_for_is_refused_and_leaves_nothing(tmp_path, monkeypatch):
