@@ -72,14 +72,24 @@ class Work(NamedTuple):
         return ms / 1000 / SECONDS_PER_HOUR
 
 
-def training_work(name: str, films: Mapping[str, int], epochs: int, batch: int = FINE_TUNE_BATCH) -> Work:
-    """Return the work of training a backbone on so many films of each split."""
-    looked_at = sum(films.values()) + epochs * films["validation"]  # features of phase 1, test films, and after each epoch
+def training_work(
+    name: str, films: Mapping[str, int], epochs: int, batch: int = FINE_TUNE_BATCH, *, from_scratch: bool = False
+) -> Work:
+    """Return the work of training a backbone on so many films of each split; from scratch there is no phase 1."""
+    features = 0 if from_scratch else films["train"] + films["validation"]
+    looked_at = features + films["test"] + epochs * films["validation"]
     return Work(2, "training", name, forward=looked_at, training=epochs * (films["train"] // batch * batch))
 
 
 def attack_work(
-    job: jobs.Job, models: Sequence[str], films: int, steps: int, *, fitted_on: int = 0, first: bool = True
+    job: jobs.Job,
+    models: Sequence[str],
+    films: int,
+    steps: int,
+    *,
+    fitted_on: int = 0,
+    first: bool = True,
+    part: tuple[int, int] | None = None,
 ) -> Iterator[Work]:
     """Yield the work of a whole job of stage 3, model by model; its source's is called attacks, that of others transfer.
 
@@ -90,8 +100,13 @@ def attack_work(
         steps: steps of the iterative attacks.
         fitted_on: films that each universal attack is fitted on, work of its own, called fitting.
         first: whether the films themselves are looked at, and their gradients taken; other jobs of a command find them.
+        part: (start, stop), the positions of those that are attacked; all if None. Classes are taken to alternate, so that
+            the first films of each class are the first of all.
     """
-    searches = {search: min(films, (search.films_per_class or films) * len(CLASSES)) for search in job.searches}
+    start, stop = part or (0, films)
+    reach = {search: (search.films_per_class or films) * len(CLASSES) for search in job.searches}
+    searches = {search: max(0, min(stop, last) - start) for search, last in reach.items()}
+    films = stop - start
 
     def work(tested: int) -> int:
         return jobs.work_of(job, tested, steps, films, job.cells, job.with_boundary, searches)

@@ -15,6 +15,7 @@ from nosign.measures.storage import STORAGES
 from nosign.paper import PAPER_TEST_FILMS
 from nosign.sweep import jobs
 from nosign.sweep.jobs import work_of
+from nosign.sweep.options import Shard
 
 
 def job_of(results, words):
@@ -66,6 +67,22 @@ def test_a_second_job_of_a_command_finds_the_films_looked_at_and_a_twin_is_one_m
     assert [a.forward - b.forward for a, b in zip(one, two)] == [9 * (1 + len(STORAGES))] * 2
 
 
+@pytest.mark.parametrize("words", SETTINGS)
+def test_parts_are_together_the_whole_and_those_with_controls_are_longer(tmp_path, words):
+    job, arguments, searches = job_of(tmp_path, words)
+    spans = [Shard(number, 16).span(PAPER_TEST_FILMS, 8) for number in range(1, 17)]
+    whole, *parts = (
+        list(plan.attack_work(job, ["VGG16", "InceptionV3"], PAPER_TEST_FILMS, arguments.steps, part=part))
+        for part in (None, *spans)
+    )
+    for place, work in enumerate(whole):
+        assert sum(part[place].forward for part in parts) == work.forward
+        # A gradient is two forward passes, of which one may be left over.
+        assert 0 <= work.gradient - sum(part[place].gradient for part in parts) <= len(parts)
+    each = [sum(work.passes for work in part) / (stop - start) for part, (start, stop) in zip(parts, spans)]
+    assert (each[0] > 1.01 * each[-1]) == any(films < PAPER_TEST_FILMS for films in searches.values())
+
+
 def test_films_are_those_that_stage_1_deals_out():
     assert sum(plan.FILMS.values()) == 3 * prepare.PER_CLASS
     assert plan.FILMS["test"] == PAPER_TEST_FILMS
@@ -76,6 +93,9 @@ def test_training_steps_are_those_of_whole_batches():
     batches = Batches(films, films, plan.FINE_TUNE_BATCH, 0)
     work = next(work for work in plan.paper_work(["VGG16"]) if work.stage == 2)
     assert work.training == BACKBONES["VGG16"].fine_tune_epochs * len(batches) * batches.batch
+    # From scratch there is no phase 1, whose features the films of two splits are looked at for.
+    works = [plan.training_work("VGG16", plan.FILMS, 2, from_scratch=scratch) for scratch in (False, True)]
+    assert works[0].forward - works[1].forward == 3240 + 360 and works[1].forward == 900 + 2 * 360
 
 
 def test_only_the_source_takes_gradients_and_every_model_sees_every_film():

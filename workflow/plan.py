@@ -3,8 +3,9 @@
     python -m workflow.plan                                       config/study.yaml, with unit costs measured on this device
     python -m workflow.plan --grid my.yaml --costs gpu.csv        another grid, with costs that --save-costs wrote elsewhere
 
-Films are those that stage 1 deals out. Hours are those of the passes; Snakemake's own, starting a process and loading models
-come to each job, up to a minute of it.
+Films are those that stage 1 deals out. Hours are those of the passes. What comes to each job is not counted: Snakemake's own,
+starting a process, loading models and hashing the films, a minute or more; nor the attack without bounds on up to 200 films, in each
+sweep or where its parts are joined. Clean films are counted in each sweep; sweeps that do not run side by side share them.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from nosign.dataset import CLASSES
 from nosign.errors import UserError
 from nosign.script import run
 from nosign.sweep.jobs import attack_jobs
+from nosign.sweep.options import Shard
 from workflow.flags import flags
 
 GRID = Path("config/study.yaml")
@@ -37,25 +39,30 @@ class Jobs:
     Attributes:
         rule: of the Snakefile.
         what: in words.
-        count: how many there are.
+        runs: how often these are done.
         films: that each goes through.
-        works: list of `nosign.plan.Work` of each.
+        works: for each job of a run a list of `nosign.plan.Work`.
     """
 
     rule: str
     what: str
-    count: int
+    runs: int
     films: float
-    works: list[plan.Work]
+    works: list[list[plan.Work]]
 
     @property
-    def passes(self) -> float:
-        """Passes of all of them."""
-        return self.count * sum(work.passes for work in self.works)
+    def count(self) -> int:
+        """How many there are."""
+        return self.runs * len(self.works)
 
-    def hours(self, costs: Mapping[str, plan.Cost]) -> float:
-        """Return the hours of one of them."""
-        return sum(work.hours(costs[work.model]) for work in self.works)
+    @property
+    def passes(self) -> int:
+        """Passes of all of them."""
+        return self.runs * sum(work.passes for works in self.works for work in works)
+
+    def hours(self, costs: Mapping[str, plan.Cost]) -> list[float]:
+        """Return the hours of each job of a run."""
+        return [sum(work.hours(costs[work.model]) for work in works) for works in self.works]
 
 
 def prepared_as(config: Mapping[str, Any]) -> argparse.Namespace:
@@ -75,12 +82,13 @@ def jobs_of(config: Mapping[str, Any]) -> Iterator[Jobs]:
     """Yield the jobs of a grid, stage by stage; the scripts' own parsers say what its flags mean."""
     films, seeds = films_of(prepared_as(config).per_class), len(config["data_seeds"])
     runs, shards = seeds * len(config["model_seeds"]), config["shards"]
-    yield Jobs("prepare", "films", seeds, sum(films.values()), [])
+    yield Jobs("prepare", "films", seeds, sum(films.values()), [[]])
     training = train_finetune.parse_args(flags(config["training"]))
     for model in config["models"]:
         settings = settings_of(training, model, {})
-        work = plan.training_work(model, films, settings["epochs"], settings["batch"])
-        yield Jobs("train", model, runs, films["train"], [work])
+        scratch = not settings["head_epochs"]
+        work = plan.training_work(model, films, settings["epochs"], settings["batch"], from_scratch=scratch)
+        yield Jobs("train", model, runs, films["train"], [[work]])
     for source in config["sources"]:
         for name, sweep in config["sweeps"].items():
             asked = attack.parse_args(["--source", source, "--targets", *config["models"], *flags(sweep)])
@@ -88,22 +96,21 @@ def jobs_of(config: Mapping[str, Any]) -> Iterator[Jobs]:
             tested = [*config["models"], *([source] if asked.twin else [])]
             fitted_on = min(asked.universal_films, films["train"])
             works = [
-                work
-                for place, job in enumerate(attack_jobs(asked, {}))
-                for work in plan.attack_work(job, tested, count, asked.steps, fitted_on=fitted_on, first=not place)
+                [
+                    work
+                    for place, job in enumerate(attack_jobs(asked, {}))
+                    for work in plan.attack_work(
+                        job, tested, count, asked.steps, fitted_on=fitted_on, first=not place, part=part
+                    )
+                ]
+                for part in (Shard(number, shards).span(count, asked.batch) for number in range(1, shards + 1))
             ]
             if shards > 1:
-                parts = [work if work.what == plan.FITTING else part_of(work, shards) for work in works]
-                yield Jobs("shard", f"{name}, {source}", runs * shards, count / shards, parts)
-                yield Jobs("attack", f"{name}, {source}: joins them", runs, count, [])
+                yield Jobs("shard", f"{name}, {source}", runs, count / shards, works)
+                yield Jobs("attack", f"{name}, {source}: joins them", runs, count, [[]])
             else:
                 yield Jobs("attack", f"{name}, {source}", runs, count, works)
-    yield Jobs("tables", "all runs", 1, films["test"], [])
-
-
-def part_of(work: plan.Work, shards: int) -> plan.Work:
-    """Return the share of one of several parts of the films."""
-    return work._replace(forward=work.forward // shards, gradient=work.gradient // shards)
+    yield Jobs("tables", "all runs", 1, films["test"], [[]])
 
 
 def read_grid(path: Path) -> dict[str, Any]:
@@ -143,11 +150,12 @@ def main(argv: list[str] | None = None) -> int:
     costs = plan.costs_of(arguments, config["models"], prepared_as(config).image_size)
     rows: list[list[Any]] = []
     for jobs in jobs_of(config):
-        hours = jobs.hours(costs) if jobs.works else None
-        rows.append([jobs.rule, jobs.what, jobs.count, round(jobs.films), jobs.passes, hours, hours and hours * jobs.count])
-    rows.append(["", "together", *(sum(row[column] for row in rows) if column in (2, 4) else None for column in range(2, 6))])
-    rows[-1].append(sum(row[6] or 0 for row in rows[:-1]))
-    headings = ("rule", "what", "jobs", "films of each", "passes", "hours of each", "hours")
+        hours = jobs.hours(costs)
+        counted = [max(hours), jobs.runs * sum(hours)] if any(hours) else [None, None]
+        rows.append([jobs.rule, jobs.what, jobs.count, round(jobs.films), jobs.passes, *counted])
+    jobs_in_all, passes, hours_in_all = (sum(row[column] or 0 for row in rows) for column in (2, 4, 6))
+    rows.append(["", "together", jobs_in_all, None, passes, None, hours_in_all])
+    headings = ("rule", "what", "jobs", "films of each", "passes", "hours of the longest", "hours")
     print(tabulate(rows, headings, intfmt=",", floatfmt=("", "", "", "", "", ".2f", ".1f")))
     print("Side by side they take as long as the longest of each kind, one kind after the other.")
     return 0

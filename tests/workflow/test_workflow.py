@@ -72,9 +72,9 @@ def test_the_plan_has_the_jobs_that_snakemake_has(root, phantom_sets, tmp_path):
         found[rule] += int(jobs)
     assert found == {name: int(count) for name, count in counts.items() if name not in ("all", "total")}
     assert found == {"prepare": 2, "train": 12, "shard": 18, "attack": 6, "tables": 1}
-    # One epoch over 21 films in batches of 7; 30 films are looked at, and after the epoch 3 again.
+    # From scratch: one epoch over 21 films in batches of 7, 3 to validate after it, 6 to test.
     (vgg,) = (row for row in rows if row[:2] == ["train", "VGG16"])
-    assert vgg[2:4] == ["6", "21"] and vgg[4] == f"{6 * (21 + 30 + 3)}"
+    assert vgg[2:4] == ["6", "21"] and vgg[4] == f"{6 * (21 + 3 + 6)}"
 
 
 @pytest.mark.parametrize(
