@@ -3,9 +3,9 @@
     python -m workflow.plan                                       config/study.yaml, with unit costs measured on this device
     python -m workflow.plan --grid my.yaml --costs gpu.csv        another grid, with costs that --save-costs wrote elsewhere
 
-Films are those that stage 1 deals out. Hours are those of the passes. What comes to each job is not counted: Snakemake's own,
-starting a process, loading models and hashing the films, a minute or more; nor the attack without bounds on up to 200 films, in each
-sweep or where its parts are joined. Clean films are counted in each sweep; sweeps that do not run side by side share them.
+Films are those that stage 1 deals out. Hours are those of the passes. Not counted is what comes to each job, a minute or more:
+Snakemake's own, starting a process, loading models, hashing the films; nor the attack without bounds on up to 200 films, in
+each sweep or where its parts are joined. Clean films are counted in each sweep; sweeps that do not run side by side share them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import pandas as pd
 
 from nosign.measures.storage import STORAGES
 from nosign.rows import IDENTITY, logit_frame
-from nosign.sweep.engine import Engine
+from nosign.sweep.engine import Engine, Frames
 from nosign.sweep.recorders import AttackedBatch, Stored
 
 
@@ -19,14 +19,14 @@ def clean_rows(engine: Engine) -> pd.DataFrame:
             collection, patient, group     what is known of it; patient is empty where it is not known
             <MODEL>_logit0 ...             each model's `logit_columns`
     """
-    parts = []
+    parts = Frames()
     for batch in engine.batches():
         parts.append(logit_frame(engine.predict(batch.films))[: batch.count])
         engine.advance(batch.count * len(engine.logits))
     films = engine.films
     patients = pd.Series(films.patients, dtype="Int64").mask(films.patients < 0)
     known = pd.DataFrame(dict(zip(IDENTITY[2:], (films.collections, patients, films.groups), strict=True)))
-    return pd.concat([engine.identity(), known, pd.concat(parts, ignore_index=True)], axis=1)
+    return pd.concat([engine.identity(), known, parts.together()], axis=1)
 
 
 def clean_stored_rows(engine: Engine, clean: pd.DataFrame) -> pd.DataFrame:

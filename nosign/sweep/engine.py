@@ -22,6 +22,8 @@ from nosign.dataset import FilmSet, prefetched
 from nosign.measures import visibility
 from nosign.rows import FILM, LABEL
 
+FRAMES_APART = 256
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -178,9 +180,30 @@ class FilmCache:
         return np.frombuffer(data, np.float32).reshape(films, *self.shape)
 
 
-def in_order(parts: Sequence[pd.DataFrame], column: str, order: Sequence[str] | None = None) -> pd.DataFrame:
+class Frames:
+    """The frames of batch after batch, joined as they come: each takes kilobytes beside its few rows."""
+
+    def __init__(self) -> None:
+        self.joined: list[pd.DataFrame] = []
+        self.apart: list[pd.DataFrame] = []
+
+    def append(self, frame: pd.DataFrame) -> None:
+        """Add the frame of a batch."""
+        self.apart.append(frame)
+        if len(self.apart) >= FRAMES_APART:
+            self.joined.append(pd.concat(self.apart, ignore_index=True))
+            self.apart = []
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self.joined or self.apart)
+
+    def together(self) -> pd.DataFrame:
+        """Return the rows of all, in order."""
+        return pd.concat([*self.joined, *self.apart], ignore_index=True)
+
+
+def in_order(parts: Frames, column: str, order: Sequence[str] | None = None) -> pd.DataFrame:
     """Join batches' frames and sort the rows by a column, in a given order or its own."""
     place = order.index if order else int
-    return pd.concat(parts, ignore_index=True).sort_values(
-        column, key=lambda values: values.map(place), kind="stable", ignore_index=True
-    )
+    return parts.together().sort_values(column, key=lambda values: values.map(place), kind="stable", ignore_index=True)

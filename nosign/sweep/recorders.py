@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from functools import cached_property
@@ -35,7 +36,7 @@ from nosign.rows import (
     logit_frame,
     logits_in,
 )
-from nosign.sweep.engine import Batch, Engine, in_order
+from nosign.sweep.engine import Batch, Engine, Frames, in_order
 from nosign.sweep.gradients import FirstGradients
 
 # What a file of a cell holds: a frame, or arrays for `numpy.savez`.
@@ -119,7 +120,7 @@ class Logits(Recorder):
     """Every model's logits on the adversarial films."""
 
     def __init__(self) -> None:
-        self.parts: list[pd.DataFrame] = []
+        self.parts = Frames()
 
     def add(self, attacked: AttackedBatch) -> None:
         """Record a batch."""
@@ -127,7 +128,7 @@ class Logits(Recorder):
 
     def frame(self) -> pd.DataFrame:
         """Return one row per film with each model's `logit_columns`."""
-        return pd.concat(self.parts, ignore_index=True)
+        return self.parts.together()
 
 
 class RoundedLogits(Logits):
@@ -150,7 +151,8 @@ class FilmMeasures(Recorder):
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.waiting: list[Future] = []
+        self.measured: list[Sequence[float]] = []
+        self.waiting: deque[Future] = deque()
 
     def changed(self, attacked: AttackedBatch) -> np.ndarray:
         """Return the films that are measured against the clean ones."""
@@ -162,15 +164,16 @@ class FilmMeasures(Recorder):
 
     def add(self, attacked: AttackedBatch) -> None:
         """Start to measure a batch; wait where measuring is the slower part, as what is to be measured takes memory."""
-        most = BATCHES_WAITING * len(attacked.batch.films)
-        if len(self.waiting) >= most:
-            self.waiting[-most].result()
+        while len(self.waiting) > (BATCHES_WAITING - 1) * len(attacked.batch.films):
+            self.measured.append(self.waiting.popleft().result())
         for position, film, changed in zip(attacked.batch.own, attacked.batch.films, self.changed(attacked)):
             self.waiting.append(self.engine.pool.submit(self.measure, position, film, changed))
 
     def frame(self) -> pd.DataFrame:
         """Return one row per film with `columns`."""
-        return pd.DataFrame([future.result() for future in self.waiting], columns=list(self.columns))
+        self.measured += [future.result() for future in self.waiting]
+        self.waiting.clear()
+        return pd.DataFrame(self.measured, columns=list(self.columns))
 
 
 def sizes(names: Iterable[str], film: np.ndarray, changed: np.ndarray) -> list[float]:
@@ -215,7 +218,7 @@ class Steps(Recorder):
 
     def __init__(self, sweep: Attacking) -> None:
         self.sweep = sweep
-        self.parts: list[pd.DataFrame] = []
+        self.parts = Frames()
 
     def add(self, attacked: AttackedBatch) -> None:
         """Record a batch."""
@@ -271,7 +274,7 @@ class Stored(Recorder):
 
     def __init__(self, engine: Engine, storages: Sequence[str]) -> None:
         self.engine, self.storages = engine, storages
-        self.parts: list[pd.DataFrame] = []
+        self.parts = Frames()
 
     def add(self, attacked: AttackedBatch) -> None:
         """Record a batch."""

@@ -15,7 +15,7 @@ from nosign.backend import to_numpy
 from nosign.dataset import prefetched
 from nosign.measures.visibility import CRITERIA, boundaries
 from nosign.rows import CRITERION, STRENGTH
-from nosign.sweep.engine import Batch, in_order
+from nosign.sweep.engine import Batch, Frames, in_order
 from nosign.sweep.jobs import boundary_cost
 from nosign.sweep.sweep import Sweep
 
@@ -46,7 +46,7 @@ def find_boundaries(sweep: Sweep, name: str) -> pd.DataFrame:
 
             yield batch, units, pd.DataFrame(engine.pool.map(of_film, range(batch.count)))
 
-    parts = []
+    parts = Frames()
     for batch, units, found in prefetched(solved()):
         identity = engine.identity(batch.own)
         for criterion in CRITERIA:

@@ -14,7 +14,7 @@ from nosign.attacks.loop import stepped
 from nosign.backend import to_numpy
 from nosign.measures.storage import EIGHT_BITS, STORAGES
 from nosign.rows import NEEDED_MEASURES, TARGET, TURNING_COLUMNS, logits_in
-from nosign.sweep.engine import Batch, in_order
+from nosign.sweep.engine import Batch, Frames, in_order
 from nosign.sweep.jobs import Search, search_cost
 from nosign.sweep.recorders import sizes
 from nosign.sweep.single_step import units_of
@@ -46,7 +46,7 @@ def find_turning(sweep: Sweep, search: Search, clean: pd.DataFrame, positions: n
             grid                       a letter for each strength of `nosign.attacks.turning.GRID`: t if it turns the film, r
                                        if not; empty for films that cannot be turned, and for iterative attacks
     """
-    engine, parts = sweep.engine, []
+    engine, parts = sweep.engine, Frames()
     targets = [sweep.source] if search.source_only else list(engine.logits)
     for batch in engine.batches(positions):
         changed, cosine = (iterative_films if search.iterative else single_step_films)(sweep, search, batch)

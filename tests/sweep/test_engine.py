@@ -3,13 +3,14 @@
 import gc
 
 import numpy as np
+import pandas as pd
 import pytest
 from sweeps import FILMS, SIZE, sweep_of
 from tiny import LinearSoftmax
 
 from nosign.attacks.catalogue import LOSSES, Condition
 from nosign.dataset import CLASSES
-from nosign.sweep.engine import FilmCache, padded
+from nosign.sweep.engine import FilmCache, Frames, in_order, padded
 from nosign.sweep.gradients import key_of
 from nosign.sweep.jobs import GRADIENT_COST
 from nosign.sweep.sweep import Sweep
@@ -101,3 +102,15 @@ def test_a_sweep_computes_its_gradients_when_they_are_first_asked_for_and_once(e
     first = sweep.gradients
     assert sum(done) == FILMS * GRADIENT_COST and engine.keeps(key_of("InceptionV3", sweep.condition))
     assert sweep.gradients is first and sum(done) == FILMS * GRADIENT_COST
+
+
+@pytest.mark.parametrize("batches", [1, 4, 5, 11])
+def test_frames_of_batches_are_one_in_their_order_however_many_there_are(monkeypatch, batches):
+    monkeypatch.setattr("nosign.sweep.engine.FRAMES_APART", 4)
+    frames = Frames()
+    assert not frames
+    for number in range(batches):
+        frames.append(pd.DataFrame({"film": [2 * number, 2 * number + 1], "step": [1, 0]}))
+    assert frames and frames.together()["film"].tolist() == list(range(2 * batches)) and len(frames.apart) < 4
+    joined = in_order(frames, "step")
+    assert joined["film"].tolist() == [*range(1, 2 * batches, 2), *range(0, 2 * batches, 2)]
