@@ -10,12 +10,26 @@ from PIL import Image
 from nosign.errors import UserError
 from nosign.output.plot import render_figures
 from nosign.publish import describe_all
-from results.reference.__main__ import FIGURES, MARKED, TEXTS, blocks, claim, decimal, filled, read_reference, signed
+from results.reference.__main__ import (
+    BESIDE,
+    FIGURES,
+    MARKED,
+    STUDY,
+    TEXTS,
+    blocks,
+    claim,
+    decimal,
+    filled,
+    read_reference,
+    signed,
+    with_others,
+)
 
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory):
-    return describe_all(read_reference(tmp_path_factory.mktemp("reference") / "rows"))
+    parts = {part: describe_all(read_reference(tmp_path_factory.mktemp(part) / "rows", part)) for part in (STUDY, *BESIDE)}
+    return with_others(parts.pop(STUDY), parts)
 
 
 def test_every_marked_text_is_what_the_rows_say(described, root):

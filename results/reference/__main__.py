@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import re
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,17 +22,19 @@ import jinja2
 import pandas as pd
 
 from nosign.errors import UserError
-from nosign.files import write_bytes, write_text
+from nosign.files import remove_folder, write_bytes, write_text
 from nosign.findings.networks import over_networks
 from nosign.finished import Run, read_runs
 from nosign.output.finding import Finding
 from nosign.paper import PAPER_SAYS
-from nosign.publish import publish_all
+from nosign.publish import describe_all, publish_all
 from nosign.script import run
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 AGAIN = ROOT / "results/again"
+# Folders here with rows: the study's; and, beside it, of step factors on validation films, and in the ball on test films.
+STUDY, BESIDE = "results", ("tuning", "ball")
 TEXTS = ("README.md", "README.zh-CN.md", "docs/numbers.md")
 FIRST = "seed-0-0"  # the network that every attack was run on
 SECOND = "seed-0-1"  # the network whose attacks went to other networks
@@ -50,7 +51,7 @@ class Tables:
 
     Attributes:
         frames: dict from the run's folder, "" for what stands over all networks, to a dict from a table's name to its frame.
-        networks: the runs' folders.
+        networks: the folders of the study's runs.
     """
 
     def __init__(self, described: dict[str, list[Finding]]) -> None:
@@ -58,7 +59,7 @@ class Tables:
             name: {table.name: table.frame for finding in findings for table in finding.tables}
             for name, findings in described.items()
         }
-        self.networks = [name for name in described if name]
+        self.networks = [name for name in described if name and "/" not in name]
 
     def rows(self, table: str, run: str = FIRST, **where: Any) -> list[SimpleNamespace]:
         """Return the rows of a table in which columns have the given values.
@@ -91,19 +92,20 @@ class Tables:
         return SimpleNamespace(**frame[frame["target"] == target].iloc[0].to_dict())
 
 
-def read_reference(unpacked: Path) -> Run:
-    """Unpack the rows here into a folder, which is made anew, and read them."""
-
-    def copy(source: str, target: str) -> None:
-        if source.endswith(".gz"):
-            with gzip.open(source) as packed, open(target.removesuffix(".gz"), "wb") as file:
-                shutil.copyfileobj(packed, file)
-        else:
-            shutil.copyfile(source, target)
-
-    shutil.rmtree(unpacked, ignore_errors=True)
-    shutil.copytree(HERE / "results", unpacked, copy_function=copy)
+def read_reference(unpacked: Path, part: str = STUDY) -> Run:
+    """Unpack the rows of a folder here into another, which is made anew, and read them."""
+    remove_folder(unpacked)
+    for path in sorted(path for path in (HERE / part).rglob("*") if path.is_file()):
+        content, place = path.read_bytes(), unpacked / path.relative_to(HERE / part)
+        if path.suffix == ".gz":
+            content, place = gzip.decompress(content), place.with_suffix("")
+        write_bytes(place, content)
     return read_runs(unpacked, HERE / "model")
+
+
+def with_others(study: dict[str, list[Finding]], beside: dict[str, dict[str, list[Finding]]]) -> dict[str, list[Finding]]:
+    """Return the findings of the study, and those of the folders `BESIDE` it under such names as "tuning/seed-0-1"."""
+    return study | {f"{part}/{name}": findings for part, runs in beside.items() for name, findings in runs.items()}
 
 
 def rows_of_file(name: str) -> list[SimpleNamespace]:
@@ -147,7 +149,7 @@ def blocks(described: dict[str, list[Finding]]) -> dict[str, str]:
     """Return the text of every block of `texts.jinja`, by its name.
 
     Args:
-        described: what `nosign.publish.publish_all` returned.
+        described: what `with_others` returned.
 
     Raises:
         UserError: a block asks for a row that is not there, or claims what the rows do not bear out.
@@ -177,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
     """Write tables, figures and texts; return 0."""
     argparse.ArgumentParser(prog="python -m results.reference", description=__doc__.split("\n")[0]).parse_args(argv)
     print("reading the rows of every network and drawing their figures, under a minute", flush=True)
-    written = blocks(publish_all(read_reference(AGAIN / "rows"), AGAIN))
+    study = publish_all(read_reference(AGAIN / "rows"), AGAIN)
+    written = blocks(with_others(study, {part: describe_all(read_reference(AGAIN / f"rows-{part}", part)) for part in BESIDE}))
     for name, (network, figure) in FIGURES.items():
         write_bytes(ROOT / name, (AGAIN / network / "figures" / f"{figure}.png").read_bytes())
     for name in TEXTS:
