@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter
 from scipy.stats import rankdata
 
 from nosign.attacks.catalogue import ATTACKS
+from nosign.attacks.turning import HALVINGS
 from nosign.dataset import CLASSES
 from nosign.finished import TURNING_COUNTS, FinishedSweep, Run
 from nosign.output.finding import Drawing, Finding, Sentence
@@ -43,6 +44,7 @@ REACHABLE = "spearman_at_slope_1"
 SHUFFLES, SHUFFLING_SEED = 100, 0  # of films, for `reachable`
 # Theory's level holds if the median film needs what it predicts, within a tenth; its order if ranks go together so well.
 LEVEL, ORDER = 1.1, 0.5
+APART = 2 ** (0.5 / 2**HALVINGS)  # ratio of norms from which two films' turning strengths are not the same step of the search
 LEAST_FILMS = 10  # of a class and collection, for a row of its own
 
 
@@ -72,6 +74,7 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
             source, condition, sign_attack, no_sign_attack, target, white_box
             films ...                `TURNING_COUNTS`
             l2_ratio, linf_ratio     medians of `FinishedSweep.norm_ratio`
+            linf_for_sign, linf_for_no_sign     films that this one turns at the smaller L-inf norm, by half a step or more
             cosine                   median of that between gradient and sign: the first-order prediction of l2_ratio
             level                    median of l2_ratio / cosine; 1 if theory holds
             spearman, slope          of log2 of l2_ratio on log2 of the cosine, over films that both turn; both 1 if it holds
@@ -82,14 +85,14 @@ def turning_ratios(sweep: FinishedSweep) -> pd.DataFrame:
 
 def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
     """Return a row of `turning_ratios`."""
-    l2, cosine = sweep.norm_ratio(*pair, target, "l2"), sweep.predicted_ratio(pair, target)
+    l2, linf, cosine = *(sweep.norm_ratio(*pair, target, norm) for norm in ("l2", "linf")), sweep.predicted_ratio(pair, target)
     both = np.isfinite(l2) & (l2 > 0) & (cosine > 0)
     log_ratio, log_cosine = (np.log2(values, out=np.full(len(l2), np.nan), where=both) for values in (l2, cosine))
     with np.errstate(invalid="ignore"):
         level = l2 / cosine
     estimates = {
         "l2_ratio": sweep.patients.median(l2),
-        "linf_ratio": sweep.patients.median(sweep.norm_ratio(*pair, target, "linf")),
+        "linf_ratio": sweep.patients.median(linf),
         "cosine": sweep.patients.median(cosine),
         "level": sweep.patients.median(level),
         "spearman": sweep.patients.line(ranks(log_cosine), ranks(log_ratio))[0],
@@ -102,6 +105,8 @@ def compare(sweep: FinishedSweep, pair: tuple[str, str], target: str) -> dict:
         "target": target,
         "white_box": target == sweep.source,
         **sweep.count_turned(pair, target),
+        "linf_for_sign": int((linf > APART).sum()),
+        "linf_for_no_sign": int((linf < 1 / APART).sum()),
         **in_columns(estimates),
         REACHABLE: reachable(log_cosine[both], log_ratio[both]),
     }
@@ -162,7 +167,7 @@ def turning_table(sweep: FinishedSweep, ratios: pd.DataFrame) -> Table:
         f"medians with {sweep.intervals}. A film that only one of the two turns counts as 0 or infinity, one that neither "
         f"turns is left out. Right again: films that some larger strength does not turn; {sweep.described}."
     )
-    frame = ratios[[*KEYS, *TURNING_COUNTS, *with_intervals(OF_RATIOS)]]
+    frame = ratios[[*KEYS, *TURNING_COUNTS, *with_intervals(OF_RATIOS), "linf_for_sign", "linf_for_no_sign"]]
     return Table("turning" + sweep.suffix, "Turning strengths", caption, frame, columns, rows, None, sweep.name)
 
 

@@ -70,6 +70,15 @@ def test_films_that_a_target_had_wrong_before_take_no_part_and_each_target_has_i
     assert theory.text.startswith("Of first-order theory the level") and not theory.answer
 
 
+def test_films_are_counted_for_a_direction_from_half_a_step_of_the_search_on(tmp_path):
+    half_a_step = 2 ** (1 / 256)
+    finished.write_turning(tmp_path, "fgsm", ["turned"] * 4, 1, 1)
+    ratios = [1.01 * half_a_step, 0.999 * half_a_step, 1 / half_a_step / 1.01, 4]
+    finished.write_turning(tmp_path, "fgnm", ["turned"] * 3 + ["right-censored"], 1, ratios)
+    (row,) = turning.turning_ratios(sweep_in(tmp_path)).to_dict("records")
+    assert (row["linf_for_sign"], row["linf_for_no_sign"]) == (2, 1)  # the last film is turned by sign alone
+
+
 def test_nothing_is_said_where_one_attack_of_the_pair_has_no_turning_strengths(tmp_path):
     finished.write_turning(tmp_path, "fgsm", ["turned"] * 4, 1, 1)
     finished.write_cell(tmp_path, "VGG16/paper/fgnm/0.01", VGG16=1)
