@@ -183,8 +183,10 @@ class FinishedSweep:
     def predicted_ratio(self, pair: tuple[str, str], target: str) -> np.ndarray:
         """Return what first-order theory predicts of `norm_ratio` in L2, float64 [films]: the cosine between gradient and sign.
 
-        NaN where there is no ratio.
+        NaN where there is no ratio, and in an L-inf ball, which cuts off what makes the step a no-sign step.
         """
+        if self.condition.protocol == "budget" and self.condition.norm == "linf":
+            return np.full(len(self.clean), np.nan)
         return np.where(np.isnan(self.norm_ratio(*pair, target, "l2")), np.nan, self.turning[pair[0], target]["cosine"])
 
     def strata(self) -> Iterator[tuple[str, str, np.ndarray]]:

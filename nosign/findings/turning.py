@@ -55,7 +55,9 @@ def describe(run: Run) -> Finding:
         ratios = turning_ratios(sweep)
         if ratios.empty:
             continue
-        tables += [turning_table(sweep, ratios), theory_table(sweep, ratios)]
+        tables.append(turning_table(sweep, ratios))
+        if ratios["cosine"].notna().any():
+            tables.append(theory_table(sweep, ratios))
         by_class = ratios_by_class(sweep)
         if not by_class.empty:
             tables.append(classes_table(sweep, by_class))
@@ -289,8 +291,8 @@ def draw_ratios(sweep: FinishedSweep) -> list[Drawing]:
     panels = list(sweep.turning_pairs())
     figure = draw_distributions(sweep, panels)
     caption = (
-        "Share of films with at most this ratio of the norms at turning, no-sign over sign, beside the first-order prediction "
-        f"for L2, the cosine between gradient and sign; {sweep.described} (*: white-box)."
+        "Share of films with at most this ratio of the norms at turning, no-sign over sign; dashed, where there is one, "
+        f"the first-order prediction for L2, the cosine between gradient and sign; {sweep.described} (*: white-box)."
         f"{thinned_note(len(sweep.clean))}"
     )
     alt = "Cumulative curves of the L2 ratio, of its prediction and of the L-inf ratio, one panel per target model."
@@ -307,7 +309,9 @@ def draw_distributions(sweep: FinishedSweep, panels: list[tuple[tuple[str, str],
     for axes, (pair, target) in zip(grid, panels):
         l2 = sweep.norm_ratio(*pair, target, "l2")
         draw_cumulative(axes, l2, DIRECTION_COLOURS["no-sign"], "L2, measured", "-")
-        draw_cumulative(axes, sweep.predicted_ratio(pair, target), GREY, "L2, predicted", (0, (2, 1.5)))
+        predicted = sweep.predicted_ratio(pair, target)
+        if not np.isnan(predicted).all():
+            draw_cumulative(axes, predicted, GREY, "L2, predicted", (0, (2, 1.5)))
         draw_cumulative(axes, sweep.norm_ratio(*pair, target, "linf"), DIRECTION_COLOURS["sign"], "L-inf, measured", "-")
         axes.axvline(1, color=GREY, linewidth=0.8, linestyle=CLEAN_LINE, zorder=1)
         title = pair_title(pd.Series({"sign_attack": pair[0], "no_sign_attack": pair[1]}))
@@ -317,8 +321,8 @@ def draw_distributions(sweep: FinishedSweep, panels: list[tuple[tuple[str, str],
         axes.xaxis.set_major_formatter(FuncFormatter(short_number))
         finish_panel(axes)
     hide_empty(grid, len(panels), columns)
-    handles, labels = grid[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3, frameon=False)
+    named = {label: handle for axes in grid for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=3, frameon=False)
     figure.supylabel("share of films (%)", fontsize=STYLE["axes.labelsize"])
     figure.supxlabel("norm at turning, no-sign over sign", fontsize=SMALL_POINTS + 1)
     return figure

@@ -1,5 +1,7 @@
 """Turning strengths: ratios by hand, and films that one attack alone turns."""
 
+import shutil
+
 import finished
 import numpy as np
 import pandas as pd
@@ -39,6 +41,19 @@ def test_nothing_is_said_of_theory_where_it_predicts_nothing(tmp_path):
     (sentence,) = turning.describe(run_in(tmp_path)).sentences
     assert "Universal no-sign needs 0.650 times the L2 norm of Universal sign" in sentence.text
     assert "theory" not in sentence.text and "nan" not in sentence.text
+
+
+def test_nothing_is_said_of_theory_in_an_linf_ball_which_clips_the_no_sign_step(tmp_path):
+    for attack, l2 in (("fgsm", [1, 1, 1, 1]), ("fgnm", [0.5, 0.6, 0.7, 0.8])):
+        finished.write_turning(tmp_path, attack, ["turned"] * 4, l2, 1)
+    attacks = tmp_path / "attacks/VGG16"
+    for condition in ("budget-factor-8", "budget-l2"):
+        shutil.copytree(attacks / "paper", attacks / condition)
+    finding = turning.describe(run_in(tmp_path))
+    said = [(sentence.sweep.condition, "theory" in sentence.text) for sentence in finding.sentences]
+    assert sorted(said) == [("budget-factor-8", False), *[("budget-l2", True)] * 2, *[("paper", True)] * 2]
+    assert {"turning-budget-factor-8", "turning-theory", "turning-theory-budget-l2"} < {table.name for table in finding.tables}
+    assert "turning-theory-budget-factor-8" not in {table.name for table in finding.tables}
 
 
 def test_a_film_that_no_no_sign_step_turns_counts_as_infinity(tmp_path):
